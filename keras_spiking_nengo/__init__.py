@@ -1,0 +1,14 @@
+"""Spiking neurons, synapses and whole networks of Nengo as Keras 3 layers.
+
+>>> import keras, keras_spiking_nengo as ksn
+>>> layer = ksn.layers.Neurons("lif", return_sequences=True)
+>>> layer(keras.ops.ones((1, 10, 4))).shape == (1, 10, 4)
+True
+"""
+
+from keras_spiking_nengo import layers, serialization, types
+from keras_spiking_nengo.dynamics import surrogates
+
+__all__ = ["layers", "serialization", "surrogates", "types"]
+
+__version__ = "0.1.0"

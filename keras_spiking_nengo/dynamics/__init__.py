@@ -1,0 +1,1 @@
+"""Pure dynamics: state goes in and comes out; no variables live here."""

@@ -1,0 +1,467 @@
+"""One step of every Nengo neuron type, and their rate curves.
+
+A `Neuron` is the dynamics of one neuron type: `step(constants, J, state, spike)`
+with `J` the input current and `spike` a surrogate, and `rates(parameters, J)`.
+What depends only on parameters and `dt` is computed once, by `constants`.
+
+The leaky integrate-and-fire membrane, `tau_rc dv/dt = J - v`, is stepped exactly
+and without transcendental functions. Instead of the refractory time it carries
+`q = exp(refractory_time / tau_rc)`; with `d = exp(-dt / tau_rc)` and
+`K = exp((tau_ref + dt) / tau_rc)`:
+
+    q = max(q d, 1);  e = min(q d, 1);  v = J + (v - J) e
+    where v > 1:  q = K (J - v) / (J - 1),  v = 0,  and a spike is sent
+
+In the backward pass a reset to a fixed voltage and the refractory clock count as
+given, so the membrane's memory ends at a spike; a reset by subtraction does not
+(docs/decisions/0002-gradients-through-reset.md).
+
+Reference:
+    Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press; Izhikevich
+    (2003), *Simple model of spiking neurons*, IEEE Trans. Neural Networks 14(6);
+    Voelker, Rasmussen and Eliasmith (2020), *A spike in performance*,
+    arXiv:2002.03553 (spikes from rates).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import nengo
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics import random
+from keras_spiking_nengo.dynamics.surrogates import Surrogate
+from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
+
+__all__ = ["NEURONS", "SMOOTHING", "Neuron", "initial_state", "neuron"]
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """The dynamics of one neuron type, as pure functions.
+
+    Attributes:
+        parameters: values of the neuron type's numbers.
+        states: names of the carried states, in order.
+        constants: `(parameters, dt) -> constants` for `step`.
+        step: `(constants, J, state, spike) -> (output, state)`, elementwise; `J`,
+            the output and each state have one shape.
+        rates: `(parameters, J) -> rate` in Hz, or None where no curve is known.
+        slopes: the same with a useful derivative everywhere, and with the width
+            of the smoothing as third argument; None where `rates` has one.
+        trainable: names of the parameters that `step` is differentiable in.
+        positive: those of them which have to stay above zero.
+        spiking: whether `step` sends spikes.
+        random: whether `step` draws numbers; its last two states are then those
+            of `dynamics.random`.
+        max_spikes: spikes that one step can send, or None for any number.
+    """
+
+    parameters: Values
+    states: tuple[str, ...]
+    constants: Callable[[Values, float], Values]
+    step: Callable[[Values, Any, list, Surrogate], tuple[Any, list]]
+    rates: Callable[[Values, Any], Any] | None
+    slopes: Callable[[Values, Any, float], Any] | None = None
+    trainable: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    spiking: bool = True
+    random: bool = False
+    max_spikes: int | None = None
+
+
+NEURONS: Rules = Rules("neuron type", governing=("step",))
+
+# Width over which a rate curve's kink is smoothed in the backward pass.
+SMOOTHING = 0.02
+
+
+def neuron(neuron_type: nengo.neurons.NeuronType) -> Neuron:
+    """The dynamics of `neuron_type`.
+
+    Raises:
+        NotImplementedError: if no rule is known for its class.
+
+    Example:
+        >>> import nengo
+        >>> neuron(nengo.LIF()).states
+        ('voltage', 'refractory')
+    """
+    return NEURONS[neuron_type](neuron_type)
+
+
+def initial_state(
+    neuron_type: nengo.neurons.NeuronType, shape: tuple[int, ...], rng
+) -> list[np.ndarray]:
+    """Nengo's own draw of the initial state, in the states of `neuron`.
+
+    Args:
+        neuron_type: whose `initial_state` distributions are drawn from.
+        shape: shape of the population, without the batch.
+        rng: `numpy.random.RandomState`.
+    """
+    dynamics = neuron(neuron_type)
+    n_neurons = math.prod(shape)
+    drawn: dict[str, Any] = {}
+    base = getattr(neuron_type, "base_type", None)
+    if base is not None:
+        drawn |= base.make_state(n_neurons, rng=rng)
+    drawn |= neuron_type.make_state(n_neurons, rng=rng)
+    if "refractory_time" in drawn:
+        time = drawn.pop("refractory_time")
+        drawn["refractory"] = np.exp(np.maximum(time, 0) / neuron_type.tau_rc)
+    if dynamics.random:
+        seeds = rng.randint(random.MAX_KEY, size=n_neurons)
+        drawn |= dict(zip(random.STATES, (seeds, np.zeros_like(seeds)), strict=True))
+    return [np.reshape(drawn[name], shape) for name in dynamics.states]
+
+
+def _numbers(neuron_type) -> Values:
+    """The numeric parameters of a neuron type, by nengo's own declaration."""
+    values = {p.name: getattr(neuron_type, p.name) for p in neuron_type._params}
+    return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+
+
+def _exp(x):
+    # In double precision where it is a constant.
+    return ops.exp(x) if ops.is_tensor(x) else math.exp(x)
+
+
+# --- rates --------------------------------------------------------------------
+
+
+def _rate_rule(rates, trainable=(), positive=(), slopes=None):
+    """A rule for a neuron without state, whose output is its rate curve."""
+
+    def rule(neuron_type) -> Neuron:
+        return Neuron(
+            parameters=_numbers(neuron_type),
+            states=(),
+            constants=lambda parameters, dt: parameters,
+            step=lambda parameters, J, state, spike: (rates(parameters, J), state),
+            rates=rates,
+            slopes=slopes,
+            trainable=trainable,
+            positive=positive,
+            spiking=False,
+        )
+
+    return rule
+
+
+def _rectified(p, J):
+    return p["amplitude"] * ops.relu(J)
+
+
+def _leaky(p, J):
+    return p["amplitude"] * ops.where(J < 0, p["negative_slope"] * J, J)
+
+
+def _sigmoid(p, J):
+    return ops.sigmoid(J) / p["tau_ref"]
+
+
+def _tanh(p, J):
+    return ops.tanh(J) / p["tau_ref"]
+
+
+def _lif_rates(p, J):
+    j = J - 1
+    # The inner choice keeps 1/j and its gradient finite where it is not used.
+    positive = ops.where(j > 0, j, 1.0)
+    isi = p["tau_ref"] + p["tau_rc"] * ops.log1p(1 / positive)
+    # Multiplied by the current's own NaN, so that NaN goes in and comes out.
+    return ops.where(j > 0, p["amplitude"] / isi, 0 * j)
+
+
+def _soft_lif_rates(p, J, sigma=None):
+    sigma = p["sigma"] if sigma is None else sigma
+    z = (J - 1) / sigma
+    j = sigma * ops.softplus(z)
+    # log(softplus(z)) tends to z where softplus itself underflows.
+    deep = z < -30
+    log_j = ops.where(deep, z + math.log(sigma), ops.log(ops.where(deep, 1.0, j)))
+    return p["amplitude"] / (p["tau_ref"] + p["tau_rc"] * (ops.log1p(j) - log_j))
+
+
+_LIF_RATES = {
+    "trainable": ("tau_rc", "tau_ref", "amplitude"),
+    "positive": ("tau_rc", "tau_ref", "amplitude"),
+}
+NEURONS.add(
+    _rate_rule(_rectified, ("amplitude",), ("amplitude",)), nengo.RectifiedLinear
+)
+NEURONS.add(
+    _rate_rule(_leaky, ("amplitude", "negative_slope"), ("amplitude",)), LeakyReLU
+)
+NEURONS.add(_rate_rule(_sigmoid, ("tau_ref",), ("tau_ref",)), nengo.Sigmoid)
+NEURONS.add(_rate_rule(_tanh, ("tau_ref",), ("tau_ref",)), nengo.Tanh)
+NEURONS.add(_rate_rule(lambda p, J: J), nengo.Direct)
+NEURONS.add(_rate_rule(_lif_rates, **_LIF_RATES, slopes=_soft_lif_rates), nengo.LIFRate)
+NEURONS.add(_rate_rule(_soft_lif_rates, **_LIF_RATES), SoftLIFRate)
+
+
+# --- leaky integrate-and-fire ------------------------------------------------
+
+
+def _lif_constants(p, dt):
+    return {
+        "d": _exp(-dt / p["tau_rc"]),
+        "K": _exp((p["tau_ref"] + dt) / p["tau_rc"]),
+        "height": p["amplitude"] / dt,
+        "min_voltage": p["min_voltage"],
+    }
+
+
+def _lif_step(c, J, state, spike):
+    v, q = state
+    # The refractory clock counts as given in the backward pass.
+    q = ops.stop_gradient(ops.maximum(q * c["d"], 1.0))
+    e = ops.minimum(q * c["d"], 1.0)
+    v = J + (v - J) * e
+    spikes = spike.spike(v - 1)
+    fired = ops.stop_gradient(v) > 1
+    q = ops.where(fired, c["K"] * (J - v) / (J - 1), q)
+    # Negative zero and NaN survive `where` as they do in nengo.
+    v = ops.where(fired, 0.0, ops.maximum(v, c["min_voltage"]))
+    return spikes * c["height"], [v, ops.stop_gradient(q)]
+
+
+@NEURONS.register(nengo.LIF)
+def _lif(neuron_type) -> Neuron:
+    return Neuron(
+        parameters=_numbers(neuron_type),
+        states=("voltage", "refractory"),
+        constants=_lif_constants,
+        step=_lif_step,
+        rates=_lif_rates,
+        slopes=_soft_lif_rates,
+        trainable=("tau_rc", "amplitude"),
+        positive=("tau_rc", "amplitude"),
+        max_spikes=1,
+    )
+
+
+def _adapted(step):
+    """`step` less a current `n`, which decays with `tau_n` and grows with spikes."""
+
+    def adapted(c, J, state, spike):
+        *state, n = state
+        output, state = step(c, J - n, state, spike)
+        n = n + c["dt_n"] * (c["inc_n"] * output - n)
+        return output, [*state, n]
+
+    return adapted
+
+
+def _adaptation_constants(p, dt):
+    return {"dt_n": dt / p["tau_n"], "inc_n": p["inc_n"]}
+
+
+@NEURONS.register(nengo.AdaptiveLIF)
+def _adaptive_lif(neuron_type) -> Neuron:
+    return Neuron(
+        parameters=_numbers(neuron_type),
+        states=("voltage", "refractory", "adaptation"),
+        constants=lambda p, dt: _lif_constants(p, dt) | _adaptation_constants(p, dt),
+        step=_adapted(_lif_step),
+        rates=_lif_rates,
+        slopes=_soft_lif_rates,
+        trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
+        positive=("tau_rc", "amplitude", "tau_n", "inc_n"),
+        max_spikes=1,
+    )
+
+
+@NEURONS.register(nengo.AdaptiveLIFRate)
+def _adaptive_lif_rate(neuron_type) -> Neuron:
+    def step(c, J, state, spike):
+        value = _lif_rates(c, J)
+        soft = _soft_lif_rates(c, J, SMOOTHING)
+        return ops.stop_gradient(value) + (soft - ops.stop_gradient(soft)), state
+
+    return Neuron(
+        parameters=_numbers(neuron_type),
+        states=("adaptation",),
+        constants=lambda p, dt: p | _adaptation_constants(p, dt),
+        step=_adapted(step),
+        rates=_lif_rates,
+        slopes=_soft_lif_rates,
+        trainable=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
+        positive=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
+        spiking=False,
+    )
+
+
+# --- integrate-and-fire -------------------------------------------------------
+
+
+def _integrate(drive, count):
+    """A voltage that grows by `drive(c, J) dt` and pays 1 for each spike."""
+
+    def step(c, J, state, spike):
+        (v,) = state
+        v = v + c["dt"] * drive(c, J)
+        spikes = count(spike, v)
+        return spikes * c["height"], [v - spikes]
+
+    return step
+
+
+def _spike_constants(p, dt):
+    return p | {"dt": dt, "height": p["amplitude"] / dt}
+
+
+def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
+    def rule(neuron_type) -> Neuron:
+        return Neuron(
+            parameters=_numbers(neuron_type),
+            states=("voltage",),
+            constants=_spike_constants,
+            step=_integrate(drive, count),
+            rates=rates,
+            trainable=trainable,
+            positive=("amplitude",),
+        )
+
+    return rule
+
+
+NEURONS.add(
+    _integrate_rule(lambda c, J: ops.relu(J), Surrogate.trunc, _rectified),
+    nengo.SpikingRectifiedLinear,
+)
+NEURONS.add(
+    _integrate_rule(
+        lambda c, J: ops.where(J < 0, c["negative_slope"] * J, J),
+        Surrogate.trunc,
+        _leaky,
+        ("amplitude", "negative_slope"),
+    ),
+    SpikingLeakyReLU,
+)
+
+
+# --- Izhikevich ---------------------------------------------------------------
+
+
+@NEURONS.register(nengo.Izhikevich)
+def _izhikevich(neuron_type) -> Neuron:
+    def constants(p, dt):
+        return p | {"dt": dt, "height": 1 / dt}
+
+    def step(c, J, state, spike):
+        v, u = state
+        # Nengo's floor for the current, below which the quadratic diverges.
+        J = ops.maximum(J, -30.0)
+        # In nengo's order of operations: the map is chaotic, and rounding tells.
+        v = v + (0.04 * (v * v) + 5 * v + 140 - u + J) * 1000 * c["dt"]
+        # Nengo fires at 30 mV itself, a surrogate only above its threshold.
+        below = ops.stop_gradient(v) < 30
+        scaled = (v - 30) / (30 - c["reset_voltage"])
+        spikes = spike.spike(ops.where(below, scaled, ops.maximum(scaled, 1e-30)))
+        v = ops.where(below, v, c["reset_voltage"])
+        u = u + c["tau_recovery"] * (c["coupling"] * v - u) * 1000 * c["dt"]
+        u = ops.where(below, u, u + c["reset_recovery"])
+        return spikes * c["height"], [v, u]
+
+    return Neuron(
+        parameters=_numbers(neuron_type),
+        states=("voltage", "recovery"),
+        constants=constants,
+        step=step,
+        rates=None,
+        trainable=("tau_recovery", "coupling", "reset_voltage", "reset_recovery"),
+        positive=("tau_recovery",),
+        max_spikes=1,
+    )
+
+
+# --- spikes from rates --------------------------------------------------------
+
+
+def _from_rates(neuron_type, states, fire, random=False) -> Neuron:
+    """Spikes from the rates of a base type: its step, then `fire`.
+
+    `fire(c, rate, state, spike) -> (spikes, state)` counts spikes of this step.
+    """
+    base = neuron(neuron_type.base_type)
+    own = {"amplitude": float(neuron_type.amplitude)}
+    n_base = len(base.states)
+
+    def parameters_of_base(p):
+        return {k.removeprefix("base_"): p[k] for k in p if k.startswith("base_")}
+
+    def constants(p, dt):
+        inner = base.constants(parameters_of_base(p), dt)
+        prefixed = {f"base_{name}": value for name, value in inner.items()}
+        return prefixed | _spike_constants({"amplitude": p["amplitude"]}, dt)
+
+    def step(c, J, state, spike):
+        before, state = list(state[:n_base]), list(state[n_base:])
+        rate, after = base.step(parameters_of_base(c), J, before, spike)
+        spikes, state = fire(c, rate, state, spike)
+        return spikes * c["height"], [*after, *state]
+
+    def scaled(curve):
+        if curve is None:
+            return None
+        return lambda p, *args: p["amplitude"] * curve(parameters_of_base(p), *args)
+
+    prefixed = {f"base_{name}": value for name, value in base.parameters.items()}
+    return Neuron(
+        parameters=own | prefixed,
+        states=(*base.states, *states),
+        constants=constants,
+        step=step,
+        rates=scaled(base.rates),
+        slopes=scaled(base.slopes),
+        trainable=("amplitude", *(f"base_{name}" for name in base.trainable)),
+        positive=("amplitude", *(f"base_{name}" for name in base.positive)),
+        random=random,
+    )
+
+
+@NEURONS.register(nengo.RegularSpiking)
+def _regular(neuron_type) -> Neuron:
+    def fire(c, rate, state, spike):
+        (v,) = state
+        v = v + c["dt"] * rate
+        spikes = spike.floor(v)
+        return spikes, [v - spikes]
+
+    return _from_rates(neuron_type, ("voltage",), fire)
+
+
+def _draw(sample):
+    """Spikes drawn for an expected number `dt * |rate|`, with its gradient."""
+
+    def fire(c, rate, state, spike):
+        expected = c["dt"] * ops.stop_gradient(rate)
+        spikes, state = sample(ops.abs(expected), state)
+        mean = c["dt"] * rate
+        return ops.sign(expected) * spikes + (mean - ops.stop_gradient(mean)), state
+
+    return fire
+
+
+def _stochastic(expected, state):
+    uniform, state = random.uniform(state, expected.dtype)
+    whole = ops.floor(expected)
+    return whole + ops.cast(uniform < expected - whole, expected.dtype), state
+
+
+@NEURONS.register(nengo.StochasticSpiking)
+def _stochastic_spiking(neuron_type) -> Neuron:
+    return _from_rates(neuron_type, random.STATES, _draw(_stochastic), random=True)
+
+
+@NEURONS.register(nengo.PoissonSpiking)
+def _poisson_spiking(neuron_type) -> Neuron:
+    return _from_rates(neuron_type, random.STATES, _draw(random.poisson), random=True)

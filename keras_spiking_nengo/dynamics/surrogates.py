@@ -1,0 +1,234 @@
+"""Surrogate derivatives for the spike, a step function of the membrane.
+
+A spike is `H(x)`, where `x` is the distance of the membrane from its
+threshold in units of the distance from reset to threshold. `H` has no useful
+derivative; each surrogate replaces it, in the backward pass only, by the
+derivative `gradient(x)` of a function `smooth(x)`.
+"""
+
+import abc
+import math
+from collections.abc import Callable
+
+import keras
+from keras import ops
+
+__all__ = [
+    "Arctan",
+    "FastSigmoid",
+    "SoftLIF",
+    "StraightThrough",
+    "Surrogate",
+    "Triangle",
+    "surrogate",
+]
+
+_PACKAGE = "keras_spiking_nengo"
+
+
+class Surrogate(abc.ABC):
+    """A smooth stand-in for the spike in the backward pass.
+
+    Args:
+        width: float > 0. Scale of `x` over which the derivative is spread;
+            each class says how it enters.
+    """
+
+    def __init__(self, width: float):
+        if not (isinstance(width, int | float) and 0 < width < math.inf):
+            raise ValueError(
+                f"{type(self).__name__} needs a width that is positive and finite;"
+                f" received {width!r}. Membranes are scaled so that the threshold"
+                " is 1 above reset: widths from 0.05 to 1 are usual."
+            )
+        self.width = float(width)
+
+    @abc.abstractmethod
+    def smooth(self, x):
+        """The function whose derivative stands in for that of the spike."""
+
+    @abc.abstractmethod
+    def gradient(self, x):
+        """Derivative of `smooth` at `x`; same shape and dtype as `x`."""
+
+    def spike(self, x):
+        """1 where `x > 0`, else 0, with `gradient(x)` as its derivative."""
+        return self._with_gradient(x, lambda x: ops.cast(x > 0, x.dtype), lambda x: x)
+
+    def trunc(self, x):
+        """`x` rounded towards zero, for neurons that can fire more than once.
+
+        It is differentiated about the nearest threshold: 1, 2, ...
+        """
+
+        def distance(x):
+            return ops.abs(x) - ops.maximum(ops.round(ops.abs(x)), 1)
+
+        return self._with_gradient(x, ops.trunc, distance)
+
+    def floor(self, x):
+        """`x` rounded down, likewise; every integer is a threshold."""
+        return self._with_gradient(x, ops.floor, lambda x: x - ops.round(x))
+
+    def _with_gradient(self, x, forward, distance):
+        @ops.custom_gradient
+        def function(x):
+            # Torch passes the upstream gradient by keyword, TF and JAX by place.
+            def grad(*args, upstream=None):
+                upstream = args[0] if upstream is None else upstream
+                return upstream * self.gradient(distance(x))
+
+            return forward(x), grad
+
+        return function(x)
+
+    def get_config(self) -> dict:
+        return {"width": self.width}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Surrogate":
+        return cls(**config)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.width == other.width
+
+    def __hash__(self):
+        return hash((type(self), self.width))
+
+    def __repr__(self):
+        return f"{type(self).__name__}(width={self.width:g})"
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class SoftLIF(Surrogate):
+    """Softplus smoothing with scale `width`: `smooth(x) = sigmoid(x / width)`.
+
+    The soft LIF curve replaces `max(x, 0)` by `width * log(1 + exp(x / width))`;
+    the step is the derivative of the former, the sigmoid that of the latter.
+    With `forward="rate"` or `"spike_aware"`, `width` is the smoothing of the
+    rate curve itself.
+
+    Reference:
+        Hunsberger and Eliasmith (2015), *Spiking deep networks with LIF
+        neurons*, arXiv:1510.08829.
+    """
+
+    def __init__(self, width: float = 0.02):
+        super().__init__(width)
+
+    def smooth(self, x):
+        return ops.sigmoid(x / self.width)
+
+    def gradient(self, x):
+        s = ops.sigmoid(x / self.width)
+        return s * (1 - s) / self.width
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Arctan(Surrogate):
+    """`smooth(x) = atan(pi * x / width) / pi + 1/2`; the peak is `1 / width`.
+
+    Reference:
+        Fang et al. (2021), *Incorporating learnable membrane time constant to
+        enhance learning of spiking neural networks*, ICCV.
+    """
+
+    def __init__(self, width: float = 1.0):
+        super().__init__(width)
+
+    def smooth(self, x):
+        return ops.arctan(math.pi / self.width * x) / math.pi + 0.5
+
+    def gradient(self, x):
+        return 1 / (self.width * (1 + ops.square(math.pi / self.width * x)))
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class FastSigmoid(Surrogate):
+    """SuperSpike: `smooth(x) = x / (1 + |x| / width)`; the peak is 1.
+
+    Reference:
+        Zenke and Ganguli (2018), *SuperSpike: supervised learning in
+        multilayer spiking neural networks*, Neural Computation 30(6).
+    """
+
+    def __init__(self, width: float = 0.1):
+        super().__init__(width)
+
+    def smooth(self, x):
+        return x / (1 + ops.abs(x) / self.width)
+
+    def gradient(self, x):
+        return 1 / ops.square(1 + ops.abs(x) / self.width)
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class Triangle(Surrogate):
+    """Derivative `max(0, 1 - |x| / width) / width`, zero beyond `width`.
+
+    Reference:
+        Bellec et al. (2018), *Long short-term memory and learning-to-learn in
+        networks of spiking neurons*, NeurIPS.
+    """
+
+    def __init__(self, width: float = 1.0):
+        super().__init__(width)
+
+    def smooth(self, x):
+        z = ops.clip(x / self.width, -1, 1)
+        return 0.5 + z - 0.5 * z * ops.abs(z)
+
+    def gradient(self, x):
+        return ops.maximum(1 - ops.abs(x) / self.width, 0) / self.width
+
+
+@keras.saving.register_keras_serializable(_PACKAGE)
+class StraightThrough(Surrogate):
+    """`smooth(x) = x / width`: the gradient passes as if the spike were linear.
+
+    Reference:
+        Bengio, Leonard and Courville (2013), *Estimating or propagating
+        gradients through stochastic neurons*, arXiv:1308.3432.
+    """
+
+    def __init__(self, width: float = 1.0):
+        super().__init__(width)
+
+    def smooth(self, x):
+        return x / self.width
+
+    def gradient(self, x):
+        return ops.ones_like(x) / self.width
+
+
+_NAMES: dict[str, Callable[[], Surrogate]] = {
+    "soft_lif": SoftLIF,
+    "arctan": Arctan,
+    "fast_sigmoid": FastSigmoid,
+    "triangle": Triangle,
+    "straight_through": StraightThrough,
+}
+
+
+def surrogate(value: "str | Surrogate") -> Surrogate:
+    """A surrogate from an instance or a name.
+
+    Args:
+        value: `Surrogate`, or one of `"soft_lif"`, `"arctan"`, `"fast_sigmoid"`,
+            `"triangle"` and `"straight_through"`.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> surrogate("arctan")
+        Arctan(width=1)
+    """
+    if isinstance(value, Surrogate):
+        return value
+    if isinstance(value, str) and value in _NAMES:
+        return _NAMES[value]()
+    raise ValueError(
+        f"Unknown surrogate {value!r}. Pass one of {', '.join(map(repr, _NAMES))},"
+        " or an instance such as ksn.surrogates.Arctan(width=0.5)."
+    )

@@ -1,0 +1,373 @@
+"""The one RNN layer under all of ours, and what its cells have in common.
+
+A `Cell` is a step of time for `keras.layers.RNN`. A `SequenceLayer` is an RNN
+that makes its own cell from the layer's arguments, so that a new layer is a cell
+and two lines. Over `keras.layers.RNN` it adds: features of any rank; states that
+start at the cell's own initial values, also after `reset_state`; states that keep
+their dtype under mixed precision, and survive `fit` and `predict` on every backend
+when `stateful`; masks that act the same on every backend; whole-sequence forms.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from keras_spiking_nengo.dynamics.kernels import Step, scan
+
+__all__ = ["Cell", "SequenceLayer"]
+
+Shape = tuple[int | None, ...]
+
+
+class Cell(keras.layers.Layer):
+    """One step of time, with named states.
+
+    A subclass sets `state_names`, and overrides `program` and
+    `get_initial_state`; it may override `sequence` with something faster.
+    """
+
+    state_names: tuple[str, ...] = ()
+
+    def __init__(self, **kwargs):
+        # Inputs are cast here, to the dtype of the state, and not by Keras.
+        super().__init__(autocast=False, **kwargs)
+        self._features: tuple[int, ...] | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        self._features = _static_features(self, input_shape[1:])
+        super().build(input_shape)
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Shape of the population, known once built."""
+        if self._features is None:
+            raise ValueError(f"{self.name} is not built: call it on data first.")
+        return self._features
+
+    @property
+    def state_dtype(self) -> str:
+        """float64 under a float64 policy, else float32, or spikes are lost."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
+
+    def state_dtypes(self) -> list[str]:
+        """Dtype of each state."""
+        return [self.state_dtype] * len(self.state_names)
+
+    def state_shapes(self) -> list[Shape]:
+        """Shape of each state, without the batch; the features by default."""
+        return [self.features] * len(self.state_names)
+
+    @property
+    def state_size(self) -> list:
+        if self._features is None:
+            return [None] * len(self.state_names)
+        shapes = self.state_shapes()
+        return [shape[0] if len(shape) == 1 else shape for shape in shapes]
+
+    @property
+    def output_size(self):
+        features = self._features
+        return features[0] if features is not None and len(features) == 1 else features
+
+    def program(self, training: bool = False) -> tuple[Step, dict[str, Any]]:
+        """The `step` and `parameters` for `dynamics.kernels.scan`."""
+        raise NotImplementedError
+
+    def sequence(self, inputs, state: list, training: bool, unroll: bool):
+        """All steps of `(batch, time, *features)`: outputs and final state."""
+        step, parameters = self.program(training)
+        return scan(step, parameters, [inputs], state, bool(training), unroll)
+
+    def get_initial_state(self, batch_size=None) -> list:
+        """States before the first step, one `(batch_size, ...)` tensor each."""
+        raise NotImplementedError
+
+    def call(self, inputs, states, training=False):
+        states = list(states) if isinstance(states, list | tuple) else [states]
+        for name, state, dtype in zip(
+            self.state_names, states, self.state_dtypes(), strict=True
+        ):
+            actual = keras.backend.standardize_dtype(state.dtype)
+            if "float" in dtype and actual != dtype:
+                raise ValueError(
+                    f"{type(self).__name__} needs its state {name!r} in {dtype};"
+                    f" received {actual}. Half-precision membranes lose spikes. Use"
+                    f" ksn.layers.{type(self).__name__.removesuffix('Cell')}, which"
+                    " keeps the state's dtype under mixed precision, or give the cell"
+                    f" dtype={dtype!r}."
+                )
+        step, parameters = self.program(training)
+        output, states = step(parameters, [ops.cast(inputs, self.state_dtype)], states)
+        return ops.cast(output, self.compute_dtype), list(states)
+
+
+def _static_features(owner, features: Shape) -> tuple[int, ...]:
+    known = tuple(size for size in features if size is not None)
+    if len(known) < len(features) or not features:
+        raise ValueError(
+            f"{owner.name} needs inputs (batch, time, *features) with every feature"
+            f" dimension known; received features {tuple(features)}. Give keras.Input"
+            " a shape such as (None, 128), or add a feature axis with"
+            " keras.layers.Reshape."
+        )
+    return known
+
+
+_FLAGS = (
+    "return_sequences",
+    "return_state",
+    "go_backwards",
+    "stateful",
+    "unroll",
+    "zero_output_for_mask",
+)
+_LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
+
+
+class SequenceLayer(keras.layers.RNN):
+    """A `keras.layers.RNN` around a cell of class `cell_class`.
+
+    Args:
+        *args, **kwargs: the arguments of the cell, and besides them
+            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `unroll`, `zero_output_for_mask`, `name`, `dtype`, `trainable` and
+            `activity_regularizer` as in `keras.layers.LSTM`, and
+        save_state: bool. With `stateful=True`, store the current state with the
+            layer's weights when the model is saved. Defaults to False.
+
+    Call arguments:
+        sequences: `(batch, time, *features)`.
+        initial_state: list of state tensors. Defaults to the initial values of
+            the cell or, if `stateful`, to where the last call ended.
+        mask: `(batch, time)` booleans; a step that is False leaves the state as
+            it is, and repeats the last output.
+        training: bool.
+    """
+
+    cell_class: ClassVar[Callable[..., Cell]]
+
+    def __init__(self, *args, save_state: bool = False, **kwargs):
+        own = {
+            name: kwargs.pop(name)
+            for name in (*_FLAGS, *_LAYER_ARGUMENTS)
+            if name in kwargs
+        }
+        if not isinstance(own.get("trainable", True), bool):
+            raise TypeError(
+                f"trainable is Keras's switch for all of a layer's weights, True or"
+                f" False; received {own['trainable']!r}. To make time constants and"
+                " other physics trainable, pass their names as"
+                " trainable_parameters=(...)."
+            )
+        cell = type(self).cell_class(*args, dtype=own.get("dtype"), **kwargs)
+        super().__init__(cell, autocast=False, **own)
+        self.save_state = save_state
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "cell_class" in vars(cls):
+            cls.__signature__ = _signature(cls)
+
+    # --- shapes ---------------------------------------------------------------
+
+    def build(self, sequences_shape: Shape, initial_state_shape=None) -> None:
+        if len(sequences_shape) < 3:
+            raise ValueError(
+                f"{self.name} needs inputs of shape (batch, time, *features);"
+                f" received {tuple(sequences_shape)}. Repeat a static input with"
+                " ksn.layers.Repeat(n_steps), or add an axis with"
+                " keras.layers.Reshape."
+            )
+        if not self.cell.built:
+            self.cell.build((sequences_shape[0], *sequences_shape[2:]))
+        self.state_size = self.cell.state_size
+        if self.stateful and self.states is None:
+            if sequences_shape[0] is None:
+                raise ValueError(
+                    f"{self.name} is stateful and needs a fixed batch size; received"
+                    f" an input of shape {tuple(sequences_shape)}. Use"
+                    " keras.Input(batch_shape=(...)), or pass states yourself with"
+                    " return_state=True and initial_state."
+                )
+            self._create_state_variables(sequences_shape[0])
+            self._expected_batch_size = sequences_shape[0]
+        self.built = True
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        batch, time = sequences_shape[:2]
+        size = self.cell.output_size
+        size = size if isinstance(size, tuple) else (size,)
+        size = tuple(sequences_shape[2:]) if None in size else size
+        output = (batch, time, *size) if self.return_sequences else (batch, *size)
+        if not self.return_state:
+            return output
+        return output, *[(batch, *shape) for shape in self.cell.state_shapes()]
+
+    def compute_output_spec(self, sequences, *args, **kwargs):
+        shapes = self.compute_output_shape(sequences.shape)
+        if not self.return_state:
+            return keras.KerasTensor(shapes, dtype=self.compute_dtype)
+        dtypes = [self.compute_dtype, *self.cell.state_dtypes()]
+        return tuple(map(keras.KerasTensor, shapes, dtypes))
+
+    # --- state ----------------------------------------------------------------
+
+    def get_initial_state(self, batch_size) -> list:
+        return self.cell.get_initial_state(batch_size)
+
+    def _create_state_variables(self, batch_size: int) -> None:
+        values = self.get_initial_state(batch_size)
+        variables = [
+            keras.Variable(value, trainable=False, dtype=dtype, name=f"state_{name}")
+            for name, value, dtype in zip(
+                self.cell.state_names, values, self.cell.state_dtypes(), strict=True
+            )
+        ]
+        # Keras must not count them as weights: a stateful layer has to take the
+        # weights of one that is not.
+        self._set_untracked("states", variables)
+
+    def _set_untracked(self, name: str, value) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def variables(self) -> list:
+        """Weights and, if stateful, states: JAX carries over only what is here."""
+        return [*super().variables, *(self.states or [])]
+
+    def reset_state(self) -> None:
+        """Put the states of a stateful layer back to their initial values."""
+        if self.states is not None:
+            values = self.get_initial_state(self._expected_batch_size)
+            for variable, value in zip(self.states, values, strict=True):
+                variable.assign(value)
+
+    def save_own_variables(self, store) -> None:
+        super().save_own_variables(store)
+        if self.save_state:
+            for name, variable in zip(
+                self.cell.state_names, self.states or [], strict=False
+            ):
+                store[f"state_{name}"] = variable.numpy()
+
+    def load_own_variables(self, store) -> None:
+        stored = {key: store[key] for key in store.keys()}  # noqa: SIM118 - no dict
+        states = {k: stored.pop(k) for k in list(stored) if k.startswith("state_")}
+        super().load_own_variables(stored)
+        for name, variable in zip(
+            self.cell.state_names, self.states or [], strict=False
+        ):
+            if f"state_{name}" in states:
+                variable.assign(states[f"state_{name}"])
+
+    # --- call -----------------------------------------------------------------
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        cell = self.cell
+        self._check_call(sequences)
+        if initial_state is None:
+            batch = ops.shape(sequences)[0]
+            initial_state = (
+                self.states if self.stateful else self.get_initial_state(batch)
+            )
+        if not isinstance(initial_state, list | tuple):
+            initial_state = [initial_state]
+        if len(initial_state) != len(cell.state_names):
+            raise ValueError(
+                f"{self.name} has {len(cell.state_names)} states"
+                f" {cell.state_names}; received initial_state with"
+                f" {len(initial_state)}."
+            )
+        state = [
+            ops.cast(ops.convert_to_tensor(s), dtype)
+            for s, dtype in zip(initial_state, cell.state_dtypes(), strict=True)
+        ]
+        inputs = ops.cast(sequences, cell.state_dtype)
+        if self.go_backwards:
+            inputs = ops.flip(inputs, axis=1)
+            mask = None if mask is None else ops.flip(mask, axis=1)
+        if mask is None:
+            outputs, state = cell.sequence(inputs, state, training, self.unroll)
+        else:
+            outputs, state = self._masked(inputs, state, mask, training)
+        if self.stateful:
+            for variable, value in zip(self.states, state, strict=True):
+                variable.assign(value)
+        outputs = ops.cast(outputs, self.compute_dtype)
+        output = outputs if self.return_sequences else outputs[:, -1]
+        return (output, *state) if self.return_state else output
+
+    def _check_call(self, sequences) -> None:
+        if self.unroll and not isinstance(sequences.shape[1], int):
+            raise ValueError(
+                f"{self.name} cannot unroll an unknown number of steps; received an"
+                f" input of shape {tuple(sequences.shape)}. Give the time dimension"
+                " in keras.Input, or leave unroll=False."
+            )
+        expected, actual = self._expected_batch_size, sequences.shape[0]
+        if self.stateful and isinstance(actual, int) and actual != expected:
+            raise ValueError(
+                f"{self.name} is stateful with batch size {expected}; received"
+                f" {actual}. Choose a batch_size that divides the data, and"
+                f" keras.Input(batch_shape=({actual}, ...)) to change it."
+            )
+
+    def _masked(self, inputs, state, mask, training):
+        """A step whose mask is False keeps the state and repeats the output."""
+        step, parameters = self.cell.program(training)
+
+        def masked(parameters, x, state):
+            x, keep = x
+            last, *state = state
+            y, new = step(parameters, [x], state)
+            y, shown = (
+                _where(keep, y, last),
+                _where(
+                    keep, y, ops.zeros_like(y) if self.zero_output_for_mask else last
+                ),
+            )
+            new = [_where(keep, n, s) for n, s in zip(new, state, strict=True)]
+            return shown, [y, *new]
+
+        last = self.compute_output_shape(inputs.shape)
+        last = last[0] if self.return_state else last
+        features = last[2:] if self.return_sequences else last[1:]
+        last = ops.zeros((ops.shape(inputs)[0], *features), dtype=inputs.dtype)
+        mask = ops.cast(mask, "bool")
+        outputs, (_, *state) = scan(
+            masked, parameters, [inputs, mask], [last, *state], training, self.unroll
+        )
+        return outputs, state
+
+    # --- configuration --------------------------------------------------------
+
+    def get_config(self) -> dict:
+        config = super().get_config()
+        del config["cell"]
+        inner = self.cell.get_config()
+        for name in ("name", "dtype", "trainable"):
+            inner.pop(name, None)
+        return {**config, **inner, "save_state": self.save_state}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects=None):
+        return cls(**config)
+
+
+def _where(keep, new, old):
+    extra = (1,) * (len(new.shape) - 1)
+    return ops.where(ops.reshape(keep, (-1, *extra)), new, old)
+
+
+def _signature(cls) -> inspect.Signature:
+    """The cell's arguments followed by those of an RNN layer."""
+    cell = inspect.signature(cls.cell_class).parameters.values()
+    named = [p for p in cell if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    flags = [inspect.Parameter(f, keyword, default=False) for f in _FLAGS]
+    flags.append(inspect.Parameter("save_state", keyword, default=False))
+    rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+    return inspect.Signature([*named, *flags, rest])

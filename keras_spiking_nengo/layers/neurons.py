@@ -1,0 +1,312 @@
+"""Populations of Nengo neurons as Keras layers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import nengo
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo import serialization
+from keras_spiking_nengo.dynamics import random, surrogates
+from keras_spiking_nengo.dynamics.kernels import scan
+from keras_spiking_nengo.dynamics.neurons import SMOOTHING, initial_state, neuron
+from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
+from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.parameters import (
+    Trained,
+    checked_dt,
+    checked_trainable,
+)
+from keras_spiking_nengo.types import neuron_type as to_neuron_type
+
+__all__ = ["Neurons", "NeuronsCell"]
+
+_FORWARDS = ("spikes", "spike_aware", "rate")
+# Registered names are the format of saved files.
+_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
+
+
+@_register
+class NeuronsCell(Cell):
+    """One step of a population of Nengo neurons.
+
+    The dynamics are those of `neuron_type`; none of its parameters is declared
+    again here. `Neurons` runs this cell over time.
+
+    Args:
+        **kwargs: the arguments of `Neurons` that are not those of an RNN layer, and
+            those of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, *features)`. Input current, dimensionless; a LIF neuron
+            fires for a constant current above 1.
+        states: one `(batch, *features)` tensor per name in `state_names`. The
+            refractory time of a LIF neuron is carried as
+            `exp(refractory_time / tau_rc)`.
+        training: bool.
+
+    Output shape:
+        `(batch, *features)`: `amplitude / dt` at a spike and 0 elsewhere, or the
+        rate in Hz.
+
+    Raises:
+        NotImplementedError: if `neuron_type` has no rule.
+        ValueError: for an unknown name, a `dt` that is not positive, a `forward`
+            that the type does not allow, or a parameter that cannot be trained.
+
+    Example:
+        >>> import keras
+        >>> layer = keras.layers.RNN(NeuronsCell("lif"), return_sequences=True)
+        >>> layer(2 * keras.ops.ones((1, 100, 3))).shape == (1, 100, 3)
+        True
+
+    Reference:
+        Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press.
+    """
+
+    def __init__(
+        self,
+        neuron_type: str | nengo.neurons.NeuronType | dict = "lif",
+        dt: float = 0.001,
+        surrogate: str | Surrogate | dict | None = None,
+        forward: str = "spikes",
+        trainable_parameters: Sequence[str] | Mapping[str, str] = (),
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(neuron_type, dict):
+            neuron_type = serialization.from_config(neuron_type)
+        self.neuron_type = to_neuron_type(neuron_type)
+        self.dt = checked_dt(dt)
+        self.surrogate = _surrogate(surrogate)
+        self.forward = forward
+        self.seed = seed
+        self.dynamics = neuron(self.neuron_type)
+        self.state_names = self.dynamics.states
+        self.trainable_parameters = checked_trainable(
+            trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
+        )
+        # Only "spikes" differentiates the spike itself.
+        self._spike = self.surrogate or surrogates.Arctan()
+        _check_forward(self)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        rng = np.random if self.seed is None else np.random.RandomState(self.seed)
+        values = initial_state(self.neuron_type, self.features, rng)
+        self._initial = [
+            self.add_weight(
+                name=f"initial_{name}",
+                shape=self.features,
+                dtype=dtype,
+                initializer=lambda shape, dtype, value=value: ops.cast(value, dtype),
+                trainable=False,
+                autocast=False,
+            )
+            for name, dtype, value in zip(
+                self.state_names, self.state_dtypes(), values, strict=True
+            )
+        ]
+        self._trained = {
+            name: Trained(
+                self,
+                name,
+                self.dynamics.parameters[name],
+                () if kind == "shared" else self.features,
+                positive=name in self.dynamics.positive,
+            )
+            for name, kind in self.trainable_parameters.items()
+        }
+
+    def state_dtypes(self):
+        names = self.state_names
+        return ["int32" if n in random.STATES else self.state_dtype for n in names]
+
+    def parameters(self) -> dict[str, Any]:
+        """Values of the neuron parameters: floats, and tensors where trained."""
+        trained = {name: trained.value() for name, trained in self._trained.items()}
+        return self.dynamics.parameters | trained
+
+    def get_initial_state(self, batch_size=None):
+        state = [
+            ops.zeros((batch_size, *self.features), dtype=weight.dtype)
+            + ops.convert_to_tensor(weight)
+            for weight in self._initial
+        ]
+        if self.dynamics.random:
+            # Items of a batch draw from different streams.
+            ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
+            state[-2] = random.fold(state[-2], ops.cumsum(ones, axis=0))
+        return state
+
+    def program(self, training=False):
+        mode = self._mode(training)
+        fire = self.dynamics.step
+        values = {f"rate_{k}": v for k, v in self.parameters().items()}
+        constants = self.dynamics.constants(self.parameters(), self.dt)
+
+        def spikes(p, x, state):
+            return fire(p, x[0], state, self._spike)
+
+        def rate(p, x, state):
+            return self._rate(p, x[0]), state
+
+        def spike_aware(p, x, state):
+            y, state = spikes(p, [ops.stop_gradient(x[0])], state)
+            return _with_slope(y, self._rate(p, x[0])), state
+
+        step = {"spikes": spikes, "rate": rate, "spike_aware": spike_aware}[mode]
+        if mode == "spikes":
+            return step, constants
+        return step, constants | values
+
+    def sequence(self, inputs, state, training, unroll):
+        mode = self._mode(training)
+        step, parameters = self.program(training)
+        if mode == "rate" or not self.state_names:
+            # Without a recurrence all steps are one.
+            return step(parameters, [inputs], state)
+        if mode == "spike_aware":
+            # Only the rate curve is differentiated, for all steps at once.
+            fire, constants = self.program(False)
+            constants = {k: _frozen(v) for k, v in constants.items()}
+            frozen = ops.stop_gradient(inputs)
+            spikes, state = scan(fire, constants, [frozen], state, False, unroll)
+            return _with_slope(spikes, self._rate(parameters, inputs)), state
+        return super().sequence(inputs, state, training, unroll)
+
+    def _mode(self, training) -> str:
+        return self.forward if training and self.dynamics.spiking else "spikes"
+
+    def _rate(self, parameters, J):
+        values = {k[5:]: v for k, v in parameters.items() if k.startswith("rate_")}
+        assert self.dynamics.rates is not None  # _check_forward has seen to it
+        rates = self.dynamics.rates(values, J)
+        if self.dynamics.slopes is None:
+            return rates
+        width = (
+            self.surrogate.width if isinstance(self.surrogate, SoftLIF) else SMOOTHING
+        )
+        return _with_slope(rates, self.dynamics.slopes(values, J, width))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "neuron_type": serialization.to_config(self.neuron_type),
+            "dt": self.dt,
+            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
+            "forward": self.forward,
+            "trainable_parameters": dict(self.trainable_parameters),
+            "seed": self.seed,
+        }
+
+
+def _surrogate(value) -> Surrogate | None:
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    return None if value is None else surrogates.surrogate(value)
+
+
+def _check_forward(cell: NeuronsCell) -> None:
+    kind, mode = repr(cell.neuron_type), cell.forward
+    if mode not in _FORWARDS:
+        raise ValueError(f"forward must be one of {_FORWARDS}; received {mode!r}.")
+    if mode == "spikes" or not cell.dynamics.spiking:
+        return
+    if cell.dynamics.rates is None:
+        raise ValueError(
+            f"forward={mode!r} needs a rate curve, and {kind} has none. Use"
+            " forward='spikes'."
+        )
+    if cell.surrogate is not None and not isinstance(cell.surrogate, SoftLIF):
+        raise ValueError(
+            f"forward={mode!r} takes its gradient from the rate curve and has no use"
+            f" for {cell.surrogate!r}. Pass ksn.surrogates.SoftLIF(width) to smooth the"
+            " curve, leave surrogate=None, or use forward='spikes'."
+        )
+    tau_ref = cell.dynamics.parameters.get("tau_ref", math.inf)
+    if cell.dynamics.max_spikes == 1 and tau_ref < cell.dt:
+        raise ValueError(
+            f"forward={mode!r} trains on the rate curve of {kind}, which rises beyond"
+            f" one spike per step (1/dt = {1 / cell.dt:g} Hz): tau_ref={tau_ref:g} s is"
+            f" shorter than dt={cell.dt:g} s. Choose dt <= tau_ref, or"
+            " forward='spikes'."
+        )
+
+
+def _with_slope(value, slope):
+    """`value`, differentiated as if it were `slope`."""
+    return ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))
+
+
+def _frozen(value):
+    return ops.stop_gradient(value) if ops.is_tensor(value) else value
+
+
+@_register
+class Neurons(SequenceLayer):
+    """A population of Nengo neurons over time.
+
+    Takes input currents and gives activity, elementwise over features of any
+    shape; put a `keras.layers.Dense` or `Conv2D` before it to connect it.
+
+    Args:
+        neuron_type: `nengo.neurons.NeuronType`, or a name such as `"lif"`,
+            `"relu"` or `"spiking_relu"`. Defaults to `nengo.LIF()`.
+        dt: float, seconds. Length of one step. Defaults to 0.001.
+        surrogate: stands in for the derivative of the spike: a
+            `ksn.surrogates.Surrogate`, or a name such as `"arctan"`. Defaults to
+            `ksn.surrogates.Arctan()`. For `forward="spike_aware"` and `"rate"` it
+            must be a `SoftLIF`, whose width smooths the LIF rate curve in the
+            backward pass (0.02 by default).
+        forward: what a spiking type does while training. `"spikes"`: it spikes,
+            and the gradient goes through the membrane's whole recurrence.
+            `"spike_aware"`: it spikes, and the gradient is that of the rate curve.
+            `"rate"`: its output is the rate. Without training it always spikes.
+            The curve of an adaptive type is that of its first spikes, before it
+            adapts.
+        trainable_parameters: names of neuron parameters to train, such as
+            `("tau_rc",)`, one value for the layer; or a dict from names to
+            `"shared"` or `"unit"` (a value per neuron). Parameters that have to be
+            positive are trained as their logarithm.
+        seed: int. Draws the initial state, and seeds random types. Defaults to
+            None, a draw from NumPy's global generator
+            (`keras.utils.set_random_seed` fixes it).
+        return_sequences, return_state, go_backwards, stateful, unroll,
+        zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.
+        save_state: bool. Store the current state of a stateful layer with the
+            weights. Defaults to False.
+
+    Call arguments:
+        sequences: `(batch, time, *features)`. Input currents.
+        initial_state: list of `(batch, *features)` tensors, as returned with
+            `return_state=True`.
+        mask: `(batch, time)` booleans.
+        training: bool.
+
+    Output shape:
+        `(batch, time, *features)` with `return_sequences=True`, else
+        `(batch, *features)`, the last step. With `return_state=True`, the
+        states follow.
+
+    Raises:
+        NotImplementedError: if `neuron_type` has no rule.
+        ValueError: for arguments that `NeuronsCell` refuses, inputs without a
+            time axis, or features of unknown size.
+
+    Example:
+        >>> import keras, nengo
+        >>> layer = Neurons(nengo.LIF(tau_rc=0.05), return_sequences=True)
+        >>> spikes = layer(2 * keras.ops.ones((1, 100, 3)))
+        >>> float(keras.ops.max(spikes))
+        1000.0
+
+    Reference:
+        Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press.
+    """
+
+    cell_class = NeuronsCell

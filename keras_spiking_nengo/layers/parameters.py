@@ -1,0 +1,81 @@
+"""Physical parameters of a cell: checked, and made trainable on request."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from keras import ops
+
+__all__ = ["Trained", "checked_dt", "checked_trainable"]
+
+KINDS = ("shared", "unit")
+
+
+def checked_dt(dt: float) -> float:
+    """`dt` as a float.
+
+    Raises:
+        ValueError: unless it is a positive, finite number of seconds.
+    """
+    if not isinstance(dt, int | float | np.number) or not 0 < dt < math.inf:
+        raise ValueError(
+            f"dt is the length of a step in seconds, above 0; received {dt!r}. Nengo's"
+            " default is dt=0.001."
+        )
+    return float(dt)
+
+
+def checked_trainable(
+    requested: Iterable[str] | Mapping[str, str], possible: Iterable[str], owner: str
+) -> dict[str, str]:
+    """`requested` as a dict from parameter name to `"shared"` or `"unit"`.
+
+    Raises:
+        ValueError: if a name or kind is not possible for `owner`.
+    """
+    if isinstance(requested, str):
+        requested = (requested,)
+    if not isinstance(requested, Mapping):
+        requested = dict.fromkeys(requested, "shared")
+    possible = tuple(possible)
+    for name, kind in requested.items():
+        if name not in possible:
+            choice = ", ".join(map(repr, possible)) or "none"
+            raise ValueError(
+                f"{owner} cannot train {name!r}. Its trainable parameters: {choice}."
+            )
+        if kind not in KINDS:
+            raise ValueError(
+                f"trainable_parameters[{name!r}] must be 'shared' (one value for the"
+                f" layer) or 'unit' (one per neuron); received {kind!r}."
+            )
+    return dict(requested)
+
+
+class Trained:
+    """A parameter of `cell` as a weight.
+
+    Args:
+        cell: the built cell that owns the weight.
+        name: of the parameter; the weight is called so, or `log_<name>`.
+        value: float or array. Initial value.
+        shape: of the weight.
+        positive: train the logarithm, so that steps are relative and the value
+            stays above zero.
+    """
+
+    def __init__(self, cell, name: str, value, shape: tuple, positive: bool):
+        start = np.broadcast_to(np.log(value) if positive else value, shape)
+        self.positive = positive
+        self.weight = cell.add_weight(
+            name=f"log_{name}" if positive else name,
+            shape=shape,
+            dtype=cell.state_dtype,
+            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype=dtype),
+            autocast=False,
+        )
+
+    def value(self):
+        """The parameter's present value, a tensor."""
+        weight = ops.convert_to_tensor(self.weight)
+        return ops.exp(weight) if self.positive else weight

@@ -1,0 +1,162 @@
+"""Every check of this repository as a nox session.
+
+`uv run -q --group test nox` runs lint, the tests on TensorFlow and JAX in the
+current environment, and the tests on torch in an environment of their own.
+Arguments after `--` go to pytest: `nox -s tests -- -n 0 tests/layers`.
+"""
+
+import os
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "none"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "tests", "torch"]
+
+PYPROJECT = Path("pyproject.toml")
+CONSTRAINTS = Path("constraints.txt")
+PIN_BLOCK = re.compile(r"constraint-dependencies = \[[^]]*\]\n(?=# pins: end)")
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "2",  # a host callback blocks one of them
+}
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format, lint, types, import directions, pins."""
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")
+    session.run("lint-imports", "--no-logo")
+    check_pins(session)
+
+
+@nox.session
+@nox.parametrize("backend", ["tensorflow", "jax"], ids=["tensorflow", "jax"])
+def tests(session: nox.Session, backend: str) -> None:
+    """Run the default tests on one backend, in the current environment."""
+    pytest(session, *workers(), backend=backend)
+
+
+@nox.session(venv_backend="uv")
+def torch(session: nox.Session) -> None:
+    """Run the tests marked `torch` on the torch backend."""
+    install(session, "-e", ".[torch]", "--group", "test", *torch_source())
+    pytest(session, *workers(), "-m", "torch and not slow", backend="torch")
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the slow tests, on KERAS_BACKEND or TensorFlow."""
+    pytest(session, *workers(), "-m", "slow")
+
+
+@nox.session(venv_backend="uv")
+def conformance(session: nox.Session) -> None:
+    """Run Nengo's own test suite, on KERAS_BACKEND or TensorFlow."""
+    install(session, "-e", ".", "--group", "test", "--group", "conformance")
+    pytest(session, "-m", "conformance")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the tests that measure, with all cores, on KERAS_BACKEND or TensorFlow."""
+    pytest(session, "-s", "-m", "bench")
+
+
+@nox.session
+def pins(session: nox.Session) -> None:
+    """Resolve all extras and groups anew; write constraints.txt and pyproject.toml.
+
+    Versions stay where they are unless asked: `nox -s pins -- --upgrade` or
+    `nox -s pins -- -P keras==3.16.0`.
+    """
+    folder = Path(session.create_tmp())
+    text = PYPROJECT.read_text()
+    # Without the old pins, which would otherwise constrain the new ones.
+    (folder / PYPROJECT).write_text(PIN_BLOCK.sub("", text))
+    shutil.copy(CONSTRAINTS, folder)
+    groups = [f"--group={name}" for name in tomllib.loads(text)["dependency-groups"]]
+    with session.chdir(folder):
+        session.run(
+            *("uv", "pip", "compile", "-q", PYPROJECT.name, "-o", CONSTRAINTS.name),
+            *("--universal", "--python-version=3.11", "--fork-strategy=fewest"),
+            *("--all-extras", *groups),
+            *("--no-header", "--no-annotate", "--no-emit-index-url"),
+            *session.posargs,
+        )
+    # A constraint on what is not installed is idle, so markers say nothing.
+    lines = (folder / CONSTRAINTS).read_text().splitlines()
+    versions = [line.partition(" ;")[0] for line in lines]
+    CONSTRAINTS.write_text("\n".join(versions) + "\n")
+    block = "".join(f'    "{version}",\n' for version in versions)
+    block = f"constraint-dependencies = [\n{block}]\n"
+    PYPROJECT.write_text(PIN_BLOCK.sub(block, text))
+
+
+def check_pins(session: nox.Session) -> None:
+    """Stop unless both lists of pins agree and cover what we depend on."""
+    project = tomllib.loads(PYPROJECT.read_text())
+    versions = CONSTRAINTS.read_text().splitlines()
+    if versions != project["tool"]["uv"]["constraint-dependencies"]:
+        session.error("constraints.txt and pyproject.toml differ: run `nox -s pins`")
+    wanted = [
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+        *project["dependency-groups"].values(),
+    ]
+    pinned = {name_of(version) for version in versions}
+    missing = {name_of(line) for lines in wanted for line in lines} - pinned
+    if missing:
+        session.error(f"not pinned: {sorted(missing)}: run `nox -s pins`")
+    session.log(f"{len(versions)} pins agree")
+
+
+def name_of(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    session.install("-q", "-c", str(CONSTRAINTS), *arguments)
+
+
+def pytest(session: nox.Session, *arguments: str, backend: str = "") -> None:
+    backend = backend or os.environ.get("KERAS_BACKEND", "tensorflow")
+    env = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if "-n" in arguments:
+        env |= ONE_THREAD
+    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+
+
+def workers() -> list[str]:
+    """Return pytest-xdist's options: one process per core, but four at most.
+
+    A worker is interrupted while pytest collects garbage for its last time, and
+    JAX would report that as an exception it could not raise.
+    """
+    count = min(os.cpu_count() or 1, 4)
+    if count == 1:
+        return []
+    return ["-n", str(count), "--dist", "worksteal", "-p", "no:unraisableexception"]
+
+
+def torch_source() -> list[str]:
+    """Return where uv finds a torch for CPUs, without gigabytes of CUDA.
+
+    A machine may offer pip a folder of wheels; uv does not read pip's settings.
+    """
+    folders = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
+    if not folders:
+        return ["--torch-backend", "cpu"]
+    return [f"--find-links={folder}" for folder in re.split(r"[\s,]+", folders)]
