@@ -158,10 +158,8 @@ def _scan_tensorflow(step, parameters, inputs, state, save):
             kept = saved or forward(parameters, inputs, state, True)[2]
 
             # Integer states have no gradient, but they have a place in the loop.
-            ds = [
-                tf.zeros_like(s) if d is None else d
-                for s, d in zip(state, ds, strict=True)
-            ]
+            pairs = zip(state, ds, strict=True)
+            start = [tf.zeros_like(s) if d is None else d for s, d in pairs]
 
             def body(t, carry):
                 ds, dp = carry[: len(state)], carry[len(state) :]
@@ -170,7 +168,7 @@ def _scan_tensorflow(step, parameters, inputs, state, save):
 
             zeros = [tf.zeros_like(p) for p in parameters]
             emitted = [x[:, 0] for x in _floats(inputs, inputs)]
-            carry, dx = loop(body, [*ds, *zeros], emitted, reverse=True)
+            carry, dx = loop(body, [*start, *zeros], emitted, reverse=True)
             found = iter([_swap(tf, x) for x in dx])
             return [
                 *carry[len(state) :],
@@ -180,9 +178,15 @@ def _scan_tensorflow(step, parameters, inputs, state, save):
 
         return (y, *final), grad
 
+    if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
+        run = tf.function(run, autograph=False)
     y, *final = run(*parameters, *inputs, *state)
     y.set_shape(inputs[0].shape[:2] + y.shape[2:])
     return y, final
+
+
+# Steps beyond which tracing a graph costs less than running them eagerly.
+_LONG = 100
 
 
 def _floats(values, like) -> list:

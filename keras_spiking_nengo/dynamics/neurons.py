@@ -363,12 +363,12 @@ def _izhikevich(neuron_type) -> Neuron:
         # In nengo's order of operations: the map is chaotic, and rounding tells.
         v = v + (0.04 * (v * v) + 5 * v + 140 - u + J) * 1000 * c["dt"]
         # Nengo fires at 30 mV itself, a surrogate only above its threshold.
-        below = ops.stop_gradient(v) < 30
+        fired = ops.stop_gradient(v) >= 30
         scaled = (v - 30) / (30 - c["reset_voltage"])
-        spikes = spike.spike(ops.where(below, scaled, ops.maximum(scaled, 1e-30)))
-        v = ops.where(below, v, c["reset_voltage"])
+        spikes = spike.spike(ops.where(fired, ops.maximum(scaled, 1e-30), scaled))
+        v = ops.where(fired, c["reset_voltage"], v)
         u = u + c["tau_recovery"] * (c["coupling"] * v - u) * 1000 * c["dt"]
-        u = ops.where(below, u, u + c["reset_recovery"])
+        u = ops.where(fired, u + c["reset_recovery"], u)
         return spikes * c["height"], [v, u]
 
     return Neuron(

@@ -1,0 +1,284 @@
+"""A Keras model as a flat list of calls of its layers.
+
+Submodels and `TimeDistributed` are taken apart, and a layer that is used twice is
+two calls. All is read from what Keras documents: `layers` of a `Sequential`, and
+the configuration of a functional model, which is also its file format.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, refusal
+
+__all__ = ["Call", "Calls", "calls"]
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of one layer.
+
+    Attributes:
+        layer: the layer.
+        name: unique; the path, and a number from the second call on.
+        path: of the layer, such as `"encoder/dense"`.
+        sources: names of the calls whose outputs it takes.
+        shape: of its output, with the batch and, if temporal, time.
+        per_step: whether it is within a `TimeDistributed`.
+    """
+
+    layer: keras.Layer
+    name: str
+    path: str
+    sources: tuple[str, ...]
+    shape: Shape
+    per_step: bool = False
+
+    def refusal(self, reason: str) -> NotImplementedError:
+        """The error for this call, with its reason."""
+        return refusal(self.path, type(self.layer).__name__, reason)
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """The calls of a model, sources first.
+
+    Attributes:
+        calls: by name.
+        inputs, outputs: from the names that Keras gives them to those of calls.
+        keyed: whether the model returns its outputs by name, as a dict.
+    """
+
+    calls: dict[str, Call]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    keyed: bool = False
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self.calls.values())
+
+    def __getitem__(self, name: str) -> Call:
+        return self.calls[name]
+
+    def rule(self, call: Call) -> LayerRule:
+        return LAYERS[call.layer]
+
+
+def calls(model: keras.Model) -> Calls:
+    """The calls of `model`.
+
+    Raises:
+        TypeError: if `model` is no Keras model.
+        ValueError: if it is not built, so that its shapes are not known.
+        NotImplementedError: if it is neither functional nor `Sequential`, or holds
+            a layer without a rule.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"Expected a keras.Model; received {model!r} of type"
+            f" {type(model).__name__}. Put a layer into keras.Sequential([keras.Input"
+            "(shape), layer])."
+        )
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built, so the shapes of its layers are not"
+            " known. Put a keras.Input(shape) first, or call model.build((None,"
+            " *shape))."
+        )
+    return _Walk().model(model)
+
+
+class _Walk:
+    """Collects the calls of a model."""
+
+    def __init__(self):
+        self.calls: dict[str, Call] = {}
+
+    def model(self, model) -> Calls:
+        """The calls of the outermost model."""
+        _check_model(model, model.name, "")
+        if isinstance(model, keras.Sequential):
+            first = model.get_config()["layers"][0]["config"]
+            name = first["name"] if "batch_shape" in first else "input"
+            shape = tuple(model.inputs[0].shape)
+            source = self._input(keras.layers.InputLayer(batch_shape=shape), name)
+            (output,) = self.sequential(model, [source], "", False)
+            return Calls(self.calls, {name: source}, {output: output})
+        config = model.get_config()
+        inputs = _leaves(config["input_layers"])
+        sources = {
+            name: self._input(model.get_layer(name), name) for _, (name, *_) in inputs
+        }
+        outputs: dict[str, str] = {}
+        for key, made in self.functional(model, sources, "", False):
+            outputs[_unique(key or made, outputs)] = made
+        keyed = isinstance(config["output_layers"], dict)
+        named = {key or name: sources[name] for key, (name, *_) in inputs}
+        return Calls(self.calls, named, outputs, keyed)
+
+    def _input(self, layer, name: str) -> str:
+        return self._add(layer, name, (), tuple(layer.batch_shape), False)
+
+    def functional(self, model, sources: dict[str, str], prefix: str, per_step: bool):
+        """Adds the calls of a functional model; its outputs, with their keys.
+
+        Args:
+            sources: from the names of the model's inputs to calls.
+        """
+        config = model.get_config()
+        nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
+        layers = {layer.name: layer for layer in model.layers}
+        made: dict[tuple[str, int], list[str]] = {}
+
+        def find(name, node, tensor) -> str:
+            if name in sources:
+                return sources[name]
+            if (name, node) not in made:
+                if name not in layers:
+                    kind = next(e for e in config["layers"] if e["name"] == name)
+                    raise refusal(
+                        prefix + name,
+                        kind["class_name"],
+                        f"{kind['class_name']} is an operation, not a layer. Write it"
+                        f" as a layer, such as keras.layers.Add()([a, b]) for a + b",
+                    )
+                arguments = nodes[name][node]
+                tensors = self._arguments(layers[name], prefix + name, arguments)
+                taken = [(key, find(*history)) for key, history in tensors]
+                made[name, node] = self.layer(layers[name], taken, prefix, per_step)
+            return made[name, node][tensor]
+
+        # In Keras's order, so that `find` need not go deep.
+        for name, calls_ in nodes.items():
+            for node in range(len(calls_)):
+                find(name, node, 0)
+        return [(key, find(*leaf)) for key, leaf in _leaves(config["output_layers"])]
+
+    def sequential(self, model, sources: list[str], prefix: str, per_step: bool):
+        """Adds the calls of a `Sequential`; its one output, as a list."""
+        for layer in model.layers:
+            taken = [("", source) for source in sources]
+            sources = self.layer(layer, taken, prefix, per_step)
+        return sources
+
+    def layer(self, layer, taken, prefix: str, per_step: bool) -> list[str]:
+        """Adds the calls that one layer stands for; names of its outputs.
+
+        Args:
+            taken: `(key, call)` of each input.
+        """
+        path = prefix + layer.name
+        if _is_time_distributed(layer):
+            if per_step:
+                raise refusal(
+                    path,
+                    "TimeDistributed",
+                    "it is within another one, and there is one axis of time only",
+                )
+            layer, per_step = layer.layer, True
+        if isinstance(layer, keras.Model):
+            return self._submodel(layer, taken, path, per_step)
+        _check(layer, path)
+        return [self._call(layer, path, tuple(s for _, s in taken), per_step)]
+
+    def _submodel(self, model, taken, path, per_step) -> list[str]:
+        _check_model(model, path, f"{path}/")
+        if isinstance(model, keras.Sequential):
+            sources = [name for _, name in taken]
+            return self.sequential(model, sources, f"{path}/", per_step)
+        inputs = _leaves(model.get_config()["input_layers"])
+        if [key for key, _ in inputs] != [key for key, _ in taken]:
+            raise refusal(
+                path,
+                type(model).__name__,
+                "it is called with inputs of another structure than it declares."
+                " Pass the same list or dict",
+            )
+        pairs = zip(inputs, taken, strict=True)
+        sources = {name: source for (_, (name, *_)), (_, source) in pairs}
+        found = self.functional(model, sources, f"{path}/", per_step)
+        return [made for _, made in found]
+
+    def _call(self, layer, path, sources, per_step) -> str:
+        shapes = [self.calls[name].shape for name in sources]
+        outer = shapes[0]
+        if per_step:
+            shapes = [(shape[0], *shape[2:]) for shape in shapes]
+        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
+        shape = (*outer[:2], *shape[1:]) if per_step else tuple(shape)
+        return self._add(layer, path, sources, shape, per_step)
+
+    def _add(self, layer, path, sources, shape, per_step) -> str:
+        name = _unique(path, self.calls)
+        self.calls[name] = Call(layer, name, path, sources, shape, per_step)
+        return name
+
+    def _arguments(self, layer, path, arguments: dict[str, Any]):
+        """`(key, history)` of the tensors that a layer is called with."""
+        values = dict(enumerate(arguments["args"])) | arguments["kwargs"]
+        first, *rest = values
+        other = [name for name in rest if values[name] not in (None, False)]
+        if other:
+            raise refusal(
+                path,
+                type(layer).__name__,
+                f"it is called with a further argument, {other[0]!r}. It can be given"
+                " tensors to act on only: no mask, initial_state or training=True",
+            )
+        return _leaves(values[first])
+
+
+def _check(layer, path: str) -> None:
+    """Raises unless there is a rule for `layer`, and it has no objection."""
+    reason = "its class has no rule"
+    if layer in LAYERS:
+        reason = LAYERS[layer].objection(layer)
+    elif isinstance(layer, tuple(LAYERS)):
+        reason = "its class has a call of its own"
+    if reason:
+        raise refusal(path, type(layer).__name__, reason)
+
+
+def _check_model(model, path: str, prefix: str) -> None:
+    """Raises unless `model` and its layers can be read."""
+    base = keras.Sequential if isinstance(model, keras.Sequential) else keras.Model
+    own = [klass for klass in type(model).__mro__ if klass.__module__[:5] != "keras"]
+    if any("call" in vars(klass) for klass in own) or not model.inputs:
+        raise refusal(
+            path,
+            type(model).__name__,
+            f"it has a call of its own, which only Python can run. Build it with"
+            f" keras.{base.__name__}(...) from layers",
+        )
+    # Before Keras is asked for a configuration, which not every layer can give.
+    for layer in model.layers:
+        if not isinstance(layer, keras.Model) and not _is_time_distributed(layer):
+            _check(layer, prefix + layer.name)
+
+
+def _is_time_distributed(layer) -> bool:
+    kind = keras.layers.TimeDistributed
+    return isinstance(layer, kind) and type(layer).call is kind.call
+
+
+def _leaves(tree, key="") -> list:
+    """`(key, leaf)` of a structure of layer outputs or serialised tensors."""
+    if isinstance(tree, dict):
+        if tree.get("class_name") == "__keras_tensor__":
+            return [(key, tuple(tree["config"]["keras_history"]))]
+        return [leaf for k in sorted(tree) for leaf in _leaves(tree[k], k)]
+    if tree and isinstance(tree[0], str):
+        return [(key, tuple(tree))]
+    return [leaf for item in tree for leaf in _leaves(item, key)]
+
+
+def _unique(name: str, taken) -> str:
+    count, candidate = 1, name
+    while candidate in taken:
+        count += 1
+        candidate = f"{name}:{count}"
+    return candidate

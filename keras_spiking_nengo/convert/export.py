@@ -1,0 +1,280 @@
+"""A Keras model as a Nengo network, which can be run and checked."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+import warnings
+
+import keras
+import nengo
+import numpy as np
+
+from keras_spiking_nengo.convert.graph import Graph, Port
+from keras_spiking_nengo.convert.verify import VerifyReport, compare
+
+__all__ = ["NengoExport", "NengoObject"]
+
+NengoObject = nengo.Ensemble | nengo.Node | nengo.Connection
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class NengoExport:
+    """A Nengo network that computes what a Keras model does.
+
+    Attributes:
+        net: `nengo.Network`; runs in any Nengo simulator, with a step of `dt`.
+        inputs: node of each input of the model, by its Keras name. It holds zeros:
+            set its `output` before you build a simulator of your own.
+        outputs: unfiltered probe of each output, by its Keras name. It records every
+            step; an output that Keras gives once is its last one.
+        layers: the objects that a layer became, by its Keras name, as a tuple. A
+            layer in a submodel is found as `"submodel/layer"`. Layers that became
+            one connection share it.
+        graph: what was written, as plain data.
+        vertices: ensemble or node of each of the graph's vertices, by name.
+        model: the Keras model, for `verify`.
+
+    Example:
+        >>> import keras, nengo, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((None, 4), name="x"), keras.layers.Dense(8, name="in"),
+        ...     ksn.layers.Neurons(return_sequences=True, name="spikes")])
+        >>> export = ksn.to_nengo(model)
+        >>> export.layers["spikes"]
+        (<Ensemble "spikes">,)
+        >>> export.run(np.ones((2, 10, 4))).shape
+        (2, 10, 8)
+    """
+
+    net: nengo.Network
+    inputs: dict[str, nengo.Node]
+    outputs: dict[str, nengo.Probe]
+    layers: dict[str, tuple[NengoObject, ...]]
+    graph: Graph = field(repr=False)
+    vertices: dict[str, nengo.Ensemble | nengo.Node] = field(repr=False)
+    model: keras.Model | None = field(default=None, repr=False)
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, in seconds."""
+        return self.graph.dt
+
+    def run(
+        self, x: Any, n_steps: int | None = None, progress_bar: bool = False
+    ) -> Any:
+        """Outputs of Nengo's reference simulator, as Keras gives them.
+
+        The network is built once; each item of the batch starts from its initial
+        state.
+
+        Args:
+            x: array, or list or dict of arrays for several inputs: `(batch, time,
+                *features)` for a sequence, `(batch, *features)` for a value that is
+                presented at every step.
+            n_steps: int. Number of steps. Defaults to the data's, else to that of
+                the model's `Repeat`, else to 1.
+            progress_bar: bool. Show Keras's progress bar over the batch.
+
+        Returns:
+            Array, or list or dict of arrays as the model's outputs are, in float64:
+            `(batch, time, *features)`, or the last step `(batch, *features)`.
+
+        Raises:
+            ValueError: if `x` does not fit the inputs, or `n_steps` the data.
+        """
+        outputs, _ = self.record(x, n_steps, progress_bar)
+        if self.graph.keyed:
+            return outputs
+        values = list(outputs.values())
+        return values[0] if len(values) == 1 else values
+
+    def record(
+        self,
+        x: Any,
+        n_steps: int | None = None,
+        progress_bar: bool = False,
+        watch: tuple[str, ...] = (),
+    ) -> tuple[Arrays, Arrays]:
+        """As `run`, outputs by name; and activity `(batch, time, *features)` of the
+        vertices to `watch`, by name.
+        """
+        frames = self._frames(x)
+        steps = self._n_steps(frames, n_steps)
+        batch = len(next(iter(frames.values())))
+        watched = tuple(Port(name, name, True) for name in watch)
+        ports = (*self.graph.outputs, *watched)
+        found = {port: self._empty(port, batch, steps) for port in ports}
+        bar = keras.utils.Progbar(batch, unit_name="item") if progress_bar else None
+        with self._simulator(frames) as (sim, select):
+            signals = {port: self._reader(sim, port) for port in ports}
+            for item in range(batch):
+                select(item)
+                sim.reset()
+                for step in range(steps):
+                    sim.step()
+                    for port, signal in signals.items():
+                        if port.temporal:
+                            found[port][item, step] = signal().reshape(
+                                found[port].shape[2:]
+                            )
+                for port, signal in signals.items():
+                    if not port.temporal:
+                        found[port][item] = signal().reshape(found[port].shape[1:])
+                if bar is not None:
+                    bar.update(item + 1)
+        named = {port.name: value for port, value in found.items()}
+        return (
+            {port.name: named[port.name] for port in self.graph.outputs},
+            {name: named[name] for name in watch},
+        )
+
+    def verify(
+        self,
+        x: Any,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        raise_on_failure: bool = False,
+    ) -> VerifyReport:
+        """Runs the Keras model and Nengo's reference simulator, and compares.
+
+        In float32 a membrane within rounding of its threshold can fire a step
+        earlier or later than in Nengo, which computes in float64. With
+        `keras.config.set_floatx("float64")` all spikes are equal.
+
+        Args:
+            x: as for `run`.
+            rtol, atol: floats. An output agrees if `|keras - nengo| <= atol + rtol *
+                |nengo|` everywhere.
+            raise_on_failure: bool. Raise if the report is not `ok`.
+
+        Returns:
+            A `VerifyReport`: per output the largest difference, and per layer of
+            spiking neurons the number of spikes and of those that differ. What
+            comes after random neurons is shown, and not compared.
+
+        Raises:
+            ValueError: if `x` does not fit, or the export has no Keras model.
+            AssertionError: on request, if they differ.
+        """
+        return compare(self, x, rtol, atol, raise_on_failure)
+
+    # --- data -----------------------------------------------------------------
+
+    def _frames(self, x) -> dict[str, np.ndarray]:
+        """Inputs by vertex, `(batch, time or 1, size)`."""
+        ports = self.graph.inputs
+        values = {
+            port: np.asarray(value, dtype=np.float64)
+            for port, value in zip(ports, self._by_port(x), strict=True)
+        }
+        for port, value in values.items():
+            shape = self.graph[port.vertex].shape
+            lead = value.ndim - len(shape)
+            if lead != 1 + port.temporal or value.shape[lead:] != shape:
+                axes = ("batch", "time")[: 1 + port.temporal]
+                expected = ", ".join((*axes, *map(str, shape)))
+                raise ValueError(
+                    f"Input {port.name!r} needs an array of shape ({expected});"
+                    f" received {value.shape}."
+                )
+        sizes = {len(value) for value in values.values()}
+        if len(sizes) > 1 or 0 in sizes:
+            raise ValueError(
+                f"Inputs need one batch size, of at least 1; received {sorted(sizes)}."
+            )
+        return {
+            port.vertex: value.reshape(
+                len(value), value.shape[1] if port.temporal else 1, -1
+            )
+            for port, value in values.items()
+        }
+
+    def _by_port(self, x) -> list:
+        names = [port.name for port in self.graph.inputs]
+        if isinstance(x, Mapping):
+            if set(x) != set(names):
+                raise ValueError(
+                    f"The inputs are called {names}; received a dict with the keys"
+                    f" {sorted(x)}."
+                )
+            return [x[name] for name in names]
+        if isinstance(x, list | tuple) and len(x) == len(names):
+            return list(x)
+        if len(names) > 1:
+            raise ValueError(
+                f"There are {len(names)} inputs, {names}; received"
+                f" {type(x).__name__}. Pass a dict by name, or a list in this order."
+            )
+        return [x]
+
+    def _n_steps(self, frames, n_steps: int | None) -> int:
+        ports = [port for port in self.graph.inputs if port.temporal]
+        lengths = {port.name: frames[port.vertex].shape[1] for port in ports}
+        if n_steps is not None:
+            if not isinstance(n_steps, int | np.integer) or n_steps < 1:
+                raise ValueError(
+                    f"n_steps is a number of steps, at least 1; received {n_steps!r}."
+                )
+            lengths["n_steps"] = int(n_steps)
+        elif self.graph.n_steps is not None:
+            lengths["the model"] = self.graph.n_steps
+        if len(set(lengths.values())) > 1:
+            given = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+            raise ValueError(f"All need one number of steps: {given}.")
+        return next(iter(lengths.values()), 1)
+
+    def _empty(self, port: Port, batch: int, steps: int) -> np.ndarray:
+        time = (steps,) if port.temporal else ()
+        return np.empty((batch, *time, *self.graph[port.vertex].shape))
+
+    # --- simulator ------------------------------------------------------------
+
+    @contextmanager
+    def _simulator(self, frames) -> Iterator[tuple[nengo.Simulator, Callable]]:
+        """A simulator whose inputs are `frames`, and a function to choose an item."""
+        feeds = {self.vertices[name]: _Feed(v, self.dt) for name, v in frames.items()}
+        before = {node: node.output for node in feeds}
+        try:
+            for node, feed in feeds.items():
+                node.output = feed
+            # Nengo warns about rates and intercepts, which these ensembles ignore.
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                sim = nengo.Simulator(self.net, dt=self.dt, progress_bar=False)
+        finally:
+            for node, output in before.items():
+                node.output = output
+
+        def select(item: int) -> None:
+            for feed in feeds.values():
+                feed.item = item
+
+        with sim:
+            yield sim, select
+
+    def _reader(self, sim: nengo.Simulator, port: Port) -> Callable[[], np.ndarray]:
+        """A function that gives the port's signal in the present step."""
+        thing: Any = self.outputs.get(port.name)
+        if thing is None:
+            thing = self.vertices[port.vertex].neurons
+            return lambda: sim.signals[sim.model.sig[thing]["out"]]
+        return lambda: sim.signals[sim.model.sig[thing]["in"]]
+
+
+class _Feed:
+    """Output of an input node: the frame of the present step.
+
+    Frames are counted, not looked up by time, which rounding would shift.
+    """
+
+    def __init__(self, frames: np.ndarray, dt: float):
+        self.frames = frames
+        self.dt = dt
+        self.item = 0
+
+    def __call__(self, t: float) -> np.ndarray:
+        frames = self.frames[self.item]
+        step = max(round(t / self.dt) - 1, 0)
+        return frames[min(step, len(frames) - 1)]

@@ -1,0 +1,196 @@
+"""The one graph between Keras, Nengo and other formats.
+
+A vertex is a signal over time, `x_v`, one vector per step; an edge adds to one:
+
+    x_v = f_v( sum over edges (u -> v) of  s(T x_u)[slice]  +  bias_v )
+
+with `T` a transform, `s` a synapse and `f_v` a neuron type, a process or, for a
+vertex that only passes on, nothing. All of it is plain data: Nengo's frozen objects
+and arrays, no Keras layer and no Nengo network. A state that a population starts
+from is in its neuron type's `initial_state`.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import nengo
+import numpy as np
+
+__all__ = ["Edge", "Graph", "Port", "Vertex", "fuse"]
+
+Shape = tuple[int, ...]
+Slice = slice | tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Vertex:
+    """A signal over time.
+
+    Attributes:
+        name: unique in the graph.
+        shape: of one step; the signal is flattened, last axis fastest.
+        neuron_type: what makes activity of the sum of the edges, or None.
+        process: a synapse that filters the sum without delay, or None.
+        gain: `(size,)`, on the sum of the edges of neurons; None for ones.
+        bias: `(size,)`, added to the sum of the edges; None for zeros.
+        layers: names of the Keras layers it stands for.
+    """
+
+    name: str
+    shape: Shape
+    neuron_type: nengo.neurons.NeuronType | None = None
+    process: nengo.synapses.Synapse | None = None
+    gain: np.ndarray | None = None
+    bias: np.ndarray | None = None
+    layers: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def passes(self) -> bool:
+        """Whether the signal is the sum of the edges and the bias."""
+        return self.neuron_type is None and self.process is None
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """What one signal adds to another.
+
+    Attributes:
+        source, target: names of vertices.
+        transform: Nengo transform, or None for the identity.
+        synapse: filter after the transform, one step behind, or None.
+        slice: the target's elements that are added to; None for all.
+        layers: names of the Keras layers it stands for.
+    """
+
+    source: str
+    target: str
+    transform: nengo.transforms.Transform | None = None
+    synapse: nengo.synapses.Synapse | None = None
+    slice: Slice | None = None
+    layers: tuple[str, ...] = ()
+
+    @property
+    def adds(self) -> bool:
+        """Whether the signal is added as it is."""
+        return self.transform is None and self.synapse is None
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where signals enter or leave.
+
+    Attributes:
+        name: unique among the inputs, and among the outputs.
+        vertex: name of the vertex.
+        temporal: whether it is a sequence, or else one value: what is presented
+            at every step, or what is read at the last one.
+    """
+
+    name: str
+    vertex: str
+    temporal: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Vertices and edges, with the places where signals enter and leave.
+
+    Attributes:
+        name: of the whole.
+        vertices, edges: in an order in which sources come first.
+        inputs, outputs: in order.
+        dt: float, seconds. Length of a step.
+        n_steps: number of steps, where the graph itself knows.
+        keyed: whether outputs are returned by name, as a dict.
+    """
+
+    name: str
+    vertices: tuple[Vertex, ...]
+    edges: tuple[Edge, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    dt: float = 0.001
+    n_steps: int | None = None
+    keyed: bool = False
+
+    def __getitem__(self, name: str) -> Vertex:
+        return next(vertex for vertex in self.vertices if vertex.name == name)
+
+    def after(self, names: Iterable[str]) -> set[str]:
+        """Names of the vertices that depend on those called `names`, with these."""
+        found, new = set(names), True
+        while new:
+            new = {e.target for e in self.edges if e.source in found} - found
+            found |= new
+        return found
+
+
+def fuse(graph: Graph) -> Graph:
+    """`graph` without the vertices that only pass a signal on.
+
+    `T` and then `s`, and `s` and then `T`, are one edge, as linear filters of equal
+    elements commute with a transform. Two transforms or two filters in a row, and a
+    bias before either, keep their vertex. Inputs and outputs are kept.
+    """
+    kept = {port.vertex for port in (*graph.inputs, *graph.outputs)}
+    vertices = {vertex.name: vertex for vertex in graph.vertices}
+    edges = list(graph.edges)
+    for vertex in graph.vertices:
+        vertex = vertices[vertex.name]
+        before = [edge for edge in edges if edge.target == vertex.name]
+        after = [edge for edge in edges if edge.source == vertex.name]
+        if vertex.name in kept or not _fusible(before, vertex, after):
+            continue
+        rest = [edge for edge in edges if edge not in before and edge not in after]
+        edges = rest + [_join(e1, vertex, e2) for e2 in after for e1 in before]
+        for edge in after:
+            target = vertices[edge.target]
+            vertices[edge.target] = _with_bias(target, vertex.bias, edge.slice)
+        del vertices[vertex.name]
+    return replace(graph, vertices=tuple(vertices.values()), edges=tuple(edges))
+
+
+def _fusible(before: list[Edge], vertex: Vertex, after: list[Edge]) -> bool:
+    if not (vertex.passes and before and after):
+        return False
+    # No transform and no filter is computed twice.
+    if len(after) > 1 and not (len(before) == 1 and before[0].adds):
+        return False
+    if len(before) > 1 and not all(edge.adds for edge in after):
+        return False
+    return all(_joinable(e1, vertex, e2) for e1 in before for e2 in after)
+
+
+def _joinable(first: Edge, vertex: Vertex, second: Edge) -> bool:
+    return (
+        (first.transform is None or second.transform is None)
+        and (first.synapse is None or second.synapse is None)
+        and (first.slice is None or (second.adds and second.slice is None))
+        and (vertex.bias is None or second.adds)
+    )
+
+
+def _join(first: Edge, vertex: Vertex, second: Edge) -> Edge:
+    layers = dict.fromkeys((*first.layers, *vertex.layers, *second.layers))
+    return Edge(
+        source=first.source,
+        target=second.target,
+        transform=first.transform or second.transform,
+        synapse=first.synapse or second.synapse,
+        slice=first.slice or second.slice,
+        layers=tuple(layers),
+    )
+
+
+def _with_bias(vertex: Vertex, bias: np.ndarray | None, where: Slice | None) -> Vertex:
+    """`vertex` with `bias` added to the elements `where`."""
+    if bias is None:
+        return vertex
+    total = np.zeros(vertex.size) if vertex.bias is None else vertex.bias.copy()
+    total[slice(None) if where is None else np.r_[where]] += bias
+    return replace(vertex, bias=total)

@@ -1,0 +1,117 @@
+"""What is known of each Keras layer: how it treats time, and its part of the graph.
+
+One rule per class of layers, in the registry `LAYERS`. A rule is data: `read` makes
+a vertex, and an edge from each input, of a call of the layer. What a rule says of a
+layer's weights it says in one place, so that the opposite direction can be read from
+the same rule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import keras
+
+from keras_spiking_nengo.convert.graph import Edge, Vertex
+from keras_spiking_nengo.rules import Rules
+
+__all__ = ["LAYERS", "LayerRule", "Part", "Site", "Time", "refusal"]
+
+Part = tuple[Vertex, tuple[Edge, ...]]
+
+
+class Time(Enum):
+    """How a layer treats time, the axis after the batch of a temporal tensor."""
+
+    KEEPS = "acts on every step alike, and on a static tensor too"
+    MIXES = "would mix steps: acts on static tensors only"
+    RUNS = "runs over the steps of a temporal tensor"
+    STARTS = "presents a static tensor for a number of steps"
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A layer where it is called.
+
+    Attributes:
+        layer: the layer.
+        name: of the vertex.
+        path: of the layer in its model, such as `"encoder/dense"`.
+        sources: names of the vertices it takes.
+        inputs: their shapes in one step.
+        output: shape of its own vertex.
+        leading: number of axes before the features: batch, or batch and time.
+    """
+
+    layer: keras.Layer
+    name: str
+    path: str
+    sources: tuple[str, ...]
+    inputs: tuple[tuple[int, ...], ...]
+    output: tuple[int, ...]
+    leading: int
+
+    def vertex(self, **attributes) -> Vertex:
+        """The vertex of this call."""
+        return Vertex(self.name, self.output, layers=(self.path,), **attributes)
+
+    def edge(self, source: str, **attributes) -> Edge:
+        """An edge from `source` to the vertex of this call."""
+        # A plain edge is no layer's own; its vertex stands for the layer.
+        named = any(attributes.get(key) for key in ("transform", "synapse"))
+        layers = (self.path,) if named else ()
+        return Edge(source, self.name, layers=layers, **attributes)
+
+
+def _sum(site: Site) -> Part:
+    return site.vertex(), tuple(site.edge(source) for source in site.sources)
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """What is known of one class of layers.
+
+    Attributes:
+        time: how it treats time.
+        read: `(site) -> (vertex, edges)`; the sum of the inputs by default.
+        objection: `(layer) -> reason` why this layer cannot be expressed, or "".
+    """
+
+    time: Time
+    read: Callable[[Site], Part] = _sum
+    objection: Callable[[keras.Layer], str] = lambda layer: ""
+
+
+# A subclass of a sequence layer with another cell has other physics.
+LAYERS: Rules[LayerRule] = Rules("layer", governing=("call", "cell_class"))
+
+_WRAPPERS = ("Sequential", "TimeDistributed", "functional models")
+
+_HINTS = {
+    "BatchNormalization": "Fold it into the weights of the layer before.",
+    "GlobalAveragePooling1D": "Average over time with a ksn.layers.Synapse.",
+    "GlobalMaxPooling1D": "Average over time with a ksn.layers.Synapse.",
+    "Masking": "Nengo presents every step: cut sequences to their length.",
+    "MaxPooling1D": "Use AveragePooling1D.",
+    "MaxPooling2D": "Use AveragePooling2D.",
+    "RepeatVector": "Use ksn.layers.Repeat.",
+    "RNN": "Use ksn.layers.Neurons or ksn.layers.Synapse.",
+    "Softmax": "Leave it out and train on logits: the largest stays the largest.",
+}
+
+
+def refusal(name: str, kind: str, reason: str) -> NotImplementedError:
+    """The error for a layer that cannot be expressed.
+
+    Args:
+        name: of the layer.
+        kind: name of its class.
+        reason: a clause, and what to do instead in sentences of its own.
+    """
+    known = sorted({klass.__name__ for klass in LAYERS} | set(_WRAPPERS))
+    hint = _HINTS.get(kind, "")
+    return NotImplementedError(
+        f"Layer {name!r} ({kind}) cannot be expressed as a Nengo network:"
+        f" {reason.rstrip('.')}. {hint}{' ' * bool(hint)}Possible are"
+        f" {', '.join(known)}."
+    )

@@ -1,0 +1,250 @@
+"""A Keras model and its Nengo network, compared step by step and spike by spike."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+from rich.console import Console
+from rich.table import Table
+
+from keras_spiking_nengo.convert.calls import Call, Calls, calls
+from keras_spiking_nengo.dynamics.neurons import neuron
+
+if TYPE_CHECKING:
+    from keras_spiking_nengo.convert.export import NengoExport
+
+__all__ = ["OutputReport", "SpikeReport", "VerifyReport", "compare"]
+
+
+@dataclass(frozen=True)
+class OutputReport:
+    """How one output agrees.
+
+    Attributes:
+        name: of the output.
+        max_difference: largest absolute difference.
+        scale: largest absolute value that Nengo gave.
+        ok: whether all is within tolerance.
+        compared: False if it depends on random neurons.
+    """
+
+    name: str
+    max_difference: float
+    scale: float
+    ok: bool
+    compared: bool
+
+
+@dataclass(frozen=True)
+class SpikeReport:
+    """How the spikes of one layer agree.
+
+    Attributes:
+        name: of the layer.
+        differing: number of spikes that only one of the two has.
+        total: number of spikes in Nengo.
+        compared: False if the layer depends on random neurons.
+    """
+
+    name: str
+    differing: int
+    total: int
+    compared: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether all spikes are equal."""
+        return self.differing == 0
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `NengoExport.verify` found. Print it for a table.
+
+    Attributes:
+        outputs: one `OutputReport` per output.
+        spikes: one `SpikeReport` per layer of spiking neurons.
+        rtol, atol: the tolerances of the outputs.
+    """
+
+    outputs: tuple[OutputReport, ...]
+    spikes: tuple[SpikeReport, ...]
+    rtol: float
+    atol: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether all that can be compared agrees, spikes exactly."""
+        return all(r.ok for r in (*self.outputs, *self.spikes) if r.compared)
+
+    @property
+    def table(self) -> Table:
+        """The report as a `rich` table."""
+        table = Table(title=f"Keras and Nengo, rtol={self.rtol:g}, atol={self.atol:g}")
+        for column in ("", "max difference", "largest", "spikes differ", "spikes", ""):
+            table.add_column(column, justify="right" if column else "left")
+        for out in self.outputs:
+            difference = f"{out.max_difference:.2e}"
+            row = (out.name, difference, f"{out.scale:.4g}", "", "")
+            table.add_row(*row, _verdict(out))
+        for spike in self.spikes:
+            row = (spike.name, "", "", str(spike.differing), str(spike.total))
+            table.add_row(*row, _verdict(spike))
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=100, file=None, color_system=None)
+        with console.capture() as capture:
+            console.print(self.table)
+        return capture.get()
+
+
+def _verdict(row: OutputReport | SpikeReport) -> str:
+    if not row.compared:
+        return "random"
+    return "ok" if row.ok else "DIFFERENT"
+
+
+def compare(
+    export: "NengoExport", x: Any, rtol: float, atol: float, raise_on_failure: bool
+) -> VerifyReport:
+    """As `NengoExport.verify`."""
+    model = export.model
+    if model is None:
+        raise ValueError(
+            "This export has no Keras model to compare with. Make it with"
+            " ksn.to_nengo(model)."
+        )
+    if rtol < 0 or atol < 0:
+        raise ValueError(f"rtol and atol are at least 0; received {rtol}, {atol}.")
+    found = calls(model)
+    spiking = tuple(v.name for v in export.graph.vertices if _spiking(v.neuron_type))
+    random = export.graph.after(
+        v.name for v in export.graph.vertices if _random(v.neuron_type)
+    )
+    outputs, nengo_spikes = export.record(x, watch=spiking)
+    keras_spikes = _activity(export, model, found, x, spiking) if spiking else {}
+    values = _named(model.predict(x, verbose=0), list(outputs))
+    report = VerifyReport(
+        outputs=tuple(
+            _output(
+                port.name,
+                values[port.name],
+                outputs[port.name],
+                (rtol, atol),
+                port.vertex not in random,
+            )
+            for port in export.graph.outputs
+        ),
+        spikes=tuple(
+            _spikes(
+                name,
+                keras_spikes[name],
+                nengo_spikes[name],
+                export.dt / getattr(export.graph[name].neuron_type, "amplitude", 1.0),
+                name not in random,
+            )
+            for name in spiking
+        ),
+        rtol=rtol,
+        atol=atol,
+    )
+    if raise_on_failure and not report.ok:
+        raise AssertionError(f"Keras and Nengo differ:\n{report}")
+    return report
+
+
+def _spiking(neuron_type) -> bool:
+    return neuron_type is not None and neuron_type.spiking
+
+
+def _random(neuron_type) -> bool:
+    return neuron_type is not None and neuron(neuron_type).random
+
+
+def _named(values, names: list[str]) -> dict[str, np.ndarray]:
+    if isinstance(values, dict):
+        return values
+    values = values if isinstance(values, list | tuple) else [values]
+    return dict(zip(names, values, strict=True))
+
+
+def _output(name, value, expected, tolerances, compared) -> OutputReport:
+    value = np.asarray(value, dtype=np.float64)
+    rtol, atol = tolerances
+    return OutputReport(
+        name=name,
+        max_difference=float(np.max(np.abs(value - expected))),
+        scale=float(np.max(np.abs(expected))),
+        ok=bool(np.allclose(value, expected, rtol=rtol, atol=atol)),
+        compared=compared,
+    )
+
+
+def _spikes(name, value, expected, unit, compared) -> SpikeReport:
+    one, other = (np.rint(np.asarray(a, float) * unit) for a in (value, expected))
+    return SpikeReport(
+        name=name,
+        differing=int(np.sum(np.abs(one - other))),
+        total=int(np.sum(np.abs(other))),
+        compared=compared,
+    )
+
+
+def _activity(export, model, found: Calls, x, names) -> dict[str, np.ndarray]:
+    """Activity of layers inside a Keras model, `(batch, time, *features)`."""
+    watched = _Watched(found, names, dtype=model.dtype_policy)
+    values = [value for value in export._by_port(x)]
+    return watched.predict(values, verbose=0)
+
+
+class _Watched(keras.Model):
+    """The calls of a model once more, which gives what some of them send.
+
+    It holds the layers themselves; a model made of their symbolic outputs would
+    leave traces in them.
+    """
+
+    def __init__(self, found: Calls, names: tuple[str, ...], **kwargs):
+        super().__init__(**kwargs)
+        self._found = [found]
+        self._names = tuple(names)
+        self._runs = {name: _sequences(found[name].layer) for name in names}
+
+    def call(self, inputs):
+        (found,) = self._found
+        inputs = inputs if isinstance(inputs, list | tuple) else [inputs]
+        values = dict(zip(found.inputs.values(), inputs, strict=True))
+        watched = {}
+        for call in found:
+            if call.name in values:
+                continue
+            sources = [values[name] for name in call.sources]
+            if call.name in self._runs:
+                sent = self._runs[call.name](sources[0])
+                watched[call.name] = sent
+                last = not call.layer.return_sequences
+                values[call.name] = sent[:, -1] if last else sent
+            else:
+                values[call.name] = _apply(call, sources)
+        return watched
+
+
+def _sequences(layer):
+    """The layer, or one with the same cell that gives all steps."""
+    if layer.return_sequences:
+        return layer
+    twin = type(layer).from_config({**layer.get_config(), "return_sequences": True})
+    twin.cell = layer.cell
+    return twin
+
+
+def _apply(call: Call, sources: list):
+    if not call.per_step:
+        return call.layer(sources[0] if len(sources) == 1 else sources)
+    shape = ops.shape(sources[0])[:2]
+    folded = [ops.reshape(source, (-1, *source.shape[2:])) for source in sources]
+    result = call.layer(folded[0] if len(folded) == 1 else folded)
+    return ops.reshape(result, (*shape, *result.shape[1:]))

@@ -1,0 +1,52 @@
+"""Gradients of a function, by whichever backend runs."""
+
+import keras
+from keras import ops
+
+
+def gradient(function, *arrays, weights=None):
+    """`function(*arrays)` and the gradient of its weighted sum, as NumPy arrays.
+
+    One gradient for one array, a list for several. `weights` is an array of the
+    output's shape; ones if not given.
+    """
+
+    def total(*tensors):
+        y = function(*tensors)
+        return ops.sum(y if weights is None else y * weights), y
+
+    tensors = [ops.convert_to_tensor(x) for x in arrays]
+    y, slopes = _BACKENDS[keras.backend.backend()](total, tensors)
+    slopes = [ops.convert_to_numpy(s) for s in slopes]
+    return ops.convert_to_numpy(y), slopes[0] if len(slopes) == 1 else slopes
+
+
+def _tensorflow(total, tensors):
+    import tensorflow as tf
+
+    @tf.function
+    def run(tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            loss, y = total(*tensors)
+        return y, tape.gradient(loss, tensors, unconnected_gradients="zero")
+
+    return run(tensors)
+
+
+def _jax(total, tensors):
+    import jax
+
+    run = jax.value_and_grad(total, argnums=tuple(range(len(tensors))), has_aux=True)
+    (_, y), slopes = jax.jit(run)(*tensors)
+    return y, slopes
+
+
+def _torch(total, tensors):
+    tensors = [x.detach().requires_grad_(True) for x in tensors]
+    loss, y = total(*tensors)
+    loss.backward()
+    return y.detach(), [x.grad for x in tensors]
+
+
+_BACKENDS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
