@@ -3,6 +3,8 @@
 import nengo
 import numpy as np
 
+import keras_spiking_nengo as ksn
+
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
 
 # Every neuron type with parameters that are not the defaults.
@@ -49,4 +51,78 @@ SYNAPSES = {
     "LinearFilter(gain)": nengo.LinearFilter([2.0], [1.0]),
     "Triangle": nengo.Triangle(0.01),
     "None": None,
+}
+
+# Layer class, arguments (none of them the default), and shape of the features.
+LAYERS = {
+    "Neurons(LIF)": (
+        ksn.layers.Neurons,
+        {
+            "neuron_type": NEURONS["LIF"],
+            "dt": 0.002,
+            "seed": 5,
+            "surrogate": "triangle",
+        },
+        (4,),
+    ),
+    "Neurons(LIF, trained)": (
+        ksn.layers.Neurons,
+        {
+            "neuron_type": NEURONS["LIF"],
+            "trainable_parameters": {"tau_rc": "unit", "amplitude": "shared"},
+            "seed": 5,
+        },
+        (2, 3),
+    ),
+    "Neurons(AdaptiveLIF, spike_aware)": (
+        ksn.layers.Neurons,
+        {
+            "neuron_type": NEURONS["AdaptiveLIF"],
+            "forward": "spike_aware",
+            "surrogate": ksn.surrogates.SoftLIF(0.1),
+            "seed": 5,
+        },
+        (4,),
+    ),
+    "Neurons(SpikingRectifiedLinear, rate)": (
+        ksn.layers.Neurons,
+        {
+            "neuron_type": NEURONS["SpikingRectifiedLinear"],
+            "forward": "rate",
+            "seed": 5,
+        },
+        (4,),
+    ),
+    "Neurons(PoissonSpiking)": (
+        ksn.layers.Neurons,
+        {"neuron_type": NEURONS["PoissonSpiking"], "seed": 5},
+        (3,),
+    ),
+    "Neurons(SoftLIFRate)": (
+        ksn.layers.Neurons,
+        {"neuron_type": NEURONS["SoftLIFRate"], "dt": 0.002, "seed": 5},
+        (3,),
+    ),
+    "Synapse(Lowpass)": (
+        ksn.layers.Synapse,
+        {"synapse": SYNAPSES["Lowpass"], "dt": 0.002},
+        (2, 3),
+    ),
+    "Synapse(Alpha, initial_level)": (
+        ksn.layers.Synapse,
+        {
+            "synapse": SYNAPSES["Alpha"],
+            "delay": 0,
+            "initial_level": [0.5, -1.0, 2.0],
+            "trainable_parameters": ("initial_level",),
+        },
+        (3,),
+    ),
+    "Synapse(Lowpass, trained)": (
+        ksn.layers.Synapse,
+        {"synapse": SYNAPSES["Lowpass"], "trainable_parameters": {"tau": "unit"}},
+        (3,),
+    ),
+    "Synapse(Triangle)": (ksn.layers.Synapse, {"synapse": SYNAPSES["Triangle"]}, (2,)),
+    "Synapse(None)": (ksn.layers.Synapse, {"synapse": None, "dt": 0.002}, (2,)),
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-import keras
+from keras import Model
 
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 
-def to_nengo(model: keras.Model, seed: int | None = None) -> NengoExport:
+def to_nengo(model: Model, seed: int | None = None) -> NengoExport:
     """A Keras model as a `nengo.Network` that gives the same numbers.
 
     Neurons become ensembles, connected neuron by neuron, which start from the states

@@ -188,8 +188,8 @@ class _Walk:
     def _submodel(self, model, taken, path, per_step) -> list[str]:
         _check_model(model, path, f"{path}/")
         if isinstance(model, keras.Sequential):
-            sources = [name for _, name in taken]
-            return self.sequential(model, sources, f"{path}/", per_step)
+            only = [name for _, name in taken]
+            return self.sequential(model, only, f"{path}/", per_step)
         inputs = _leaves(model.get_config()["input_layers"])
         if [key for key, _ in inputs] != [key for key, _ in taken]:
             raise refusal(

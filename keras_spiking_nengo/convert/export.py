@@ -1,10 +1,10 @@
 """A Keras model as a Nengo network, which can be run and checked."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
-import warnings
+from typing import Any, TypeAlias
 
 import keras
 import nengo
@@ -15,7 +15,7 @@ from keras_spiking_nengo.convert.verify import VerifyReport, compare
 
 __all__ = ["NengoExport", "NengoObject"]
 
-NengoObject = nengo.Ensemble | nengo.Node | nengo.Connection
+NengoObject: TypeAlias = nengo.Ensemble | nengo.Node | nengo.Connection
 Arrays = dict[str, np.ndarray]
 
 
@@ -97,37 +97,43 @@ class NengoExport:
         progress_bar: bool = False,
         watch: tuple[str, ...] = (),
     ) -> tuple[Arrays, Arrays]:
-        """As `run`, outputs by name; and activity `(batch, time, *features)` of the
-        vertices to `watch`, by name.
+        """As `run`: outputs by name, and activity of the vertices to `watch`.
+
+        Args:
+            x, n_steps, progress_bar: as for `run`.
+            watch: names of vertices with neurons.
+
+        Returns:
+            Two dicts of arrays by name; activity is `(batch, time, *features)`.
         """
         frames = self._frames(x)
         steps = self._n_steps(frames, n_steps)
         batch = len(next(iter(frames.values())))
         watched = tuple(Port(name, name, True) for name in watch)
-        ports = (*self.graph.outputs, *watched)
-        found = {port: self._empty(port, batch, steps) for port in ports}
         bar = keras.utils.Progbar(batch, unit_name="item") if progress_bar else None
         with self._simulator(frames) as (sim, select):
-            signals = {port: self._reader(sim, port) for port in ports}
+            records = [
+                _Record(sim, signal, port.temporal, (batch, steps))
+                for port, signal in self._signals(sim, watched)
+            ]
             for item in range(batch):
                 select(item)
                 sim.reset()
                 for step in range(steps):
                     sim.step()
-                    for port, signal in signals.items():
-                        if port.temporal:
-                            found[port][item, step] = signal().reshape(
-                                found[port].shape[2:]
-                            )
-                for port, signal in signals.items():
-                    if not port.temporal:
-                        found[port][item] = signal().reshape(found[port].shape[1:])
+                    for record in records:
+                        record.take(item, step)
                 if bar is not None:
                     bar.update(item + 1)
-        named = {port.name: value for port, value in found.items()}
+        ports = (*self.graph.outputs, *watched)
+        values = [
+            record.values.reshape(*record.lead, *self.graph[port.vertex].shape)
+            for port, record in zip(ports, records, strict=True)
+        ]
+        n_outputs = len(self.graph.outputs)
         return (
-            {port.name: named[port.name] for port in self.graph.outputs},
-            {name: named[name] for name in watch},
+            dict(zip(self.outputs, values[:n_outputs], strict=True)),
+            dict(zip(watch, values[n_outputs:], strict=True)),
         )
 
     def verify(
@@ -167,7 +173,7 @@ class NengoExport:
         ports = self.graph.inputs
         values = {
             port: np.asarray(value, dtype=np.float64)
-            for port, value in zip(ports, self._by_port(x), strict=True)
+            for port, value in zip(ports, self.arrays(x), strict=True)
         }
         for port, value in values.items():
             shape = self.graph[port.vertex].shape
@@ -191,7 +197,8 @@ class NengoExport:
             for port, value in values.items()
         }
 
-    def _by_port(self, x) -> list:
+    def arrays(self, x: Any) -> list:
+        """The data of each input, in order."""
         names = [port.name for port in self.graph.inputs]
         if isinstance(x, Mapping):
             if set(x) != set(names):
@@ -200,14 +207,15 @@ class NengoExport:
                     f" {sorted(x)}."
                 )
             return [x[name] for name in names]
-        if isinstance(x, list | tuple) and len(x) == len(names):
-            return list(x)
-        if len(names) > 1:
+        # A list of numbers is data for the one input, a list of arrays is not.
+        several = isinstance(x, list | tuple) and x and hasattr(x[0], "shape")
+        x = list(x) if several else [x]
+        if len(x) != len(names):
             raise ValueError(
-                f"There are {len(names)} inputs, {names}; received"
-                f" {type(x).__name__}. Pass a dict by name, or a list in this order."
+                f"The inputs are {names}; received {len(x)} arrays. Pass a dict by"
+                " name, or a list in this order."
             )
-        return [x]
+        return x
 
     def _n_steps(self, frames, n_steps: int | None) -> int:
         ports = [port for port in self.graph.inputs if port.temporal]
@@ -224,10 +232,6 @@ class NengoExport:
             given = ", ".join(f"{name} has {n}" for name, n in lengths.items())
             raise ValueError(f"All need one number of steps: {given}.")
         return next(iter(lengths.values()), 1)
-
-    def _empty(self, port: Port, batch: int, steps: int) -> np.ndarray:
-        time = (steps,) if port.temporal else ()
-        return np.empty((batch, *time, *self.graph[port.vertex].shape))
 
     # --- simulator ------------------------------------------------------------
 
@@ -254,13 +258,12 @@ class NengoExport:
         with sim:
             yield sim, select
 
-    def _reader(self, sim: nengo.Simulator, port: Port) -> Callable[[], np.ndarray]:
-        """A function that gives the port's signal in the present step."""
-        thing: Any = self.outputs.get(port.name)
-        if thing is None:
-            thing = self.vertices[port.vertex].neurons
-            return lambda: sim.signals[sim.model.sig[thing]["out"]]
-        return lambda: sim.signals[sim.model.sig[thing]["in"]]
+    def _signals(self, sim: nengo.Simulator, watched: tuple[Port, ...]):
+        """Each output and watched vertex, with its array in the simulator."""
+        for port in self.graph.outputs:
+            yield port, sim.model.sig[self.outputs[port.name]]["in"]
+        for port in watched:
+            yield port, sim.model.sig[self.vertices[port.vertex].neurons]["out"]
 
 
 class _Feed:
@@ -278,3 +281,24 @@ class _Feed:
         frames = self.frames[self.item]
         step = max(round(t / self.dt) - 1, 0)
         return frames[min(step, len(frames) - 1)]
+
+
+class _Record:
+    """What a signal was, at every step or at the last one.
+
+    Attributes:
+        lead: shape before the features, `(batch, time)` or `(batch,)`.
+        values: `(*lead, size)`.
+    """
+
+    def __init__(self, sim: nengo.Simulator, signal, temporal: bool, lead: tuple):
+        self.sim = sim
+        self.signal = signal
+        self.temporal = temporal
+        self.lead = lead if temporal else lead[:1]
+        self.values = np.empty((*self.lead, signal.size))
+
+    def take(self, item: int, step: int) -> None:
+        """Notes the present value; that of the last step stays."""
+        where = (item, step) if self.temporal else (item,)
+        self.values[where] = self.sim.signals[self.signal]

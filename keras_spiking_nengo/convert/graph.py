@@ -123,10 +123,11 @@ class Graph:
 
     def after(self, names: Iterable[str]) -> set[str]:
         """Names of the vertices that depend on those called `names`, with these."""
-        found, new = set(names), True
+        found = set(names)
+        new = found
         while new:
             new = {e.target for e in self.edges if e.source in found} - found
-            found |= new
+            found = found | new
         return found
 
 

@@ -1,7 +1,6 @@
 """Keras layers as parts of the graph: one small rule each, and `read`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import keras
@@ -60,12 +59,13 @@ def _ports(names: dict[str, str], known: dict[str, bool]) -> tuple[Port, ...]:
 def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
     def features(name: str) -> tuple[int, ...]:
         shape = found[name].shape[2 if known[name] else 1 :]
-        if None in shape:
+        sizes = tuple(size for size in shape if size is not None)
+        if len(sizes) < len(shape):
             raise call.refusal(
                 f"{name!r} has features of unknown size, {found[name].shape}. Give"
                 " keras.Input a shape of which only time is None"
             )
-        return tuple(shape)
+        return sizes
 
     return Site(
         layer=call.layer,

@@ -69,8 +69,10 @@ def _input(vertex: Vertex) -> nengo.Node:
 
 def _object(vertex: Vertex) -> nengo.Ensemble | nengo.Node:
     size, label = vertex.size, vertex.name
-    if vertex.neuron_type is None:
+    if vertex.process is not None:
         return nengo.Node(vertex.process, size_in=size, size_out=size, label=label)
+    if vertex.neuron_type is None:
+        return nengo.Node(size_in=size, label=label)
     return nengo.Ensemble(
         size,
         dimensions=1,

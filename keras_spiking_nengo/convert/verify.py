@@ -77,7 +77,8 @@ class VerifyReport:
     @property
     def ok(self) -> bool:
         """Whether all that can be compared agrees, spikes exactly."""
-        return all(r.ok for r in (*self.outputs, *self.spikes) if r.compared)
+        rows: list[OutputReport | SpikeReport] = [*self.outputs, *self.spikes]
+        return all(row.ok for row in rows if row.compared)
 
     @property
     def table(self) -> Table:
@@ -125,8 +126,8 @@ def compare(
         v.name for v in export.graph.vertices if _random(v.neuron_type)
     )
     outputs, nengo_spikes = export.record(x, watch=spiking)
-    keras_spikes = _activity(export, model, found, x, spiking) if spiking else {}
-    values = _named(model.predict(x, verbose=0), list(outputs))
+    keras_spikes = _activity(export, found, x, spiking) if spiking else {}
+    values = _named(_predict(export, x), list(outputs))
     report = VerifyReport(
         outputs=tuple(
             _output(
@@ -164,11 +165,20 @@ def _random(neuron_type) -> bool:
     return neuron_type is not None and neuron(neuron_type).random
 
 
+def _predict(export: "NengoExport", x):
+    """The model's own outputs for data in any of the forms that `run` takes."""
+    given: Any = export.arrays(x)
+    if isinstance(export.model.get_config().get("input_layers"), dict):
+        given = dict(zip(export.inputs, given, strict=True))
+    elif len(given) == 1:
+        (given,) = given
+    return export.model.predict(given, verbose=0)
+
+
 def _named(values, names: list[str]) -> dict[str, np.ndarray]:
     if isinstance(values, dict):
         return values
-    values = values if isinstance(values, list | tuple) else [values]
-    return dict(zip(names, values, strict=True))
+    return dict(zip(names, keras.tree.flatten(values), strict=True))
 
 
 def _output(name, value, expected, tolerances, compared) -> OutputReport:
@@ -193,11 +203,10 @@ def _spikes(name, value, expected, unit, compared) -> SpikeReport:
     )
 
 
-def _activity(export, model, found: Calls, x, names) -> dict[str, np.ndarray]:
+def _activity(export, found: Calls, x, names) -> dict[str, np.ndarray]:
     """Activity of layers inside a Keras model, `(batch, time, *features)`."""
-    watched = _Watched(found, names, dtype=model.dtype_policy)
-    values = [value for value in export._by_port(x)]
-    return watched.predict(values, verbose=0)
+    watched = _Watched(found, names, name="watched", dtype=export.model.dtype_policy)
+    return watched.predict(list(export.arrays(x)), verbose=0)
 
 
 class _Watched(keras.Model):

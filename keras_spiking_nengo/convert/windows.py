@@ -92,7 +92,7 @@ def average(
 def _windows(shape, size, strides, padding, dilation) -> np.ndarray:
     """Flat input position of each `(output position, tap)`; -1 for none."""
     axes = zip(shape, size, strides, dilation, strict=True)
-    places = [(length, _axis(length, *axis, padding)) for length, *axis in axes]
+    places = [(n, _axis(n, k, s, d, padding)) for n, k, s, d in axes]
 
     def cross(left, right):
         (n, a), (m, b) = left, right

@@ -37,7 +37,7 @@ from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.rules import Rules
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
 
-__all__ = ["NEURONS", "SMOOTHING", "Neuron", "initial_state", "neuron"]
+__all__ = ["NEURONS", "SMOOTHING", "Neuron", "drawn_state", "neuron"]
 
 Values = dict[str, Any]
 
@@ -96,7 +96,7 @@ def neuron(neuron_type: nengo.neurons.NeuronType) -> Neuron:
     return NEURONS[neuron_type](neuron_type)
 
 
-def initial_state(
+def drawn_state(
     neuron_type: nengo.neurons.NeuronType, shape: tuple[int, ...], rng
 ) -> list[np.ndarray]:
     """Nengo's own draw of the initial state, in the states of `neuron`.

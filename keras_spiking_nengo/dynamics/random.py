@@ -19,8 +19,8 @@ from keras import ops
 __all__ = ["MAX_KEY", "STATES", "fold", "poisson", "uniform"]
 
 STATES = ("seed", "draws")
-# Keys stay exact enough where a plain keras.layers.RNN casts states to float32.
-MAX_KEY = 2**30
+# Keys stay exact where a plain keras.layers.RNN casts its states to float32.
+MAX_KEY = 2**24
 
 # Above this mean the inversion would need more steps than the expansion is wrong.
 _LARGE_MEAN = 64.0

@@ -25,8 +25,8 @@ Shape = tuple[int | None, ...]
 class Cell(keras.layers.Layer):
     """One step of time, with named states.
 
-    A subclass sets `state_names`, and overrides `program` and
-    `get_initial_state`; it may override `sequence` with something faster.
+    A subclass sets `state_names`, and overrides `program` and `initial_state`; it
+    may override `sequence` with something faster.
     """
 
     state_names: tuple[str, ...] = ()
@@ -62,6 +62,8 @@ class Cell(keras.layers.Layer):
 
     @property
     def state_size(self) -> list:
+        if not self.state_names:
+            return [1]
         if self._features is None:
             return [None] * len(self.state_names)
         shapes = self.state_shapes()
@@ -81,17 +83,28 @@ class Cell(keras.layers.Layer):
         step, parameters = self.program(training)
         return scan(step, parameters, [inputs], state, bool(training), unroll)
 
-    def get_initial_state(self, batch_size=None) -> list:
+    def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
         raise NotImplementedError
 
+    def get_initial_state(self, batch_size=None) -> list:
+        """`initial_state` for `keras.layers.RNN`, which cannot do without a state."""
+        unused = [ops.zeros((batch_size, 1), dtype=self.state_dtype)]
+        return self.initial_state(batch_size) or unused
+
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
-        for name, state, dtype in zip(
-            self.state_names, states, self.state_dtypes(), strict=True
-        ):
+        self._check_precision(states)
+        step, parameters = self.program(training)
+        known = states if self.state_names else []
+        output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], known)
+        return ops.cast(output, self.compute_dtype), list(new) or states
+
+    def _check_precision(self, states) -> None:
+        for name, state in zip(self.state_names, states, strict=False):
             actual = keras.backend.standardize_dtype(state.dtype)
-            if "float" in dtype and actual != dtype:
+            if actual in ("float16", "bfloat16"):
+                dtype = self.state_dtype
                 raise ValueError(
                     f"{type(self).__name__} needs its state {name!r} in {dtype};"
                     f" received {actual}. Half-precision membranes lose spikes. Use"
@@ -99,9 +112,6 @@ class Cell(keras.layers.Layer):
                     " keeps the state's dtype under mixed precision, or give the cell"
                     f" dtype={dtype!r}."
                 )
-        step, parameters = self.program(training)
-        output, states = step(parameters, [ops.cast(inputs, self.state_dtype)], states)
-        return ops.cast(output, self.compute_dtype), list(states)
 
 
 def _static_features(owner, features: Shape) -> tuple[int, ...]:
@@ -213,10 +223,17 @@ class SequenceLayer(keras.layers.RNN):
         dtypes = [self.compute_dtype, *self.cell.state_dtypes()]
         return tuple(map(keras.KerasTensor, shapes, dtypes))
 
+    def compute_mask(self, _, mask=None):
+        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        mask = mask if self.return_sequences else None
+        return (
+            [mask, *[None] * len(self.cell.state_names)] if self.return_state else mask
+        )
+
     # --- state ----------------------------------------------------------------
 
     def get_initial_state(self, batch_size) -> list:
-        return self.cell.get_initial_state(batch_size)
+        return self.cell.initial_state(batch_size)
 
     def _create_state_variables(self, batch_size: int) -> None:
         values = self.get_initial_state(batch_size)

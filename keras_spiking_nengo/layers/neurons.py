@@ -12,7 +12,7 @@ from keras import ops
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.kernels import scan
-from keras_spiking_nengo.dynamics.neurons import SMOOTHING, initial_state, neuron
+from keras_spiking_nengo.dynamics.neurons import SMOOTHING, drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
@@ -97,7 +97,7 @@ class NeuronsCell(Cell):
     def build(self, input_shape):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
-        values = initial_state(self.neuron_type, self.features, rng)
+        values = drawn_state(self.neuron_type, self.features, rng)
         self._initial = [
             self.add_weight(
                 name=f"initial_{name}",
@@ -131,7 +131,7 @@ class NeuronsCell(Cell):
         trained = {name: trained.value() for name, trained in self._trained.items()}
         return self.dynamics.parameters | trained
 
-    def get_initial_state(self, batch_size=None):
+    def initial_state(self, batch_size):
         state = [
             ops.zeros((batch_size, *self.features), dtype=weight.dtype)
             + ops.convert_to_tensor(weight)

@@ -115,7 +115,7 @@ class SynapseCell(Cell):
     def state_shapes(self):
         return [(self.system.order, *self.features)] * len(self.state_names)
 
-    def get_initial_state(self, batch_size=None):
+    def initial_state(self, batch_size):
         if not self.state_names:
             return []
         shape = (batch_size, self.system.order, *self.features)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_spiking_nengo.dynamics.kernels import scan
-from keras_spiking_nengo.dynamics.neurons import initial_state, neuron
+from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
 from tests.gradients import gradient
@@ -21,8 +21,10 @@ def problem(name):
     kind = NEURONS[name]
     dynamics = neuron(kind)
     rng = np.random.RandomState(0)
-    start = initial_state(kind, (BATCH, N), rng)
-    scale = 20 if name == "Izhikevich" else 100 if "Rec" in name or "ReLU" in name else 1
+    start = drawn_state(kind, (BATCH, N), rng)
+    scale = (
+        20 if name == "Izhikevich" else 100 if "Rec" in name or "ReLU" in name else 1
+    )
     inputs = scale * rng.uniform(-0.5, 4, size=(BATCH, TIME, N))
     values = np.array([dynamics.parameters[k] for k in dynamics.trainable])
 

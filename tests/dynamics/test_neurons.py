@@ -42,9 +42,7 @@ def nengo_steps(neuron_type, currents: np.ndarray, seed: int, dt=DT) -> np.ndarr
 
 
 def our_steps(neuron_type, currents: np.ndarray, seed: int, **kwargs) -> np.ndarray:
-    layer = ksn.layers.Neurons(
-        neuron_type, return_sequences=True, seed=seed, **kwargs
-    )
+    layer = ksn.layers.Neurons(neuron_type, return_sequences=True, seed=seed, **kwargs)
     return ops.convert_to_numpy(layer(currents[None]))[0]
 
 

@@ -1,0 +1,269 @@
+"""Models that are exported, each with the data it is run on."""
+
+import keras
+import nengo
+import numpy as np
+
+import keras_spiking_nengo as ksn
+
+layers = keras.layers
+STEPS = 25
+
+
+def neurons(kind="lif", **kwargs):
+    return ksn.layers.Neurons(kind, **{"return_sequences": True, "seed": 1} | kwargs)
+
+
+def synapse(kind=0.01, **kwargs):
+    return ksn.layers.Synapse(kind, **{"return_sequences": True} | kwargs)
+
+
+def static(*stack, shape=(5,)):
+    """A stack without time."""
+    return keras.Sequential([keras.Input(shape), *stack])
+
+
+def presented(*stack, shape=(5,)):
+    """A stack to which a static input is presented."""
+    return static(ksn.layers.Repeat(STEPS), *stack, shape=shape)
+
+
+def temporal(*stack, shape=(5,), time=None):
+    """A stack that runs over a sequence."""
+    return static(*stack, shape=(time, *shape))
+
+
+def per_step(layer):
+    return layers.TimeDistributed(layer)
+
+
+def sequence(model):
+    """Data for a model of sequences."""
+    return data([(6, STEPS, *tensor.shape[2:]) for tensor in model.inputs])
+
+
+def batch(model):
+    """Data for a model of static inputs."""
+    return data([(6, *tensor.shape[1:]) for tensor in model.inputs])
+
+
+def data(shapes):
+    rng = np.random.RandomState(0)
+    arrays = [rng.uniform(-2, 4, size=shape) for shape in shapes]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def randomise(model):
+    """Biases that are not zero."""
+    rng = np.random.RandomState(1)
+    for weight in model.weights:
+        if weight.name == "bias":
+            weight.assign(rng.uniform(-0.8, 0.8, size=weight.shape))
+    return model
+
+
+# --- single layers ------------------------------------------------------------
+
+IMAGE, SIGNAL = (6, 5, 2), (7, 3)
+STATIC_LAYERS = {
+    "Dense": (lambda: layers.Dense(4), (5,)),
+    "Dense(no bias)": (lambda: layers.Dense(4, use_bias=False), (5,)),
+    "Dense(relu)": (lambda: layers.Dense(4, "relu"), (5,)),
+    "Dense(sigmoid)": (lambda: layers.Dense(4, "sigmoid"), (5,)),
+    "Dense(tanh)": (lambda: layers.Dense(4, "tanh"), (5,)),
+    "Dense of rank 2": (lambda: layers.Dense(4, "relu"), (3, 5)),
+    "Activation(relu)": (lambda: layers.Activation("relu"), (5,)),
+    "Activation(linear)": (lambda: layers.Activation("linear"), (5,)),
+    "ReLU": (lambda: layers.ReLU(), (2, 3)),
+    "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.1), (5,)),
+    "Dropout": (lambda: layers.Dropout(0.5), (5,)),
+    "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5,)),
+    "Identity": (lambda: layers.Identity(), (5,)),
+    "Flatten": (lambda: layers.Flatten(), (2, 3)),
+    "Reshape": (lambda: layers.Reshape((3, -1)), (2, 3)),
+    "Conv1D": (lambda: layers.Conv1D(4, 3), SIGNAL),
+    "Conv1D(same)": (lambda: layers.Conv1D(4, 4, padding="same"), SIGNAL),
+    "Conv1D(strided)": (lambda: layers.Conv1D(4, 2, 2, "same"), SIGNAL),
+    "Conv1D(causal)": (lambda: layers.Conv1D(4, 3, 2, "causal"), SIGNAL),
+    "Conv1D(dilated)": (lambda: layers.Conv1D(4, 3, dilation_rate=2), SIGNAL),
+    "Conv2D": (lambda: layers.Conv2D(4, 3, activation="relu"), IMAGE),
+    "Conv2D(same)": (lambda: layers.Conv2D(4, (2, 3), padding="same"), IMAGE),
+    "Conv2D(strided)": (lambda: layers.Conv2D(4, 3, (2, 1), "valid"), IMAGE),
+    "Conv2D(strided same)": (lambda: layers.Conv2D(4, 3, 2, "same"), IMAGE),
+    "Conv2D(no bias)": (lambda: layers.Conv2D(4, 3, use_bias=False), IMAGE),
+    "Conv2D(groups)": (lambda: layers.Conv2D(4, 3, groups=2), IMAGE),
+    "Conv2D(dilated)": (
+        lambda: layers.Conv2D(4, 2, padding="same", dilation_rate=(2, 1)),
+        IMAGE,
+    ),
+    "AveragePooling1D": (lambda: layers.AveragePooling1D(2), SIGNAL),
+    "AveragePooling1D(same)": (lambda: layers.AveragePooling1D(3, 2, "same"), SIGNAL),
+    "AveragePooling2D": (lambda: layers.AveragePooling2D(2), IMAGE),
+    "AveragePooling2D(same)": (
+        lambda: layers.AveragePooling2D((2, 3), 2, "same"),
+        IMAGE,
+    ),
+}
+
+
+# --- models -------------------------------------------------------------------
+
+
+def _joined():
+    a, b = keras.Input((None, 3), name="a"), keras.Input((None, 4), name="b")
+    x = layers.Concatenate()([layers.Dense(4)(a), b])
+    y = layers.Add()([layers.Dense(8)(a), x])
+    spikes = neurons(name="spikes")(y)
+    slow = synapse(0.02, return_sequences=False)(spikes)
+    return keras.Model([a, b], [spikes, layers.Dense(2, name="slow")(slow)])
+
+
+def _keyed():
+    a, b = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    both = layers.Concatenate()([b, a])
+    x = neurons()(layers.Dense(6)(ksn.layers.Repeat(STEPS)(both)))
+    outputs = {"z": synapse()(x), "last": synapse(return_sequences=False)(x)}
+    return keras.Model({"a": a, "b": b}, outputs)
+
+
+def _residual():
+    x = keras.Input((None, 5))
+    h = neurons("spiking_relu")(layers.Dense(5)(x))
+    h = synapse(nengo.Alpha(0.01))(h)
+    y = layers.Add()([x, h, h])
+    return keras.Model(x, neurons()(y))
+
+
+def _shared():
+    x = keras.Input((None, 4))
+    dense, spikes = layers.Dense(4, name="dense"), neurons(name="spikes")
+    y = spikes(dense(x))
+    return keras.Model(x, spikes(dense(synapse()(y))))
+
+
+def _nested():
+    encoder = keras.Sequential(
+        [keras.Input((None, 4)), layers.Dense(6, name="in"), neurons(name="spikes")],
+        name="encoder",
+    )
+    inner = keras.Input((None, 6))
+    filtered = synapse(name="filter")(inner)
+    decoder = keras.Model(
+        inner, [layers.Dense(2, name="one")(filtered), filtered], name="decoder"
+    )
+    x = keras.Input((None, 4))
+    return keras.Model(x, decoder(encoder(x)))
+
+
+def _images():
+    convolutional = keras.Sequential(
+        [
+            keras.Input(IMAGE),
+            layers.Conv2D(3, 3, padding="same", activation="relu"),
+            layers.AveragePooling2D(2),
+            layers.Flatten(),
+        ],
+        name="convolutional",
+    )
+    return presented(
+        layers.TimeDistributed(convolutional, name="steps"),
+        layers.Dense(6),
+        neurons(),
+        shape=IMAGE,
+    )
+
+
+def _trained():
+    model = temporal(
+        layers.Dense(6),
+        neurons(trainable_parameters=("tau_rc", "amplitude")),
+        synapse(trainable_parameters=("tau",)),
+        neurons(
+            nengo.RegularSpiking(nengo.LIFRate()),
+            trainable_parameters=("amplitude", "base_tau_rc"),
+        ),
+        synapse(nengo.Alpha(0.005), trainable_parameters=("tau",)),
+    )
+    for weight in model.trainable_weights:
+        if weight.name.startswith("log"):
+            weight.assign(weight + 0.3)
+    return model
+
+
+def _axes():
+    x = keras.Input((None, 2, 3))
+    y = layers.Concatenate(axis=2)([x, layers.Dense(3)(x)])
+    z = layers.Concatenate(axis=-1)([y, layers.Dense(2)(y)])
+    return keras.Model(x, neurons()(z))
+
+
+# Spiking models on sequences and on presented inputs.
+MODELS = {
+    "dense": lambda: temporal(layers.Dense(8), neurons()),
+    "dense, no bias": lambda: temporal(layers.Dense(8, use_bias=False), neurons()),
+    "images in neurons": lambda: temporal(neurons(), shape=(2, 3)),
+    "deep": lambda: temporal(
+        layers.Dense(20),
+        neurons(),
+        synapse(0.005),
+        layers.Dense(15),
+        neurons(),
+        synapse(nengo.Alpha(0.005)),
+        layers.Dense(4),
+    ),
+    "bias before the synapse": lambda: temporal(
+        layers.Dense(8), synapse(0.02), neurons()
+    ),
+    "bias and activation before the synapse": lambda: temporal(
+        layers.Dense(8, "relu"), synapse(0.02), neurons()
+    ),
+    "two synapses": lambda: temporal(synapse(0.02), synapse(0.01), neurons()),
+    "two transforms": lambda: temporal(
+        layers.Dense(8), layers.Dense(6), synapse(0.02), layers.Dense(4), neurons()
+    ),
+    "no lag": lambda: temporal(
+        layers.Dense(8), neurons(), synapse(0.01, delay=0), layers.Dense(3), neurons()
+    ),
+    "adaptive": lambda: temporal(neurons("adaptive_lif"), synapse()),
+    "dt": lambda: temporal(neurons(dt=0.002), synapse(0.01, dt=0.002)),
+    "direct": lambda: temporal(neurons("direct"), neurons()),
+    "presented": lambda: presented(
+        layers.Dense(12),
+        neurons(),
+        synapse(0.005, return_sequences=False),
+        layers.Dense(4, "tanh"),
+    ),
+    "last spikes": lambda: presented(
+        layers.Dense(12), neurons(return_sequences=False), layers.Dense(4)
+    ),
+    "known time": lambda: temporal(layers.Dense(8), neurons(), time=STEPS),
+    "images": _images,
+    "convolution of spikes": lambda: presented(
+        per_step(layers.Conv2D(3, 2)),
+        neurons(),
+        synapse(0.005),
+        per_step(layers.Conv2D(2, 2, 2)),
+        neurons(),
+        shape=IMAGE,
+    ),
+    "convolution of sequences": lambda: temporal(
+        per_step(layers.Conv1D(3, 2)),
+        neurons(),
+        per_step(layers.Reshape((-1,))),
+        shape=SIGNAL,
+    ),
+    "joined": _joined,
+    "keyed": _keyed,
+    "residual": _residual,
+    "shared": _shared,
+    "nested": _nested,
+    "trained": _trained,
+    "axes": _axes,
+}
+
+
+def make(name):
+    """The model of that name, and data for it."""
+    model = randomise(MODELS[name]())
+    starts = any(isinstance(layer, ksn.layers.Repeat) for layer in model.layers)
+    return model, batch(model) if starts else sequence(model)

@@ -1,0 +1,212 @@
+"""An exported network gives what the Keras model gives."""
+
+import keras
+import nengo
+import numpy as np
+import pytest
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert import to_nengo
+from tests.cases import NEURONS, RANDOM, SYNAPSES
+from tests.convert.models import (
+    MODELS,
+    STATIC_LAYERS,
+    batch,
+    layers,
+    make,
+    neurons,
+    presented,
+    randomise,
+    sequence,
+    static,
+    synapse,
+    temporal,
+)
+
+
+def check(model, x, atol=1e-9):
+    """Outputs are equal to rounding, and all spikes are equal."""
+    export = to_nengo(model)
+    report = export.verify(x, rtol=1e-9, atol=atol)
+    assert report.ok, f"\n{report}"
+    for row in report.spikes:
+        assert row.total > 0, f"\n{report}"
+    return export
+
+
+def test_catalogues_are_not_empty():
+    assert len(MODELS) > 20 and len(STATIC_LAYERS) > 30
+
+
+@pytest.mark.parametrize("name", STATIC_LAYERS)
+def test_layer_without_time(name, float64):
+    make_layer, shape = STATIC_LAYERS[name]
+    model = randomise(static(make_layer(), shape=shape))
+    check(model, batch(model))
+
+
+@pytest.mark.parametrize("name", STATIC_LAYERS)
+def test_layer_at_every_step(name, float64):
+    make_layer, shape = STATIC_LAYERS[name]
+    wrapped = keras.layers.TimeDistributed(make_layer())
+    model = randomise(temporal(wrapped, neurons(), shape=shape))
+    check(model, sequence(model))
+
+
+@pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
+def test_neurons(name, float64):
+    model = temporal(neurons(NEURONS[name]))
+    x = 5 * sequence(model)
+    report = to_nengo(model).verify(x, rtol=1e-9, atol=1e-9)
+    assert report.ok, f"\n{report}"
+    assert len(report.spikes) == NEURONS[name].spiking
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize("name", SYNAPSES)
+def test_synapse(name, delay, float64):
+    model = temporal(synapse(SYNAPSES[name], delay=delay), shape=(2, 3))
+    check(model, sequence(model))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_model(name, float64):
+    check(*make(name))
+
+
+@pytest.mark.parametrize("name", ["dense", "presented", "images", "no lag"])
+def test_model_in_single_precision(name):
+    model, x = make(name)
+    report = to_nengo(model).verify(x, rtol=1e-4, atol=1e-4)
+    assert report.ok, f"\n{report}"
+
+
+def test_initial_states_are_those_of_the_layer():
+    kind = nengo.AdaptiveLIF(
+        initial_state={
+            "refractory_time": nengo.dists.Uniform(0, 0.01),
+            "adaptation": nengo.dists.Uniform(0, 1),
+        }
+    )
+    model = temporal(neurons(kind, name="spikes"))
+    (ensemble,) = to_nengo(model).layers["spikes"]
+    state = ensemble.neuron_type.initial_state
+    voltage, refractory, adaptation = (
+        keras.ops.convert_to_numpy(weight) for weight in model.layers[0].cell.weights
+    )
+    np.testing.assert_allclose(state["voltage"], voltage)
+    np.testing.assert_allclose(state["adaptation"], adaptation)
+    time = np.log(refractory) * kind.tau_rc
+    np.testing.assert_allclose(state["refractory_time"], time, rtol=1e-6)
+    assert time.max() > 0
+
+
+def test_initial_states_count(float64):
+    kind = nengo.LIF(initial_state={"refractory_time": nengo.dists.Uniform(0, 0.01)})
+    model = temporal(neurons(kind, trainable_parameters=("tau_rc",)))
+    model.trainable_weights[0].assign(model.trainable_weights[0] + 0.5)
+    check(model, 5 * sequence(model))
+
+
+def test_trained_values_are_written():
+    model, _ = make("trained")
+    export = to_nengo(model)
+    (first, second) = [
+        export.vertices[layer.name].neuron_type
+        for layer in model.layers
+        if isinstance(layer, ksn.layers.Neurons)
+    ]
+    grown = np.exp(0.3)
+    assert first.tau_rc == pytest.approx(0.02 * grown)
+    assert first.amplitude == pytest.approx(grown)
+    assert second.amplitude == pytest.approx(grown)
+    assert second.base_type.tau_rc == pytest.approx(0.02 * grown)
+    taus = {c.synapse.tau for c in export.net.all_connections if c.synapse}
+    assert taus == {pytest.approx(0.01 * grown), pytest.approx(0.005 * grown)}
+    alpha = next(
+        c.synapse
+        for c in export.net.all_connections
+        if isinstance(c.synapse, nengo.Alpha)
+    )
+    assert alpha.den[0] == pytest.approx(alpha.tau**2)
+
+
+def test_small_network_is_native():
+    model = presented(
+        layers.Dense(12, name="in"),
+        neurons(name="spikes"),
+        synapse(0.005, name="filter"),
+        layers.Dense(8, name="middle"),
+        neurons(name="more"),
+    )
+    export = to_nengo(randomise(model))
+    assert [ens.label for ens in export.net.all_ensembles] == ["spikes", "more"]
+    assert len(export.net.all_nodes) == 1
+    first, second = export.net.all_connections
+    spikes, more = export.net.all_ensembles
+    assert (first.pre_obj, first.post_obj) == (export.net.nodes[0], spikes.neurons)
+    assert (second.pre_obj, second.post_obj) == (spikes.neurons, more.neurons)
+    assert first.synapse is None and second.synapse == nengo.Lowpass(0.005)
+    assert second.label == "filter+middle"
+    kernel = keras.ops.convert_to_numpy(model.get_layer("middle").kernel)
+    np.testing.assert_array_equal(second.transform.init, kernel.T)
+    np.testing.assert_array_equal(spikes.gain, np.ones(12))
+    np.testing.assert_array_equal(
+        spikes.bias, keras.ops.convert_to_numpy(model.get_layer("in").bias)
+    )
+    assert export.layers["filter"] == export.layers["middle"] == (second,)
+    assert export.layers["spikes"] == (spikes,)
+
+
+def test_bias_before_a_synapse_is_filtered():
+    model = temporal(layers.Dense(3, name="in"), synapse(0.1, name="slow"))
+    model.get_layer("in").bias.assign([1.0, 2.0, 3.0])
+    out = to_nengo(model).run(np.zeros((1, 10, 5)))
+    filtered = (1 - np.exp(-0.01 * np.arange(10)))[:, None] * [1.0, 2.0, 3.0]
+    np.testing.assert_allclose(out[0], filtered, rtol=1e-6)
+
+
+def test_every_layer_has_objects_and_labels():
+    for name in MODELS:
+        model, _ = make(name)
+        export = to_nengo(model)
+        for layer in model.layers:
+            assert export.layers[layer.name], (name, layer.name)
+        for vertex, thing in export.vertices.items():
+            assert thing.label == vertex
+
+
+def test_layers_of_submodels_have_paths():
+    model, _ = make("nested")
+    export = to_nengo(model)
+    assert {"encoder/in", "encoder/spikes", "decoder/one"} < set(export.layers)
+    assert set(export.layers["encoder/spikes"]) <= set(export.layers["encoder"])
+
+
+def test_shared_layers_are_written_twice():
+    model, _ = make("shared")
+    export = to_nengo(model)
+    assert set(export.vertices) >= {"spikes", "spikes:2"}
+    assert len(export.layers["spikes"]) == 2
+
+
+def test_export_leaves_the_model_as_it_was():
+    model, x = make("nested")
+    before = model.predict(x, verbose=0)
+    to_nengo(model).verify(x)
+    assert model.get_layer("encoder").output is not None
+    for one, other in zip(before, model.predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_runs_in_a_plain_simulator():
+    model, x = make("dense")
+    export = to_nengo(model)
+    (name,) = export.inputs
+    frames = nengo.processes.PresentInput(x[0], export.dt)
+    export.inputs[name].output = frames
+    with nengo.Simulator(export.net, dt=export.dt, progress_bar=False) as sim:
+        sim.run_steps(x.shape[1])
+    (probe,) = export.outputs.values()
+    np.testing.assert_array_equal(sim.data[probe], export.run(x[:1])[0])
+    assert export.inputs[name].output is frames

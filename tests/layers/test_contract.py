@@ -1,0 +1,33 @@
+"""Every layer in the catalogue keeps the whole contract."""
+
+import keras
+import pytest
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.layers.base import SequenceLayer
+from tests.cases import LAYERS
+from tests.layers.contract import check_layer
+
+CHECKS = [name for name in dir(check_layer) if name.startswith("check_")]
+TORCH = ["check_shapes", "check_training", "check_saving", "check_stateful"]
+
+
+def test_every_layer_over_time_has_a_case():
+    public = [getattr(ksn.layers, name) for name in ksn.layers.__all__]
+    layers = {c for c in public if issubclass(c, SequenceLayer)}
+    assert layers == {case[0] for case in LAYERS.values()}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="fewer on torch")
+def test_contract(name, check):
+    check_layer(*LAYERS[name], only=[check])
+
+
+@pytest.mark.torch
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="in test_contract")
+@pytest.mark.parametrize("check", TORCH)
+@pytest.mark.parametrize("name", LAYERS)
+def test_contract_on_torch(name, check):
+    check_layer(*LAYERS[name], only=[check])
