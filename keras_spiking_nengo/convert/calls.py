@@ -137,6 +137,9 @@ class _Walk:
         def find(name, node, tensor) -> str:
             if name in sources:
                 return sources[name]
+            if _is_functional(layers.get(name)):
+                # Keras counts the node inside, between inputs and outputs.
+                node -= 1
             if (name, node) not in made:
                 if name not in layers:
                     kind = next(e for e in config["layers"] if e["name"] == name)
@@ -155,7 +158,7 @@ class _Walk:
         # In Keras's order, so that `find` need not go deep.
         for name, calls_ in nodes.items():
             for node in range(len(calls_)):
-                find(name, node, 0)
+                find(name, node + _is_functional(layers.get(name)), 0)
         return [(key, find(*leaf)) for key, leaf in _leaves(config["output_layers"])]
 
     def sequential(self, model, sources: list[str], prefix: str, per_step: bool):
@@ -258,6 +261,10 @@ def _check_model(model, path: str, prefix: str) -> None:
     for layer in model.layers:
         if not isinstance(layer, keras.Model) and not _is_time_distributed(layer):
             _check(layer, prefix + layer.name)
+
+
+def _is_functional(layer) -> bool:
+    return isinstance(layer, keras.Model) and not isinstance(layer, keras.Sequential)
 
 
 def _is_time_distributed(layer) -> bool:

@@ -13,7 +13,6 @@ from tests.gradients import gradient
 
 BATCH, TIME, N = 2, 12, 4
 RECURRENT = [name for name, kind in NEURONS.items() if neuron(kind).states]
-pytestmark = pytest.mark.torch
 
 
 def problem(name):

@@ -10,7 +10,6 @@ from tests.cases import SYNAPSES
 
 DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((TIME, N)).cumsum(0)
-pytestmark = pytest.mark.torch
 
 
 def nengo_output(synapse, delay, x=INPUT):
@@ -53,6 +52,7 @@ def test_as_nengo_in_float64(name, delay, float64):
         np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("delay", [0, 1])
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_forms_agree_to_1e_6_in_float32(name, delay):
