@@ -7,8 +7,16 @@ True
 """
 
 from keras_spiking_nengo import layers, serialization, types
+from keras_spiking_nengo.convert import NengoExport, to_nengo
 from keras_spiking_nengo.dynamics import surrogates
 
-__all__ = ["layers", "serialization", "surrogates", "types"]
+__all__ = [
+    "NengoExport",
+    "layers",
+    "serialization",
+    "surrogates",
+    "to_nengo",
+    "types",
+]
 
 __version__ = "0.1.0"

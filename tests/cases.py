@@ -4,7 +4,6 @@ import nengo
 import numpy as np
 
 import keras_spiking_nengo as ksn
-
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
 
 # Every neuron type with parameters that are not the defaults.

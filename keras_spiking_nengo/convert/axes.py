@@ -41,6 +41,10 @@ def _said(calls: Calls, call: Call) -> Iterator[tuple[str, bool]]:
     """What one call says by itself, of its inputs and of its output."""
     time = calls.rule(call).time
     if call.per_step:
+        if time in (Time.RUNS, Time.STARTS):
+            raise call.refusal(
+                "it is within a TimeDistributed, and there is one axis of time only"
+            )
         yield from ((name, True) for name in (*call.sources, call.name))
     elif time is Time.RUNS:
         yield from ((name, True) for name in call.sources)

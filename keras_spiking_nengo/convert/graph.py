@@ -153,6 +153,8 @@ def fuse(graph: Graph) -> Graph:
             target = vertices[edge.target]
             vertices[edge.target] = _with_bias(target, vertex.bias, edge.slice)
         del vertices[vertex.name]
+    place = {name: number for number, name in enumerate(vertices)}
+    edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
     return replace(graph, vertices=tuple(vertices.values()), edges=tuple(edges))
 
 

@@ -126,8 +126,9 @@ def compare(
         v.name for v in export.graph.vertices if _random(v.neuron_type)
     )
     outputs, nengo_spikes = export.record(x, watch=spiking)
-    keras_spikes = _activity(export, found, x, spiking) if spiking else {}
-    values = _named(_predict(export, x), list(outputs))
+    given = export.arrays(x)
+    keras_spikes = _activity(model, found, given, spiking) if spiking else {}
+    values = _named(_predict(model, given, list(export.inputs)), list(outputs))
     report = VerifyReport(
         outputs=tuple(
             _output(
@@ -165,14 +166,14 @@ def _random(neuron_type) -> bool:
     return neuron_type is not None and neuron(neuron_type).random
 
 
-def _predict(export: "NengoExport", x):
-    """The model's own outputs for data in any of the forms that `run` takes."""
-    given: Any = export.arrays(x)
-    if isinstance(export.model.get_config().get("input_layers"), dict):
-        given = dict(zip(export.inputs, given, strict=True))
+def _predict(model: keras.Model, given: list, names: list[str]):
+    """The model's own outputs, for the data of each input."""
+    x: Any = given
+    if isinstance(model.get_config().get("input_layers"), dict):
+        x = dict(zip(names, given, strict=True))
     elif len(given) == 1:
-        (given,) = given
-    return export.model.predict(given, verbose=0)
+        (x,) = given
+    return model.predict(x, verbose=0)
 
 
 def _named(values, names: list[str]) -> dict[str, np.ndarray]:
@@ -203,10 +204,10 @@ def _spikes(name, value, expected, unit, compared) -> SpikeReport:
     )
 
 
-def _activity(export, found: Calls, x, names) -> dict[str, np.ndarray]:
+def _activity(model, found: Calls, given: list, names) -> dict[str, np.ndarray]:
     """Activity of layers inside a Keras model, `(batch, time, *features)`."""
-    watched = _Watched(found, names, name="watched", dtype=export.model.dtype_policy)
-    return watched.predict(list(export.arrays(x)), verbose=0)
+    watched = _Watched(found, names, name="watched", dtype=model.dtype_policy)
+    return watched.predict(given, verbose=0)
 
 
 class _Watched(keras.Model):

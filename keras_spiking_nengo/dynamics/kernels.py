@@ -48,8 +48,9 @@ def scan(
             gradients.
         inputs: tensors `(batch, time, ...)`.
         state: tensors `(batch, ...)`.
-        save: keep the states for the reverse pass. Without, a gradient is still
-            right but runs the sequence again.
+        save: keep the states for the reverse pass. Without, TensorFlow's own
+            reverse pass, which is slow under XLA, gives the gradient; a loop
+            without a custom gradient can be exported without a warning.
         unroll: write the steps out one by one; needs a static length.
 
     Returns:
@@ -91,93 +92,36 @@ def _is_float(x) -> bool:
     return "float" in keras.backend.standardize_dtype(x.dtype)
 
 
+def _floats(values, like) -> list:
+    return [v for v, x in zip(values, like, strict=True) if _is_float(x)]
+
+
+# --- TensorFlow ----------------------------------------------------------------
+
+# Steps beyond which tracing a graph costs less than running them eagerly.
+_LONG = 100
+
+
 def _scan_tensorflow(step, parameters, inputs, state, save):
     import tensorflow as tf
 
-    def loop(body, carry, emitted, reverse=False):
-        """`carry, emit = body(t, carry)` for all t; emits are stacked on axis 0."""
-        length = tf.shape(inputs[0])[1]
-        arrays = [
-            tf.TensorArray(x.dtype, length, element_shape=x.shape) for x in emitted
-        ]
+    sizes = len(parameters), len(inputs)
 
-        def iterate(i, carry, arrays):
-            t = length - 1 - i if reverse else i
-            carry, emit = body(t, carry)
-            written = zip(arrays, emit, strict=True)
-            return i + 1, carry, [array.write(t, x) for array, x in written]
-
-        _, carry, arrays = tf.while_loop(
-            lambda i, *_: i < length,
-            iterate,
-            (0, list(carry), arrays),
-            maximum_iterations=length,
-        )
-        return carry, [array.stack() for array in arrays]
-
-    def forward(parameters, inputs, state, save):
-        def body(t, s):
-            y, new = step(parameters, [x[:, t] for x in inputs], s)
-            return new, [y, *s] if save else [y]
-
-        # Only for the shape and dtype of y; the graph drops it.
-        y, _ = step(parameters, [x[:, 0] for x in inputs], state)
-        final, emits = loop(body, state, [y, *state] if save else [y])
-        return _swap(tf, emits[0]), final, emits[1:]
-
-    def adjoint(t, parameters, inputs, saved, dy, ds):
-        primals = [parameters, [x[:, t] for x in inputs], [s[t] for s in saved]]
-        watched = [x for x in tf.nest.flatten(primals) if x.dtype.is_floating]
-        with tf.GradientTape() as tape:
-            tape.watch(watched)
-            y, new = step(*primals)
-            targets = [(y, dy[:, t]), *zip(new, ds, strict=True)]
-            targets = [(y, d) for y, d in targets if y.dtype.is_floating]
-        gradients = tape.gradient(
-            [y for y, _ in targets],
-            watched,
-            output_gradients=[d for _, d in targets],
-            unconnected_gradients="zero",
-        )
-        gradients = iter(gradients)
-        return tf.nest.map_structure(
-            lambda x: next(gradients) if x.dtype.is_floating else tf.zeros_like(x),
-            primals,
-        )
-
-    n_parameters, n_inputs = len(parameters), len(inputs)
+    def plain(*tensors):
+        y, final, _ = _tf_forward(step, *_parted(tensors, *sizes), False)
+        return (y, *final)
 
     @tf.custom_gradient
-    def run(*tensors):
-        parameters = list(tensors[:n_parameters])
-        inputs = list(tensors[n_parameters : n_parameters + n_inputs])
-        state = list(tensors[n_parameters + n_inputs :])
-        y, final, saved = forward(parameters, inputs, state, save)
+    def differentiable(*tensors):
+        parts = _parted(tensors, *sizes)
+        y, final, saved = _tf_forward(step, *parts, True)
 
         def grad(dy, *ds):
-            kept = saved or forward(parameters, inputs, state, True)[2]
-
-            # Integer states have no gradient, but they have a place in the loop.
-            pairs = zip(state, ds, strict=True)
-            start = [tf.zeros_like(s) if d is None else d for s, d in pairs]
-
-            def body(t, carry):
-                ds, dp = carry[: len(state)], carry[len(state) :]
-                now, dx, ds = adjoint(t, parameters, inputs, kept, dy, ds)
-                return [*ds, *map(tf.add, dp, now)], _floats(dx, inputs)
-
-            zeros = [tf.zeros_like(p) for p in parameters]
-            emitted = [x[:, 0] for x in _floats(inputs, inputs)]
-            carry, dx = loop(body, [*start, *zeros], emitted, reverse=True)
-            found = iter([_swap(tf, x) for x in dx])
-            return [
-                *carry[len(state) :],
-                *(next(found) if _is_float(x) else None for x in inputs),
-                *(d if _is_float(d) else None for d in carry[: len(state)]),
-            ]
+            return _tf_reverse(step, *parts, saved, dy, ds)
 
         return (y, *final), grad
 
+    run = differentiable if save else plain
     if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
         run = tf.function(run, autograph=False)
     y, *final = run(*parameters, *inputs, *state)
@@ -185,103 +129,195 @@ def _scan_tensorflow(step, parameters, inputs, state, save):
     return y, final
 
 
-# Steps beyond which tracing a graph costs less than running them eagerly.
-_LONG = 100
+def _parted(tensors, n_parameters, n_inputs) -> tuple[list, list, list]:
+    tensors = list(tensors)
+    n = n_parameters + n_inputs
+    return tensors[:n_parameters], tensors[n_parameters:n], tensors[n:]
 
 
-def _floats(values, like) -> list:
-    return [v for v, x in zip(values, like, strict=True) if _is_float(x)]
+def _tf_loop(length, body, carry, emitted, reverse=False):
+    """`carry, emit = body(t, carry)` for all t; emits are stacked on axis 0."""
+    import tensorflow as tf
+
+    arrays = [tf.TensorArray(x.dtype, length, element_shape=x.shape) for x in emitted]
+
+    def iterate(i, carry, arrays):
+        t = length - 1 - i if reverse else i
+        carry, emit = body(t, carry)
+        written = zip(arrays, emit, strict=True)
+        return i + 1, carry, [array.write(t, x) for array, x in written]
+
+    _, carry, arrays = tf.while_loop(
+        lambda i, *_: i < length,
+        iterate,
+        (0, list(carry), arrays),
+        maximum_iterations=length,
+    )
+    return carry, [array.stack() for array in arrays]
 
 
-def _swap(tf, x):
+def _tf_forward(step, parameters, inputs, state, save):
+    import tensorflow as tf
+
+    def body(t, s):
+        y, new = step(parameters, [x[:, t] for x in inputs], s)
+        return new, [y, *s] if save else [y]
+
+    # Only for the shape and dtype of y; the graph drops it.
+    y, _ = step(parameters, [x[:, 0] for x in inputs], state)
+    emitted = [y, *state] if save else [y]
+    final, emits = _tf_loop(tf.shape(inputs[0])[1], body, state, emitted)
+    return _tf_swap(emits[0]), final, emits[1:]
+
+
+def _tf_reverse(step, parameters, inputs, state, saved, dy, ds):
+    """Gradients of all parameters, inputs and first states, None for integers."""
+    import tensorflow as tf
+
+    n_states = len(state)
+
+    def body(t, carry):
+        ds, dp = carry[:n_states], carry[n_states:]
+        primals = [parameters, [x[:, t] for x in inputs], [s[t] for s in saved]]
+        now, dx, ds = _tf_adjoint(step, primals, dy[:, t], ds)
+        return [*ds, *map(tf.add, dp, now)], _floats(dx, inputs)
+
+    # Integer states have no gradient, but they have a place in the loop.
+    pairs = zip(state, ds, strict=True)
+    start = [tf.zeros_like(s) if d is None else d for s, d in pairs]
+    start += [tf.zeros_like(p) for p in parameters]
+    emitted = [x[:, 0] for x in _floats(inputs, inputs)]
+    length = tf.shape(inputs[0])[1]
+    carry, dx = _tf_loop(length, body, start, emitted, reverse=True)
+    found = map(_tf_swap, dx)
+    return [
+        *carry[n_states:],
+        *(next(found) if _is_float(x) else None for x in inputs),
+        *(d if _is_float(d) else None for d in carry[:n_states]),
+    ]
+
+
+def _tf_adjoint(step, primals, dy, ds):
+    """Vector-Jacobian product of one step; zeros for integers."""
+    import tensorflow as tf
+
+    watched = [x for x in tf.nest.flatten(primals) if _is_float(x)]
+    with tf.GradientTape() as tape:
+        tape.watch(watched)
+        y, new = step(*primals)
+    targets = [(y, dy), *zip(new, ds, strict=True)]
+    targets = [(y, d) for y, d in targets if _is_float(y)]
+    gradients = iter(
+        tape.gradient(
+            [y for y, _ in targets],
+            watched,
+            output_gradients=[d for _, d in targets],
+            unconnected_gradients="zero",
+        )
+    )
+    return tf.nest.map_structure(
+        lambda x: next(gradients) if _is_float(x) else tf.zeros_like(x), primals
+    )
+
+
+def _tf_swap(x):
+    import tensorflow as tf
+
     return tf.transpose(x, (1, 0, *range(2, len(x.shape))))
+
+
+# --- JAX -----------------------------------------------------------------------
 
 
 def _scan_jax(step, parameters, inputs, state, save):
     import jax
-    from jax import lax
-    from jax import numpy as jnp
 
     del save  # a custom_vjp saves only where it is differentiated
 
-    def at(x, t, axis=1):
-        return lax.dynamic_index_in_dim(x, t, axis, keepdims=False)
-
-    def put(array, x, t, axis=1):
-        return lax.dynamic_update_index_in_dim(array, x, t, axis)
-
-    def empty(x, length, axis=1):
-        shape = (*x.shape[:axis], length, *x.shape[axis:])
-        return jnp.zeros(shape, x.dtype)
-
-    def forward(parameters, inputs, state, save):
-        # Axis 1 is indexed where it is: moving time to the front would copy.
-        length = inputs[0].shape[1]
-        y = jax.eval_shape(step, parameters, [x[:, 0] for x in inputs], state)[0]
-        saved = [empty(s, length, 0) for s in state] if save else []
-
-        def body(t, carry):
-            s, ys, saved = carry
-            saved = [put(array, x, t, 0) for array, x in zip(saved, s, strict=False)]
-            y, s = step(parameters, [at(x, t) for x in inputs], s)
-            return s, put(ys, y, t), saved
-
-        final, ys, saved = lax.fori_loop(
-            0, length, body, (state, empty(y, length), saved)
-        )
-        return ys, final, saved
-
     @jax.custom_vjp
     def run(parameters, inputs, state):
-        return forward(parameters, inputs, state, False)[:2]
+        return _jax_forward(step, parameters, inputs, state, False)[:2]
 
-    def run_forward(parameters, inputs, state):
-        y, final, saved = forward(parameters, inputs, state, True)
+    def forward(parameters, inputs, state):
+        y, final, saved = _jax_forward(step, parameters, inputs, state, True)
         return (y, final), (parameters, inputs, saved)
 
-    def run_reverse(kept, upstream):
-        parameters, inputs, saved = kept
-        dy, ds = upstream
-        length = inputs[0].shape[1]
-        # Integer states have no cotangent; a step still has to be given one.
-        floating = [_is_float(s) for s in saved]
+    def reverse(kept, upstream):
+        return _jax_reverse(step, *kept, *upstream)
 
-        def body(i, carry):
-            ds, dp, dx = carry
-            t = length - 1 - i
-            primals = (parameters, [at(x, t) for x in inputs], [s[t] for s in saved])
-            (y, new), adjoint = jax.vjp(step, *primals)
-            cotangents = [
-                d if f else _float0(s)
-                for d, f, s in zip(ds, floating, new, strict=True)
-            ]
-            now, dx_t, ds_t = adjoint((at(dy, t), cotangents))
-            dx = [put(d, x, t) for d, x in zip(dx, _floats(dx_t, inputs), strict=True)]
-            ds = [
-                new if f else old
-                for old, new, f in zip(ds, ds_t, floating, strict=True)
-            ]
-            return ds, [a + b for a, b in zip(dp, now, strict=True)], dx
-
-        ds = [d if f else jnp.zeros(()) for d, f in zip(ds, floating, strict=True)]
-        dp = [jnp.zeros_like(p) for p in parameters]
-        dx = [jnp.zeros_like(x) for x in inputs if _is_float(x)]
-        ds, dp, dx = lax.fori_loop(0, length, body, (ds, dp, dx))
-        dx = iter(dx)
-        return (
-            dp,
-            [next(dx) if _is_float(x) else None for x in inputs],
-            [d if f else None for d, f in zip(ds, floating, strict=True)],
-        )
-
-    run.defvjp(run_forward, run_reverse)
+    run.defvjp(forward, reverse)
     return run(parameters, inputs, state)
 
 
-def _float0(x):
-    import jax
+def _at(x, t, axis=1):
+    from jax import lax
 
-    return np.zeros(x.shape, jax.dtypes.float0)
+    return lax.dynamic_index_in_dim(x, t, axis, keepdims=False)
+
+
+def _put(array, x, t, axis=1):
+    from jax import lax
+
+    return lax.dynamic_update_index_in_dim(array, x, t, axis)
+
+
+def _jax_forward(step, parameters, inputs, state, save):
+    import jax
+    from jax import lax
+    from jax import numpy as jnp
+
+    # Axis 1 is indexed where it is: moving time to the front would copy.
+    length = inputs[0].shape[1]
+    y = jax.eval_shape(step, parameters, [x[:, 0] for x in inputs], state)[0]
+    ys = jnp.zeros((y.shape[0], length, *y.shape[1:]), y.dtype)
+    saved = [jnp.zeros((length, *s.shape), s.dtype) for s in state] if save else []
+
+    def body(t, carry):
+        s, ys, saved = carry
+        saved = [_put(array, x, t, 0) for array, x in zip(saved, s, strict=False)]
+        y, s = step(parameters, [_at(x, t) for x in inputs], s)
+        return s, _put(ys, y, t), saved
+
+    final, ys, saved = lax.fori_loop(0, length, body, (state, ys, saved))
+    return ys, final, saved
+
+
+def _jax_reverse(step, parameters, inputs, saved, dy, ds):
+    """Gradients of all parameters, inputs and first states, None for integers."""
+    import jax
+    from jax import lax
+    from jax import numpy as jnp
+
+    length = inputs[0].shape[1]
+    zero = np.zeros((), jax.dtypes.float0)
+
+    def cotangent(d, s):
+        # The cotangent of an integer has a type of its own.
+        return d if _is_float(s) else np.broadcast_to(zero, s.shape)
+
+    def body(i, carry):
+        ds, dp, dx = carry
+        t = length - 1 - i
+        primals = (parameters, [_at(x, t) for x in inputs], [s[t] for s in saved])
+        (_, new), adjoint = jax.vjp(step, *primals)
+        upstream = _at(dy, t), list(map(cotangent, ds, new))
+        now, dx_t, ds_t = adjoint(upstream)
+        dx = list(map(lambda d, x: _put(d, x, t), dx, _floats(dx_t, inputs)))
+        pairs = zip(ds_t, ds, saved, strict=True)
+        ds = [after if _is_float(s) else before for after, before, s in pairs]
+        return ds, list(map(jnp.add, dp, now)), dx
+
+    pairs = zip(ds, saved, strict=True)
+    ds = [d if _is_float(s) else jnp.zeros(()) for d, s in pairs]
+    dp = [jnp.zeros_like(p) for p in parameters]
+    dx = [jnp.zeros_like(x) for x in _floats(inputs, inputs)]
+    ds, dp, dx = lax.fori_loop(0, length, body, (ds, dp, dx))
+    found = iter(dx)
+    return (
+        dp,
+        [next(found) if _is_float(x) else None for x in inputs],
+        [d if _is_float(s) else None for d, s in zip(ds, saved, strict=True)],
+    )
 
 
 _SCANS = {"tensorflow": _scan_tensorflow, "jax": _scan_jax}

@@ -82,6 +82,14 @@ class Surrogate(abc.ABC):
 
         return function(x)
 
+    def inline(self) -> "Surrogate":
+        """The same surrogate, written with plain operations.
+
+        A little slower, as the derivative is also computed going forward; but a
+        graph without custom gradients can be exported without a warning.
+        """
+        return _Inline(self)
+
     def get_config(self) -> dict:
         return {"width": self.width}
 
@@ -97,6 +105,23 @@ class Surrogate(abc.ABC):
 
     def __repr__(self):
         return f"{type(self).__name__}(width={self.width:g})"
+
+
+class _Inline(Surrogate):
+    def __init__(self, surrogate: Surrogate):
+        super().__init__(surrogate.width)
+        self._surrogate = surrogate
+
+    def smooth(self, x):
+        return self._surrogate.smooth(x)
+
+    def gradient(self, x):
+        return self._surrogate.gradient(x)
+
+    def _with_gradient(self, x, forward, distance):
+        given = ops.stop_gradient(x)
+        # x - given is 0, with a derivative of 1.
+        return forward(given) + (x - given) * self.gradient(distance(given))
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

@@ -149,8 +149,10 @@ class NeuronsCell(Cell):
         values = {f"rate_{k}": v for k, v in self.parameters().items()}
         constants = self.dynamics.constants(self.parameters(), self.dt)
 
+        surrogate = self._spike if training else self._spike.inline()
+
         def spikes(p, x, state):
-            return fire(p, x[0], state, self._spike)
+            return fire(p, x[0], state, surrogate)
 
         def rate(p, x, state):
             return self._rate(p, x[0]), state

@@ -10,7 +10,12 @@ layers = keras.layers
 STEPS = 25
 
 
-def neurons(kind="lif", **kwargs):
+# Quick to fire: what never fires shows nothing.
+QUICK = nengo.LIF(tau_rc=0.003)
+LINEAR = nengo.RegularSpiking(nengo.RectifiedLinear(amplitude=200))
+
+
+def neurons(kind=QUICK, **kwargs):
     return ksn.layers.Neurons(kind, **{"return_sequences": True, "seed": 1} | kwargs)
 
 
@@ -75,7 +80,7 @@ STATIC_LAYERS = {
     "Activation(relu)": (lambda: layers.Activation("relu"), (5,)),
     "Activation(linear)": (lambda: layers.Activation("linear"), (5,)),
     "ReLU": (lambda: layers.ReLU(), (2, 3)),
-    "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.1), (5,)),
+    "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.125), (5,)),
     "Dropout": (lambda: layers.Dropout(0.5), (5,)),
     "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5,)),
     "Identity": (lambda: layers.Identity(), (5,)),
@@ -128,7 +133,7 @@ def _keyed():
 
 def _residual():
     x = keras.Input((None, 5))
-    h = neurons("spiking_relu")(layers.Dense(5)(x))
+    h = neurons(LINEAR)(layers.Dense(5)(x))
     h = synapse(nengo.Alpha(0.01))(h)
     y = layers.Add()([x, h, h])
     return keras.Model(x, neurons()(y))
@@ -212,14 +217,18 @@ MODELS = {
         layers.Dense(4),
     ),
     "bias before the synapse": lambda: temporal(
-        layers.Dense(8), synapse(0.02), neurons()
+        layers.Dense(8), synapse(0.01), neurons(LINEAR)
     ),
     "bias and activation before the synapse": lambda: temporal(
-        layers.Dense(8, "relu"), synapse(0.02), neurons()
+        layers.Dense(8, "relu"), synapse(0.01), neurons(LINEAR)
     ),
-    "two synapses": lambda: temporal(synapse(0.02), synapse(0.01), neurons()),
+    "two synapses": lambda: temporal(synapse(0.01), synapse(0.005), neurons(LINEAR)),
     "two transforms": lambda: temporal(
-        layers.Dense(8), layers.Dense(6), synapse(0.02), layers.Dense(4), neurons()
+        layers.Dense(8),
+        layers.Dense(6),
+        synapse(0.01),
+        layers.Dense(4),
+        neurons(LINEAR),
     ),
     "no lag": lambda: temporal(
         layers.Dense(8), neurons(), synapse(0.01, delay=0), layers.Dense(3), neurons()

@@ -1,0 +1,299 @@
+"""What cannot be expressed is refused by name, with what can."""
+
+import keras
+import nengo
+import numpy as np
+import pytest
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert import to_nengo
+from tests.convert.models import (
+    layers,
+    neurons,
+    per_step,
+    presented,
+    static,
+    synapse,
+    temporal,
+)
+
+
+class Changed(layers.Dense):
+    """A layer with a call of its own."""
+
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+class Renamed(layers.Dense):
+    """A layer that is a Dense in all but name."""
+
+
+class ChangedNeurons(ksn.layers.Neurons):
+    """A layer with another cell."""
+
+    cell_class = ksn.layers.NeuronsCell
+
+
+class ChangedModel(keras.Sequential):
+    """A model with a call of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs)
+
+
+class Subclassed(keras.Model):
+    """A model that is Python code."""
+
+    def __init__(self):
+        super().__init__(name="named")
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def functional(build, *shapes):
+    inputs = [keras.Input(shape) for shape in shapes]
+    return keras.Model(inputs, build(*inputs))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.ones((1, 5)))
+    return model
+
+
+def joined_time(x, y):
+    spikes = neurons()(x)
+    return layers.Add(name="named")([spikes, layers.Flatten()(y)])
+
+
+IMAGE = (6, 6, 2)
+first = {"data_format": "channels_first", "name": "named"}
+# Model, and words of its refusal.
+REFUSED = {
+    "no rule": (lambda: static(layers.LayerNormalization(name="named")), "no rule"),
+    "batch norm": (lambda: static(layers.BatchNormalization(name="named")), "Fold it"),
+    "max pooling": (
+        lambda: static(layers.MaxPooling2D(name="named"), shape=IMAGE),
+        "Use AveragePooling2D",
+    ),
+    "pooling over time": (
+        lambda: temporal(neurons(), layers.GlobalAveragePooling1D(name="named")),
+        "Synapse",
+    ),
+    "masking": (lambda: temporal(layers.Masking(name="named"), neurons()), "cut"),
+    "lstm": (lambda: temporal(layers.LSTM(3, name="named")), "no rule"),
+    "embedding": (lambda: static(layers.Embedding(4, 2, name="named")), "no rule"),
+    "own call": (lambda: static(Changed(3, name="named")), "a call of its own"),
+    "own cell": (lambda: temporal(ChangedNeurons(name="named")), "of its own"),
+    "own model": (
+        lambda: ChangedModel([keras.Input((5,)), layers.Dense(2)], name="named"),
+        "keras.Sequential(...)",
+    ),
+    "Python model": (subclassed, "keras.Model(...)"),
+    "softmax": (
+        lambda: static(layers.Dense(3, "softmax", name="named")),
+        "train on logits",
+    ),
+    "softmax layer": (lambda: static(layers.Softmax(name="named")), "logits"),
+    "activation": (
+        lambda: static(layers.Activation("gelu", name="named")),
+        "linear, relu, sigmoid, tanh",
+    ),
+    "own activation": (
+        lambda: static(layers.Dense(3, lambda x: 2 * x, name="named")),
+        "'<lambda>'",
+    ),
+    "relu6": (lambda: static(layers.ReLU(max_value=6, name="named")), "max_value"),
+    "channels first": (
+        lambda: static(layers.Flatten(**first), shape=(2, 4, 4)),
+        "channels_last",
+    ),
+    "convolution over time": (
+        lambda: temporal(neurons(), layers.Conv1D(3, 2, name="named")),
+        "TimeDistributed",
+    ),
+    "flatten of time": (
+        lambda: temporal(neurons(), layers.Flatten(name="named"), time=4),
+        "TimeDistributed",
+    ),
+    "sequence of unknown length": (
+        lambda: temporal(layers.Conv1D(3, 2, name="named")),
+        "TimeDistributed",
+    ),
+    "time out of features": (
+        lambda: static(layers.Reshape((5, 1), name="named"), neurons()),
+        "TimeDistributed",
+    ),
+    "no time to run over": (
+        lambda: temporal(
+            synapse(return_sequences=False),
+            layers.Dense(12),
+            layers.Reshape((4, 3)),
+            neurons(name="named"),
+        ),
+        "",
+    ),
+    "repeated twice": (
+        lambda: presented(neurons(), ksn.layers.Repeat(3, name="named")),
+        "has an axis of time already",
+    ),
+    "repeated last step": (
+        lambda: temporal(
+            neurons(return_sequences=False),
+            layers.Dense(3),
+            ksn.layers.Repeat(3, name="named"),
+            neurons(),
+        ),
+        "the last step of a sequence",
+    ),
+    "different lengths": (
+        lambda: functional(
+            lambda x: [
+                neurons()(ksn.layers.Repeat(3)(x)),
+                neurons()(ksn.layers.Repeat(4, name="named")(x)),
+            ],
+            (5,),
+        ),
+        "4 steps of time, and another layer has 3",
+    ),
+    "joined over time": (
+        lambda: functional(
+            lambda x, y: layers.Concatenate(axis=1, name="named")(
+                [neurons()(x), neurons()(y)]
+            ),
+            (4, 5),
+            (4, 5),
+        ),
+        "over time",
+    ),
+    "broadcast": (
+        lambda: functional(lambda x, y: layers.Add(name="named")([x, y]), (4,), (1,)),
+        "different shapes",
+    ),
+    "operation": (lambda: functional(lambda x, y: x + y, (4,), (4,)), "layers.Add"),
+    "nested wrappers": (
+        lambda: temporal(
+            layers.TimeDistributed(
+                keras.Sequential(
+                    [
+                        keras.Input((3, 5)),
+                        layers.TimeDistributed(layers.Dense(2), name="named"),
+                    ]
+                ),
+            ),
+            neurons(),
+            shape=(3, 5),
+        ),
+        "one axis of time",
+    ),
+    "neurons in a wrapper": (
+        lambda: temporal(per_step(neurons()), shape=(3, 5)),
+        "one axis of time",
+    ),
+    "backwards": (lambda: temporal(neurons(go_backwards=True, name="named")), "back"),
+    "states": (
+        lambda: functional(
+            lambda x: neurons(return_state=True, name="named")(x), (4, 5)
+        ),
+        "return_state",
+    ),
+    "stateful": (
+        lambda: keras.Sequential(
+            [
+                keras.Input(batch_shape=(2, 4, 5)),
+                neurons(stateful=True, name="named"),
+            ]
+        ),
+        "stateful=False",
+    ),
+    "one parameter per neuron": (
+        lambda: temporal(
+            neurons("lif", trainable_parameters={"tau_rc": "unit"}, name="named")
+        ),
+        "'shared'",
+    ),
+    "one tau per feature": (
+        lambda: temporal(
+            synapse(0.1, trainable_parameters={"tau": "unit"}, name="named")
+        ),
+        "'shared'",
+    ),
+    "initial level": (
+        lambda: temporal(synapse(0.1, initial_level=1.0, name="named")),
+        "start from 0",
+    ),
+    "two dts": (
+        lambda: temporal(neurons(), synapse(0.1, dt=0.002, name="named")),
+        "dt=0.002 s",
+    ),
+    "initial state": (
+        lambda: functional(
+            lambda x, v: neurons("spiking_relu", name="named")(x, initial_state=[v]),
+            (4, 5),
+            (5,),
+        ),
+        "'initial_state'",
+    ),
+    "dropout at inference": (
+        lambda: functional(
+            lambda x: layers.Dropout(0.5, name="named")(x, training=True), (5,)
+        ),
+        "'training'",
+    ),
+    "unknown features": (
+        lambda: static(layers.Dense(2, name="named"), shape=(None, None, 5)),
+        "unknown size",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal(name):
+    build, words = REFUSED[name]
+    with pytest.raises(NotImplementedError) as error:
+        to_nengo(build())
+    message = str(error.value)
+    assert words in message
+    assert "cannot be expressed as a Nengo network" in message
+    assert "Possible are" in message and "AveragePooling1D" in message
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusal_names_the_layer(name):
+    if name in ("operation", "no time to run over") or "wrapper" in name:
+        pytest.skip("the layer's name is Keras's own here")
+    with pytest.raises(NotImplementedError, match=r"^Layer '(\w+/)?named' \(\w+\)"):
+        to_nengo(REFUSED[name][0]())
+
+
+def test_layers_in_submodels_are_refused_by_path():
+    inner = keras.Sequential(
+        [keras.Input((5,)), layers.LayerNormalization(name="norm")], name="inner"
+    )
+    with pytest.raises(NotImplementedError, match="'inner/norm'"):
+        to_nengo(static(inner))
+
+
+def test_subclasses_without_a_call_are_taken():
+    assert to_nengo(static(Renamed(3))).run(np.ones((2, 5))).shape == (2, 3)
+
+
+def test_no_model():
+    with pytest.raises(TypeError, match=r"keras\.Sequential\(\["):
+        to_nengo(layers.Dense(3))
+    with pytest.raises(TypeError, match="keras.Model"):
+        to_nengo(nengo.Network())
+
+
+def test_model_that_is_not_built():
+    with pytest.raises(ValueError, match="not built"):
+        to_nengo(keras.Sequential([layers.Dense(3)]))
+
+
+def test_model_built_later():
+    model = keras.Sequential([layers.Dense(3)])
+    model.build((None, 5))
+    assert to_nengo(model).run(np.ones((2, 5))).shape == (2, 3)
