@@ -15,11 +15,11 @@ def load(name: str):
     return {"digits": digits, "fashion-mnist": fashion_mnist}[name]()
 
 
-def add_argument(parser: argparse.ArgumentParser) -> None:
+def add_argument(parser: argparse.ArgumentParser, default: str = "digits") -> None:
     parser.add_argument(
         "--data",
         choices=["digits", "fashion-mnist"],
-        default="digits",
+        default=default,
         help="scikit-learn's 8x8 digits (no download) or Fashion-MNIST",
     )
 

@@ -10,8 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow would import Keras if it could: with None in its place nobody can.
 sys.modules["keras"] = sys.modules["keras_spiking_nengo"] = None
 
-import numpy as np
-import tensorflow as tf
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 saved_model, inputs, outputs = sys.argv[1:]
 model = tf.saved_model.load(saved_model)

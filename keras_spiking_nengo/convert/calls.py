@@ -107,15 +107,19 @@ class _Walk:
             shape = tuple(model.inputs[0].shape)
             source = self._input(keras.layers.InputLayer(batch_shape=shape), name)
             (output,) = self.sequential(model, [source], "", False)
-            return Calls(self.calls, {name: source}, {output: output})
-        config = model.get_config()
+            last = model.layers[-1].name if model.layers else name
+            return Calls(self.calls, {name: source}, {last: output})
+        config = _config(model, model.name)
         inputs = _leaves(config["input_layers"])
         sources = {
             name: self._input(model.get_layer(name), name) for _, (name, *_) in inputs
         }
         outputs: dict[str, str] = {}
-        for key, made in self.functional(model, sources, "", False):
-            outputs[_unique(key or made, outputs)] = made
+        found = self.functional(model, sources, "", False)
+        for (key, (name, *_)), made in zip(
+            _leaves(config["output_layers"]), found, strict=True
+        ):
+            outputs[_unique(key or name, outputs)] = made
         keyed = isinstance(config["output_layers"], dict)
         named = {key or name: sources[name] for key, (name, *_) in inputs}
         return Calls(self.calls, named, outputs, keyed)
@@ -124,12 +128,12 @@ class _Walk:
         return self._add(layer, name, (), tuple(layer.batch_shape), False)
 
     def functional(self, model, sources: dict[str, str], prefix: str, per_step: bool):
-        """Adds the calls of a functional model; its outputs, with their keys.
+        """Adds the calls of a functional model; names of its outputs, in order.
 
         Args:
             sources: from the names of the model's inputs to calls.
         """
-        config = model.get_config()
+        config = _config(model, prefix.rstrip("/") or model.name)
         nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
         layers = {layer.name: layer for layer in model.layers}
         made: dict[tuple[str, int], list[str]] = {}
@@ -159,7 +163,7 @@ class _Walk:
         for name, calls_ in nodes.items():
             for node in range(len(calls_)):
                 find(name, node + _is_functional(layers.get(name)), 0)
-        return [(key, find(*leaf)) for key, leaf in _leaves(config["output_layers"])]
+        return [find(*leaf) for _, leaf in _leaves(config["output_layers"])]
 
     def sequential(self, model, sources: list[str], prefix: str, per_step: bool):
         """Adds the calls of a `Sequential`; its one output, as a list."""
@@ -193,7 +197,7 @@ class _Walk:
         if isinstance(model, keras.Sequential):
             only = [name for _, name in taken]
             return self.sequential(model, only, f"{path}/", per_step)
-        inputs = _leaves(model.get_config()["input_layers"])
+        inputs = _leaves(_config(model, path)["input_layers"])
         if [key for key, _ in inputs] != [key for key, _ in taken]:
             raise refusal(
                 path,
@@ -203,8 +207,7 @@ class _Walk:
             )
         pairs = zip(inputs, taken, strict=True)
         sources = {name: source for (_, (name, *_)), (_, source) in pairs}
-        found = self.functional(model, sources, f"{path}/", per_step)
-        return [made for _, made in found]
+        return self.functional(model, sources, f"{path}/", per_step)
 
     def _call(self, layer, path, sources, per_step) -> str:
         shapes = [self.calls[name].shape for name in sources]
@@ -249,7 +252,7 @@ def _check(layer, path: str) -> None:
 def _check_model(model, path: str, prefix: str) -> None:
     """Raises unless `model` and its layers can be read."""
     base = keras.Sequential if isinstance(model, keras.Sequential) else keras.Model
-    own = [klass for klass in type(model).__mro__ if klass.__module__[:5] != "keras"]
+    own = [klass for klass in type(model).__mro__ if not _is_keras(klass)]
     if any("call" in vars(klass) for klass in own) or not model.inputs:
         raise refusal(
             path,
@@ -261,6 +264,23 @@ def _check_model(model, path: str, prefix: str) -> None:
     for layer in model.layers:
         if not isinstance(layer, keras.Model) and not _is_time_distributed(layer):
             _check(layer, prefix + layer.name)
+
+
+def _config(model, path: str) -> dict:
+    """Keras's description of a functional model."""
+    config = model.get_config()
+    if "input_layers" not in config:
+        raise refusal(
+            path,
+            type(model).__name__,
+            "its constructor has arguments of its own, so that Keras does not describe"
+            " its layers. Pass keras.Model(model.inputs, model.outputs)",
+        )
+    return config
+
+
+def _is_keras(klass: type) -> bool:
+    return klass.__module__.split(".")[0] == "keras"
 
 
 def _is_functional(layer) -> bool:

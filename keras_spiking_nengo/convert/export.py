@@ -42,8 +42,8 @@ class NengoExport:
         ...     keras.Input((None, 4), name="x"), keras.layers.Dense(8, name="in"),
         ...     ksn.layers.Neurons(return_sequences=True, name="spikes")])
         >>> export = ksn.to_nengo(model)
-        >>> export.layers["spikes"]
-        (<Ensemble "spikes">,)
+        >>> export.layers["spikes"][0] is export.net.ensembles[0]
+        True
         >>> export.run(np.ones((2, 10, 4))).shape
         (2, 10, 8)
     """
@@ -82,7 +82,8 @@ class NengoExport:
             `(batch, time, *features)`, or the last step `(batch, *features)`.
 
         Raises:
-            ValueError: if `x` does not fit the inputs, or `n_steps` the data.
+            ValueError: if `x` does not fit the inputs or is not finite, or `n_steps`
+                does not fit the data.
         """
         outputs, _ = self.record(x, n_steps, progress_bar)
         if self.graph.keyed:
@@ -151,8 +152,8 @@ class NengoExport:
 
         Args:
             x: as for `run`.
-            rtol, atol: floats. An output agrees if `|keras - nengo| <= atol + rtol *
-                |nengo|` everywhere.
+            rtol, atol: floats. An output agrees if no element differs by more than
+                `atol + rtol * scale`, with `scale` its largest absolute value.
             raise_on_failure: bool. Raise if the report is not `ok`.
 
         Returns:
@@ -184,6 +185,11 @@ class NengoExport:
                 raise ValueError(
                     f"Input {port.name!r} needs an array of shape ({expected});"
                     f" received {value.shape}."
+                )
+            if not np.all(np.isfinite(value)):
+                raise ValueError(
+                    f"Input {port.name!r} has values that are not finite, which Nengo's"
+                    " simulator does not take. Replace them before."
                 )
         sizes = {len(value) for value in values.values()}
         if len(sizes) > 1 or 0 in sizes:

@@ -53,6 +53,14 @@ class Subclassed(keras.Model):
         return self.dense(x)
 
 
+class OwnArguments(keras.Model):
+    """A functional model whose layers Keras does not list."""
+
+    def __init__(self, units):
+        x = keras.Input((5,))
+        super().__init__(x, layers.Dense(units)(x), name="named")
+
+
 def functional(build, *shapes):
     inputs = [keras.Input(shape) for shape in shapes]
     return keras.Model(inputs, build(*inputs))
@@ -93,6 +101,7 @@ REFUSED = {
         "keras.Sequential(...)",
     ),
     "Python model": (subclassed, "keras.Model(...)"),
+    "own constructor": (lambda: OwnArguments(3), "keras.Model(model.inputs"),
     "softmax": (
         lambda: static(layers.Dense(3, "softmax", name="named")),
         "train on logits",
@@ -244,10 +253,14 @@ REFUSED = {
         "'training'",
     ),
     "unknown features": (
-        lambda: static(layers.Dense(2, name="named"), shape=(None, None, 5)),
-        "unknown size",
+        lambda: static(layers.Dense(2), shape=(None, None, 5)),
+        "of which only time is None",
     ),
 }
+
+
+UNNAMED = ("operation", "no time to run over", "neurons in a wrapper")
+UNNAMED += ("unknown features",)
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -263,7 +276,7 @@ def test_refusal(name):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusal_names_the_layer(name):
-    if name in ("operation", "no time to run over") or "wrapper" in name:
+    if name in UNNAMED:
         pytest.skip("the layer's name is Keras's own here")
     with pytest.raises(NotImplementedError, match=r"^Layer '(\w+/)?named' \(\w+\)"):
         to_nengo(REFUSED[name][0]())
@@ -297,3 +310,8 @@ def test_model_built_later():
     model = keras.Sequential([layers.Dense(3)])
     model.build((None, 5))
     assert to_nengo(model).run(np.ones((2, 5))).shape == (2, 3)
+
+
+def test_advice_for_own_constructors_helps():
+    model = OwnArguments(3)
+    to_nengo(keras.Model(model.inputs, model.outputs))

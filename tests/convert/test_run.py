@@ -50,6 +50,31 @@ def test_outputs_by_name():
     np.testing.assert_array_equal(outputs["z"][:, -1], outputs["last"])
 
 
+def test_outputs_of_submodels_have_the_name_of_the_submodel():
+    model, _ = make("nested")
+    assert list(to_nengo(model).outputs) == ["decoder", "decoder:2"]
+
+
+def test_an_output_given_twice():
+    x = keras.Input((3,), name="x")
+    y = layers.Dense(2, name="y")(x)
+    export = to_nengo(keras.Model(x, [y, x, y]))
+    assert list(export.outputs) == ["y", "x", "y:2"]
+    data = np.ones((2, 3))
+    first, same, again = export.run(data)
+    np.testing.assert_array_equal(same, data)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_deep_models():
+    stack = [layers.Dense(3, "relu") for _ in range(400)]
+    inputs = outputs = keras.Input((3,))
+    for layer in stack:
+        outputs = layer(outputs)
+    export = to_nengo(keras.Model(inputs, outputs))
+    assert len(export.net.ensembles) == 400
+
+
 def test_items_of_a_batch_start_afresh():
     model, x = make("adaptive")
     export = to_nengo(model)
@@ -127,6 +152,7 @@ def test_random_neurons_run_and_are_seeded():
         ("dense", np.ones((2, 9, 4)), "(batch, time, 5); received (2, 9, 4)"),
         ("presented", np.ones((2, 9, 5)), "(batch, 5); received (2, 9, 5)"),
         ("dense", np.ones((0, 9, 5)), "batch size"),
+        ("dense", np.full((2, 9, 5), np.nan), "not finite"),
         ("joined", np.ones((2, 9, 3)), "received 1 arrays"),
         ("joined", {"a": np.ones((2, 9, 3))}, "received a dict with the keys ['a']"),
         ("joined", [np.ones((2, 9, 3)), np.ones((2, 8, 4))], "a has 9, b has 8"),

@@ -8,6 +8,7 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from tests.cases import NEURONS, RANDOM, SYNAPSES
+from tests.conftest import BACKEND
 from tests.convert.models import (
     MODELS,
     STATIC_LAYERS,
@@ -24,10 +25,16 @@ from tests.convert.models import (
 )
 
 
-def check(model, x, atol=1e-9):
+def rounding(name):
+    """Tolerance of outputs in double precision."""
+    # keras.ops.tanh computes in single precision on JAX, whatever it is given.
+    return 1e-6 if "anh" in name and BACKEND == "jax" else 1e-9
+
+
+def check(model, x, tolerance=1e-9):
     """Outputs are equal to rounding, and all spikes are equal."""
     export = to_nengo(model)
-    report = export.verify(x, rtol=1e-9, atol=atol)
+    report = export.verify(x, rtol=tolerance, atol=tolerance)
     assert report.ok, f"\n{report}"
     for row in report.spikes:
         assert row.total > 0, f"\n{report}"
@@ -42,7 +49,7 @@ def test_catalogues_are_not_empty():
 def test_layer_without_time(name, float64):
     make_layer, shape = STATIC_LAYERS[name]
     model = randomise(static(make_layer(), shape=shape))
-    check(model, batch(model))
+    check(model, batch(model), rounding(name))
 
 
 @pytest.mark.parametrize("name", STATIC_LAYERS)
@@ -50,14 +57,15 @@ def test_layer_at_every_step(name, float64):
     make_layer, shape = STATIC_LAYERS[name]
     wrapped = keras.layers.TimeDistributed(make_layer())
     model = randomise(temporal(wrapped, shape=shape))
-    check(model, sequence(model))
+    check(model, sequence(model), rounding(name))
 
 
 @pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
 def test_neurons(name, float64):
     model = temporal(neurons(NEURONS[name]))
     x = 5 * sequence(model)
-    report = to_nengo(model).verify(x, rtol=1e-9, atol=1e-9)
+    tolerance = rounding(name)
+    report = to_nengo(model).verify(x, rtol=tolerance, atol=tolerance)
     assert report.ok, f"\n{report}"
     assert len(report.spikes) == NEURONS[name].spiking
 
@@ -77,7 +85,7 @@ def test_model(name, float64):
 @pytest.mark.parametrize("name", ["dense", "presented", "images", "no lag"])
 def test_model_in_single_precision(name):
     model, x = make(name)
-    report = to_nengo(model).verify(x, rtol=1e-4, atol=1e-4)
+    report = to_nengo(model).verify(x)
     assert report.ok, f"\n{report}"
 
 

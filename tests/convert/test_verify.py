@@ -22,6 +22,16 @@ def test_report_of_an_export(float64):
     assert all(row.total > 0 and row.differing == 0 for row in report.spikes)
 
 
+def test_tolerance_is_of_the_range():
+    model, x = make("deep")
+    export = to_nengo(model)
+    (output,) = export.verify(x).outputs
+    relative = output.max_difference / output.scale
+    assert 0 < relative < 1e-5
+    assert export.verify(x, rtol=2 * relative, atol=0).outputs[0].ok
+    assert not export.verify(x, rtol=relative / 2, atol=0).outputs[0].ok
+
+
 def test_spikes_are_counted():
     model, x = make("last spikes")
     export = to_nengo(model)
@@ -52,7 +62,7 @@ def tamper(export):
 def test_tampering_is_noticed(name):
     model, x = make(name)
     export = to_nengo(model)
-    assert export.verify(x, rtol=1e-4, atol=1e-4).ok
+    assert export.verify(x).ok
     tamper(export)
     report = export.verify(x)
     assert not report.ok

@@ -1,0 +1,199 @@
+"""A Keras classifier and Nengo, in five degrees of integration.
+
+Our direction of NengoDL's notebook "Integrating a Keras model into a Nengo
+network": there Keras went into Nengo, here Nengo goes into Keras.
+
+(a) an input that is a function of time
+(b) a whole Keras model within a model that runs over time
+(c) layer by layer, Keras's and ours side by side
+(d) native Nengo objects, trained by `fit` and run by Nengo
+(e) automatic conversion of a Keras model to a Nengo network
+
+Run it with `uv run examples/fashion_mnist.py`; `--data digits` needs no data set.
+"""
+
+import argparse
+import math
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+
+import data
+import keras
+import nengo
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import keras_spiking_nengo as ksn
+
+PRESENT = 0.01  # seconds that an image is shown for
+DT = 0.001
+IN_NENGO = 500  # images for nengo.Simulator, which runs them one by one
+
+
+def classifier(shape) -> keras.Model:
+    """The model that all stages are about: plain Keras."""
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def fit(model, x, y, epochs: int) -> keras.Model:
+    batches = epochs * math.ceil(len(x) / 64)
+    rate = keras.optimizers.schedules.CosineDecay(0.003, batches, alpha=0.02)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+    model.jit_compile = True
+    model.fit(x, y, batch_size=64, epochs=epochs, verbose=2)
+    model.jit_compile = False
+    return model
+
+
+def accuracy(scores, y) -> float:
+    return float(np.mean(np.argmax(scores, axis=-1) == y[: len(scores)]))
+
+
+def function_of_time(model, x, y) -> float:
+    """(a) The images as a function of time, in Nengo and, sampled, in Keras."""
+
+    def image(t):
+        return x[int((t - DT / 2) / PRESENT) % len(x)].ravel()
+
+    with nengo.Network() as net:
+        node = nengo.Node(image)
+        probe = nengo.Probe(node)
+    with nengo.Simulator(net, dt=DT, progress_bar=False) as sim:
+        sim.run(PRESENT * IN_NENGO)
+    # What the node did is an input like any other: (batch, time, features).
+    stream = sim.data[probe].astype("float32").reshape(1, -1, *x.shape[1:])
+    over_time = keras.Sequential(
+        [keras.Input((None, *x.shape[1:])), keras.layers.TimeDistributed(model)]
+    )
+    steps = round(PRESENT / DT)
+    return accuracy(over_time.predict(stream, verbose=0)[0, steps - 1 :: steps], y)
+
+
+def whole_model(model, x, y) -> float:
+    """(b) The trained classifier as one layer, its scores filtered over time."""
+    over_time = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            ksn.layers.Repeat(30),
+            keras.layers.TimeDistributed(model),
+            ksn.layers.Synapse(0.005),
+        ]
+    )
+    return accuracy(over_time.predict(x, batch_size=500, verbose=0), y)
+
+
+def layer_by_layer(x, y, x_test, y_test, epochs) -> float:
+    """(c) Keras's Dense and our spiking neurons, trained through their spikes."""
+    model = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, bias_initializer="ones"),
+            ksn.layers.Repeat(30),
+            ksn.layers.Neurons(nengo.LIF(amplitude=0.01), return_sequences=True),
+            ksn.layers.Synapse(0.02),
+            keras.layers.Dense(10),
+        ]
+    )
+    fit(model, x, y, epochs)
+    return accuracy(model.predict(x_test, batch_size=500, verbose=0), y_test)
+
+
+def native_network(x, y, x_test, y_test, epochs) -> float:
+    """(d) A nengo.Network, whose neurons and weights Keras trains."""
+    n_in, n_out = math.prod(x.shape[1:]), 10
+
+    def glorot(rows, columns):
+        limit = math.sqrt(6 / (rows + columns))
+        return nengo.Dense((rows, columns), nengo.dists.Uniform(-limit, limit))
+
+    with nengo.Network(seed=0) as net:
+        image = nengo.Node(np.zeros(n_in))
+        ens = nengo.Ensemble(
+            128,
+            1,
+            neuron_type=nengo.RectifiedLinear(),
+            gain=nengo.dists.Choice([1]),
+            bias=nengo.dists.Choice([0]),
+        )
+        out = nengo.Node(size_in=n_out)
+        first = nengo.Connection(
+            image, ens.neurons, transform=glorot(128, n_in), synapse=None
+        )
+        second = nengo.Connection(
+            ens.neurons, out, transform=glorot(n_out, 128), synapse=None
+        )
+        probe = nengo.Probe(out)
+
+    # The same neurons and weights as Keras layers, ...
+    model = keras.Sequential(
+        [
+            keras.Input(x.shape[1:]),
+            keras.layers.Flatten(),
+            keras.layers.Dense(128, use_bias=False),
+            ksn.layers.Repeat(1),
+            ksn.layers.Neurons(ens.neuron_type),
+            keras.layers.Dense(n_out, use_bias=False),
+        ]
+    )
+    rng = np.random.RandomState(0)
+    connections = first, second
+    model.set_weights([c.transform.sample(rng=rng).T for c in connections])
+    fit(model, x, y, epochs)
+    # ... and back in the network.
+    for connection, kernel in zip(connections, model.get_weights(), strict=True):
+        connection.transform = nengo.Dense(kernel.T.shape, init=kernel.T)
+    image.output = lambda t: x_test[round(t / DT) - 1].ravel()
+    with nengo.Simulator(net, dt=DT, progress_bar=False) as sim:
+        sim.run_steps(IN_NENGO)
+    return accuracy(sim.data[probe], y_test)
+
+
+def conversion(model, x, y) -> tuple[float, str]:
+    """(e) The trained classifier as a Nengo network, checked by Nengo."""
+    export = ksn.to_nengo(model)
+    report = export.verify(x[:20])
+    return accuracy(export.run(x[:IN_NENGO]), y), str(report)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data.add_argument(parser, "fashion-mnist")
+    parser.add_argument("--epochs", type=int, default=5)
+    options = parser.parse_args()
+    (x, y), (x_test, y_test) = data.load(options.data)
+    keras.utils.set_random_seed(1)
+
+    model = fit(classifier(x.shape[1:]), x, y, options.epochs)
+    plain = accuracy(model.predict(x_test, batch_size=500, verbose=0), y_test)
+    stages = {
+        "Keras alone": plain,
+        "(a) input as a function of time": function_of_time(model, x_test, y_test),
+        "(b) whole Keras model over time": whole_model(model, x_test, y_test),
+        "(c) layer by layer, spiking": layer_by_layer(
+            x, y, x_test, y_test, options.epochs
+        ),
+        "(d) native Nengo network": native_network(
+            x, y, x_test, y_test, options.epochs
+        ),
+    }
+    stages["(e) automatic conversion"], report = conversion(model, x_test, y_test)
+    table = Table("stage", "test accuracy")
+    for name, value in stages.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
+    print(f"(a), (d) and (e) on the first {IN_NENGO} images.\n{report}")
+
+
+if __name__ == "__main__":
+    main()

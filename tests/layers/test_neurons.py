@@ -1,0 +1,512 @@
+"""What Neurons promises over and above the contract of every layer."""
+
+import keras
+import nengo
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.layers import Neurons, NeuronsCell
+from tests.cases import NEURONS
+from tests.gradients import gradient
+
+DT, N, TIME = 0.001, 5, 40
+CURRENTS = np.random.RandomState(0).uniform(0.5, 4, (2, TIME, N))
+# Types with a rate curve.
+RATED = {
+    "LIF": nengo.LIF(tau_rc=0.03, tau_ref=0.004, amplitude=2),
+    "AdaptiveLIF": nengo.AdaptiveLIF(tau_n=0.1, inc_n=0.02),
+    "SpikingRectifiedLinear": nengo.SpikingRectifiedLinear(amplitude=50),
+    "RegularSpiking": nengo.RegularSpiking(nengo.LIFRate(tau_rc=0.03)),
+    "PoissonSpiking": nengo.PoissonSpiking(nengo.LIFRate(tau_rc=0.03)),
+}
+
+
+def currents(name):
+    """About as strong as it takes to fire within `TIME`."""
+    scale = {"SpikingRectifiedLinear": 100, "Izhikevich": 10}
+    return CURRENTS * scale.get(name, 1)
+
+
+def numpy(x):
+    return ops.convert_to_numpy(x)
+
+
+def run(layer, x, **kwargs):
+    return keras.tree.map_structure(numpy, layer(ops.convert_to_tensor(x), **kwargs))
+
+
+def neurons(*args, seed=1, **kwargs):
+    return Neurons(*args, seed=seed, return_sequences=True, **kwargs)
+
+
+def slope_of_inputs(layer, x, weights=None):
+    return gradient(lambda x: layer(x, training=True), x, weights=weights)[1]
+
+
+# --- the three training modes -------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", RATED)
+def test_rate_gives_nengos_rates_in_training_and_spikes_without(name, float64):
+    layer = neurons(RATED[name], forward="rate")
+    x = currents(name)
+    rates = RATED[name].rates(x.ravel(), np.ones(1), np.zeros(1))
+    actual = run(layer, x, training=True)
+    np.testing.assert_allclose(actual.ravel(), rates.ravel(), rtol=1e-6)
+    spikes = run(neurons(RATED[name]), x)
+    assert np.any(spikes)
+    np.testing.assert_array_equal(run(layer, x, training=False), spikes)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", RATED)
+def test_spike_aware_gives_exactly_the_spikes(name):
+    x = currents(name).astype("float32")
+    actual = run(neurons(RATED[name], forward="spike_aware"), x, training=True)
+    assert np.any(actual)
+    np.testing.assert_array_equal(actual, run(neurons(RATED[name]), x))
+
+
+def rate_slope(neuron_type, J, width):
+    """Finite differences of the curve, its kink smoothed as a soft LIF's."""
+    if isinstance(neuron_type, nengo.SpikingRectifiedLinear):
+        return np.where(J > 0, neuron_type.amplitude, 0.0)
+    lif = getattr(neuron_type, "base_type", neuron_type)
+    soft = ksn.types.SoftLIFRate(width, lif.tau_rc, lif.tau_ref, lif.amplitude)
+    rates = [soft.rates(J.ravel() + d, np.ones(1), np.zeros(1)) for d in (1e-6, -1e-6)]
+    return (rates[0] - rates[1]).reshape(J.shape) / 2e-6
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("width", [None, 0.2])
+@pytest.mark.parametrize("forward", ["rate", "spike_aware"])
+@pytest.mark.parametrize("name", RATED)
+def test_rate_modes_have_the_slope_of_the_softened_curve(name, forward, width, float64):
+    surrogate = None if width is None else ksn.surrogates.SoftLIF(width)
+    layer = neurons(RATED[name], forward=forward, surrogate=surrogate)
+    weights = np.random.RandomState(1).standard_normal(CURRENTS.shape)
+    actual = slope_of_inputs(layer, currents(name), weights)
+    expected = weights * rate_slope(RATED[name], currents(name), width or 0.02)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", [*RATED, "Izhikevich"])
+def test_spikes_are_the_same_in_training(name):
+    layer = neurons(RATED.get(name) or NEURONS[name])
+    x = currents(name).astype("float32")
+    spikes = run(layer, x, training=True)
+    assert np.any(spikes)
+    # A random type's gradient is added to its spikes and subtracted again.
+    np.testing.assert_allclose(spikes, run(layer, x, training=False), atol=1e-3)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("forward", ["spikes", "spike_aware", "rate"])
+def test_only_spikes_carries_gradients_through_the_membrane(forward):
+    layer = neurons("lif", forward=forward)
+    x = np.full((1, 6, N), 0.9, "float32")  # no spike ends the membrane's memory
+    last = np.zeros((1, 6, N), "float32")
+    last[:, -1] = 1
+    slope = slope_of_inputs(layer, x, last)
+    assert np.all(slope[:, -1] > 0)
+    assert np.all(slope[:, :-1] > 0) == (forward == "spikes")
+    assert np.any(slope[:, :-1]) == (forward == "spikes")
+
+
+# --- trainable parameters -----------------------------------------------------
+
+LIF_RATE = nengo.LIFRate(tau_rc=0.03, tau_ref=0.004, amplitude=2)
+TRAINED = {
+    "RectifiedLinear-amplitude": (nengo.RectifiedLinear(2.0), "amplitude", {}),
+    "Tanh-tau_ref": (nengo.Tanh(0.01), "tau_ref", {}),
+    "LeakyReLU-negative_slope": (NEURONS["LeakyReLU"], "negative_slope", {}),
+    "LIFRate-tau_rc": (LIF_RATE, "tau_rc", {}),
+    "LIFRate-tau_ref": (LIF_RATE, "tau_ref", {}),
+    "SoftLIFRate-tau_rc": (NEURONS["SoftLIFRate"], "tau_rc", {}),
+    "AdaptiveLIFRate-tau_n": (NEURONS["AdaptiveLIFRate"], "tau_n", {}),
+    "AdaptiveLIFRate-inc_n": (NEURONS["AdaptiveLIFRate"], "inc_n", {}),
+    "LIF-amplitude": (RATED["LIF"], "amplitude", {}),
+    "LIF-tau_rc-rate": (RATED["LIF"], "tau_rc", {"forward": "rate"}),
+    "RegularSpiking-base_tau_rc-rate": (
+        RATED["RegularSpiking"],
+        "base_tau_rc",
+        {"forward": "rate"},
+    ),
+    "SpikingRectifiedLinear-amplitude": (
+        RATED["SpikingRectifiedLinear"],
+        "amplitude",
+        {},
+    ),
+}
+
+
+def check_weight_gradient(layer, x, weights, observe=lambda outputs: outputs):
+    """The gradient of the one trainable weight equals finite differences."""
+    layer.build(x.shape)
+    (weight,) = layer.trainable_variables
+    fixed = [v.value for v in layer.non_trainable_variables]
+
+    def output(value):
+        outputs, _ = layer.stateless_call(
+            [value], fixed, ops.convert_to_tensor(x), training=True
+        )
+        return observe(outputs)
+
+    start = numpy(weight)
+    slope = gradient(output, start, weights=weights)[1]
+    assert slope.shape == start.shape
+    assert np.all(slope != 0)
+    for index in np.ndindex(start.shape):
+        step = np.zeros(start.shape)
+        step[index] = 1e-6
+        values = (ops.convert_to_tensor(start + s) for s in (step, -step))
+        up, down = (np.sum(numpy(output(v)) * weights) for v in values)
+        np.testing.assert_allclose(slope[index], (up - down) / 2e-6, rtol=1e-4)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["shared", "unit"])
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_of_parameters_equal_finite_differences(name, kind, float64):
+    neuron_type, parameter, options = TRAINED[name]
+    layer = neurons(neuron_type, trainable_parameters={parameter: kind}, **options)
+    # Far from the threshold, where the curve and the soft curve agree.
+    x = currents(name.partition("-")[0]) + 1.5
+    x = -x if parameter == "negative_slope" else x
+    weights = np.random.RandomState(1).standard_normal(x.shape)
+    check_weight_gradient(layer, x, weights)
+    shape = () if kind == "shared" else (N,)
+    assert layer.trainable_variables[0].shape == shape
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", ["shared", "unit"])
+def test_gradient_of_tau_rc_through_the_membrane(kind, float64):
+    """Below threshold the voltage is smooth in the time constant."""
+    kwargs = {"trainable_parameters": {"tau_rc": kind}, "return_state": True}
+    start = nengo.LIF(initial_state={"voltage": nengo.dists.Choice([0.2])})
+    x = np.random.RandomState(0).uniform(0.5, 0.9, (2, 10, N))
+    weights = np.random.RandomState(1).standard_normal((2, N))
+    check_weight_gradient(neurons(start, **kwargs), x, weights, lambda y: y[1])
+
+
+@pytest.mark.torch
+def test_a_positive_parameter_stays_positive_whatever_the_step():
+    layer = neurons(nengo.RectifiedLinear(), trainable_parameters=("amplitude",))
+    model = keras.Sequential([keras.Input((3, 2)), layer])
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    x, impossible = np.ones((4, 3, 2)), -np.ones((4, 3, 2))
+    model.fit(x, impossible, epochs=10, verbose=0)
+    amplitude = numpy(layer.cell.parameters()["amplitude"])
+    assert 0 < amplitude < 0.5
+    assert layer.trainable_variables[0].name == "log_amplitude"
+
+
+@pytest.mark.torch
+def test_trained_parameters_start_at_the_types_own():
+    names = {"tau_rc": "unit", "amplitude": "shared"}
+    layer = neurons(RATED["LIF"], trainable_parameters=names)
+    x = CURRENTS.astype("float32")
+    np.testing.assert_allclose(run(layer, x), run(neurons(RATED["LIF"]), x), rtol=1e-5)
+    parameters = layer.cell.parameters()
+    np.testing.assert_allclose(numpy(parameters["tau_rc"]), np.full(N, 0.03), rtol=1e-6)
+    np.testing.assert_allclose(numpy(parameters["amplitude"]), 2, rtol=1e-6)
+
+
+# --- initial state and random types -------------------------------------------
+
+
+@pytest.mark.torch
+def test_a_seed_draws_nengos_initial_state_on_every_backend():
+    layer = Neurons("lif", seed=5)
+    layer.build((None, None, 2, 3))
+    rng = np.random.RandomState(5)
+    expected = nengo.LIF().make_state(6, rng=rng)["voltage"].reshape(2, 3)
+    actual = numpy(layer.get_initial_state(2)[0])
+    np.testing.assert_allclose(actual, np.stack([expected] * 2), rtol=1e-6)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["LIF", "PoissonSpiking"])
+def test_without_a_seed_kerass_own_makes_runs_reproducible(name):
+    x = CURRENTS.astype("float32")
+    runs = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        runs.append(run(neurons(RATED[name], seed=None), x))
+    np.testing.assert_array_equal(runs[0], runs[1])
+    assert np.any(runs[0] != runs[2])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["LIF", "PoissonSpiking"])
+def test_the_drawn_state_is_one_of_the_weights(name):
+    layer, other = (neurons(RATED[name], seed=seed) for seed in (1, 2))
+    x = CURRENTS.astype("float32")
+    y = run(layer, x)
+    assert np.any(run(other, x) != y)
+    other.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(run(other, x), y)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["PoissonSpiking", "StochasticSpiking", "LIF"])
+def test_items_of_a_batch_differ_only_if_the_type_is_random(name):
+    y = run(neurons(NEURONS[name]), np.full((3, TIME, N), 2, "float32"))
+    assert np.any(y)
+    for i in range(3):
+        assert np.any(y[i] != y[i - 1]) == (name != "LIF")
+
+
+@pytest.mark.torch
+def test_random_spikes_go_on_where_the_state_ended():
+    x = np.full((2, TIME, N), 2, "float32")
+    layer = neurons(NEURONS["PoissonSpiking"], stateful=True)
+    first, second = run(layer, x), run(layer, x)
+    assert np.any(first != second)
+    layer.reset_state()
+    np.testing.assert_array_equal(run(layer, x), first)
+
+
+# --- outputs ------------------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dt", [0.001, 0.0025])
+def test_a_spike_has_the_height_amplitude_over_dt(dt):
+    layer = neurons(nengo.LIF(amplitude=3), dt=dt)
+    y = run(layer, CURRENTS.astype("float32"))
+    np.testing.assert_allclose(np.unique(y), [0, 3 / dt], rtol=1e-6)
+
+
+@pytest.mark.torch
+def test_features_of_any_shape_are_a_flat_population():
+    x = CURRENTS[..., :4].astype("float32")
+    grid = run(neurons("lif"), x.reshape(2, TIME, 2, 1, 2))
+    np.testing.assert_array_equal(grid.reshape(x.shape), run(neurons("lif"), x))
+
+
+@pytest.mark.torch
+def test_one_step_of_one_item_is_the_start_of_a_longer_run():
+    x = CURRENTS.astype("float32")
+    whole = run(neurons("lif_rate"), x)
+    np.testing.assert_allclose(run(neurons("lif_rate"), x[:1, :1]), whole[:1, :1])
+    spikes = run(neurons("lif"), x)
+    np.testing.assert_array_equal(run(neurons("lif"), x[:1, :1]), spikes[:1, :1])
+
+
+@pytest.mark.torch
+def test_nan_stays_with_its_item_and_neuron():
+    x = CURRENTS.astype("float32")
+    y = run(neurons("lif", return_state=True), x)
+    x[1, 5, 2] = np.nan
+    z = run(neurons("lif", return_state=True), x)
+    assert np.isnan(z[1][1, 2])
+    for clean, touched in zip(y, z, strict=True):
+        np.testing.assert_array_equal(touched[0], clean[0])
+        others = np.arange(N) != 2
+        np.testing.assert_array_equal(touched[1][..., others], clean[1][..., others])
+
+
+@pytest.mark.torch
+def test_a_subclass_with_other_defaults_is_accepted():
+    class Slow(nengo.LIF):
+        def __init__(self, tau_rc=0.05):
+            super().__init__(tau_rc=tau_rc)
+
+    x = CURRENTS.astype("float32")
+    expected = run(neurons(nengo.LIF(0.05)), x)
+    np.testing.assert_array_equal(run(neurons(Slow()), x), expected)
+
+
+# --- state between calls ------------------------------------------------------
+
+
+@pytest.mark.torch
+def test_reset_state_restores_the_initial_values():
+    layer = neurons("lif", stateful=True)
+    layer.build((2, TIME, N))
+    initial = [numpy(v) for v in layer.states]
+    assert np.all(initial[0] > 0)
+    run(layer, CURRENTS.astype("float32"))
+    assert np.any(numpy(layer.states[0]) != initial[0])
+    layer.reset_state()
+    for variable, value in zip(layer.states, initial, strict=True):
+        np.testing.assert_array_equal(numpy(variable), value)
+
+
+def stateful_model(**kwargs):
+    inputs = keras.Input(batch_shape=(2, TIME, N))
+    layer = neurons("lif", stateful=True, **kwargs)
+    return keras.Model(inputs, keras.layers.Flatten()(layer(inputs))), layer
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("method", ["predict", "fit", "evaluate"])
+def test_states_survive(method):
+    model, layer = stateful_model(trainable_parameters=("amplitude",))
+    model.compile("sgd", "mse")
+    x = np.concatenate([CURRENTS, CURRENTS[::-1]]).astype("float32")
+    expected = neurons("lif", return_state=True)
+    _, *state = expected(x[:2])
+    _, *state = run(expected, x[2:], initial_state=state)
+    if method == "predict":
+        model.predict(x, batch_size=2, verbose=0)
+    else:
+        options = {"shuffle": False} if method == "fit" else {}
+        y = np.zeros((4, TIME * N))
+        getattr(model, method)(x, y, batch_size=2, verbose=0, **options)
+    for variable, value in zip(layer.states, state, strict=True):
+        np.testing.assert_allclose(numpy(variable), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("save_state", [True, False])
+def test_a_file_keeps_the_running_state_only_on_request(save_state, tmp_path):
+    model, layer = stateful_model(save_state=save_state)
+    initial = [numpy(v) for v in layer.states]
+    model(CURRENTS.astype("float32"))
+    running = [numpy(v) for v in layer.states]
+    assert np.any(running[0] != initial[0])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").layers[1]
+    expected = running if save_state else initial
+    for variable, value in zip(again.states, expected, strict=True):
+        np.testing.assert_array_equal(numpy(variable), value)
+    again.reset_state()
+    np.testing.assert_array_equal(numpy(again.states[0]), initial[0])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("stateful", [True, False])
+def test_stateful_and_stateless_layers_exchange_weights(stateful, tmp_path):
+    source, target = (
+        keras.Sequential(
+            [keras.Input(batch_shape=(2, 4, N)), neurons("lif", seed=s, stateful=flag)]
+        )
+        for s, flag in ((1, stateful), (2, not stateful))
+    )
+    x = CURRENTS[:, :4].astype("float32")
+    source.save_weights(tmp_path / "x.weights.h5")
+    target.load_weights(tmp_path / "x.weights.h5")
+    target.layers[0].reset_state()
+    np.testing.assert_array_equal(run(target, x), run(source, x))
+    target.set_weights(source.get_weights())
+
+
+# --- bad input ----------------------------------------------------------------
+
+
+class Own(nengo.LIF):
+    def step(self, dt, J, output, voltage, refractory_time):
+        output[...] = 0
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"neuron_type": "lif2"}, ValueError, "'lif2'.*lif_rate.*nengo.LIF"),
+        ({"neuron_type": nengo.LIF}, TypeError, "class.*LIF.*instance"),
+        ({"neuron_type": None}, TypeError, "None.*instance"),
+        ({"neuron_type": Own()}, NotImplementedError, "Own redefines step.*Known"),
+        ({"dt": 0}, ValueError, "seconds.*received 0"),
+        ({"dt": -0.001}, ValueError, "received -0.001"),
+        ({"dt": float("nan")}, ValueError, "received nan"),
+        ({"dt": float("inf")}, ValueError, "received inf"),
+        ({"dt": "0.001"}, ValueError, "received '0.001'"),
+        ({"dt": True}, ValueError, "received True"),
+        ({"forward": "rates"}, ValueError, "spike_aware.*received 'rates'"),
+        ({"dt": 0.003, "forward": "rate"}, ValueError, "tau_ref=0.002.*dt <= tau_ref"),
+        (
+            {"dt": 0.003, "forward": "spike_aware", "neuron_type": "adaptive_lif"},
+            ValueError,
+            "AdaptiveLIF.*shorter than dt",
+        ),
+        (
+            {"neuron_type": "izhikevich", "forward": "rate"},
+            ValueError,
+            "Izhikevich.* has none.*forward='spikes'",
+        ),
+        (
+            {"forward": "rate", "surrogate": "arctan"},
+            ValueError,
+            "Arctan.*SoftLIF",
+        ),
+        ({"surrogate": "atan"}, ValueError, "'atan'.*'arctan'"),
+        (
+            {"trainable_parameters": ("tau",)},
+            ValueError,
+            "'tau'.*'tau_rc', 'amplitude'",
+        ),
+        (
+            {"trainable_parameters": {"tau_rc": "all"}},
+            ValueError,
+            "'shared'.*'unit'.*'all'",
+        ),
+        ({"trainable_parameters": 3}, ValueError, "names.*received 3"),
+        ({"trainable": ("tau_rc",)}, TypeError, r"'tau_rc',.*trainable_parameters"),
+        ({"seed": "one"}, ValueError, "integer.*'one'"),
+        ({"seed": 1.5}, ValueError, "integer.*1.5"),
+        ({"seed": -1}, ValueError, "integer.*-1"),
+        ({"return_sequence": True}, ValueError, "return_sequence"),
+    ],
+    ids=str,
+)
+def test_arguments_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Neurons(**arguments)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("arguments", "shape", "message"),
+    [
+        ({}, (3,), r"\(batch, time, \*features\).*\(None, 3\).*Repeat"),
+        ({}, (None, None), r"feature dimension known.*\(None,\).*keras.Input"),
+        ({"stateful": True}, (4, 3), r"fixed batch size.*\(None, 4, 3\).*batch_shape"),
+        ({"unroll": True}, (None, 3), r"unroll.*\(None, None, 3\).*unroll=False"),
+        ({}, (0, 3), r"at least one step.*\(None, 0, 3\)"),
+    ],
+)
+def test_shapes_refused(arguments, shape, message):
+    with pytest.raises(ValueError, match=message):
+        Neurons(**arguments)(keras.Input(shape))
+
+
+@pytest.mark.torch
+def test_another_batch_size_is_refused_when_stateful():
+    layer = Neurons(stateful=True)
+    layer(np.ones((2, 4, 3), "float32"))
+    with pytest.raises(ValueError, match="batch size 2; received 3.*batch_shape"):
+        layer(np.ones((3, 4, 3), "float32"))
+    with pytest.raises(ValueError, match="batch size 2; received 3"):
+        layer(keras.Input(batch_shape=(3, 4, 3)))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([(2, 3)], "2 states.*'voltage', 'refractory'.*with 1"),
+        ([(2, 3)] * 3, "2 states.*with 3"),
+        ([(2, 3), (2, 4)], r"'refractory'.*\(None, 3\).*\(2, 4\).*return_state"),
+    ],
+)
+def test_initial_states_refused(shapes, message):
+    states = [ops.ones(shape) for shape in shapes]
+    with pytest.raises(ValueError, match=message):
+        Neurons()(ops.ones((2, 4, 3)), initial_state=states)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
+def test_half_precision_membranes_are_refused_in_a_plain_rnn(dtype):
+    rnn = keras.layers.RNN(NeuronsCell("lif", dtype=dtype), dtype=dtype)
+    x = ops.ones((2, 4, 3), dtype=rnn.compute_dtype)
+    with pytest.raises(ValueError, match="'voltage' in float32.*layers.Neurons"):
+        rnn(x)
