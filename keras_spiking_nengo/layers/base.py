@@ -137,6 +137,23 @@ _FLAGS = (
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
 
 
+class _Signature:
+    """Of a layer's class: the cell's arguments, then those of an RNN layer."""
+
+    def __get__(self, instance, owner) -> inspect.Signature:
+        if instance is not None:
+            # The signature of calling the layer is that of __call__.
+            raise AttributeError("__signature__")
+        if not hasattr(owner, "cell_class"):
+            raise AttributeError("__signature__")
+        parameters = inspect.signature(owner.cell_class.__init__).parameters
+        _, *named, rest = parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        names = (*_FLAGS, "save_state")
+        flags = [inspect.Parameter(name, keyword, default=False) for name in names]
+        return inspect.Signature([*named, *flags, rest])
+
+
 class SequenceLayer(keras.layers.RNN):
     """A `keras.layers.RNN` around a cell of class `cell_class`.
 
@@ -158,6 +175,7 @@ class SequenceLayer(keras.layers.RNN):
     """
 
     cell_class: ClassVar[Callable[..., Cell]]
+    __signature__ = _Signature()
 
     def __init__(self, *args, save_state: bool = False, **kwargs):
         own = {
@@ -175,11 +193,6 @@ class SequenceLayer(keras.layers.RNN):
         cell = type(self).cell_class(*args, dtype=own.get("dtype"), **kwargs)
         super().__init__(cell, autocast=False, **own)
         self.save_state = save_state
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(**kwargs)
-        if "cell_class" in vars(cls):
-            cls.__signature__ = _signature(cls)
 
     # --- shapes ---------------------------------------------------------------
 
@@ -377,14 +390,3 @@ class SequenceLayer(keras.layers.RNN):
 def _where(keep, new, old):
     extra = (1,) * (len(new.shape) - 1)
     return ops.where(ops.reshape(keep, (-1, *extra)), new, old)
-
-
-def _signature(cls) -> inspect.Signature:
-    """The cell's arguments followed by those of an RNN layer."""
-    cell = inspect.signature(cls.cell_class).parameters.values()
-    named = [p for p in cell if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    flags = [inspect.Parameter(f, keyword, default=False) for f in _FLAGS]
-    flags.append(inspect.Parameter("save_state", keyword, default=False))
-    rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
-    return inspect.Signature([*named, *flags, rest])

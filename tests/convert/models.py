@@ -83,6 +83,7 @@ STATIC_LAYERS = {
     "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.125), (5,)),
     "Dropout": (lambda: layers.Dropout(0.5), (5,)),
     "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5,)),
+    "GaussianDropout": (lambda: layers.GaussianDropout(0.5), (5,)),
     "Identity": (lambda: layers.Identity(), (5,)),
     "Flatten": (lambda: layers.Flatten(), (2, 3)),
     "Reshape": (lambda: layers.Reshape((3, -1)), (2, 3)),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.convert import to_nengo
+from keras_spiking_nengo.convert import LAYERS, to_nengo
 from tests.cases import NEURONS, RANDOM, SYNAPSES
 from tests.conftest import BACKEND
 from tests.convert.models import (
@@ -43,6 +43,13 @@ def check(model, x, tolerance=1e-9):
 
 def test_catalogues_are_not_empty():
     assert len(MODELS) > 20 and len(STATIC_LAYERS) > 30
+
+
+def test_every_rule_has_a_case():
+    cases = {type(make_layer()) for make_layer, _ in STATIC_LAYERS.values()}
+    for name in MODELS:
+        cases |= {type(layer) for layer in make(name)[0].layers}
+    assert set(LAYERS) <= cases
 
 
 @pytest.mark.parametrize("name", STATIC_LAYERS)

@@ -118,7 +118,7 @@ def test_an_initial_level_can_be_learned():
     model = keras.Sequential([keras.Input((10, N)), layer])
     model.compile(keras.optimizers.Adam(0.1), "mse")
     level = np.array([1.0, -1.0, 0.5], "float32")
-    x = np.broadcast_to(level, (480, 10, N))
+    x = np.broadcast_to(level, (800, 10, N))
     model.fit(x, x, batch_size=8, verbose=0)
     (weight,) = layer.trainable_variables
     np.testing.assert_allclose(numpy(weight), level, atol=0.02)

@@ -1,0 +1,78 @@
+"""What the package shows to whoever imports it."""
+
+import doctest
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_spiking_nengo as ksn
+
+MODULES = sorted(
+    [ksn.__name__]
+    + [m.name for m in pkgutil.walk_packages(ksn.__path__, f"{ksn.__name__}.")]
+)
+# What users import: the package, and the modules in it that it names.
+PUBLIC = [ksn, *(x for x in map(vars(ksn).get, ksn.__all__) if inspect.ismodule(x))]
+OBJECTS = {
+    f"{module.__name__}.{name}": getattr(module, name)
+    for module in PUBLIC
+    for name in module.__all__
+    if callable(getattr(module, name))
+}
+
+
+def test_there_are_modules_and_public_objects():
+    assert len(MODULES) > 10
+    assert {f"{ksn.__name__}.layers.{n}" for n in ksn.layers.__all__} <= set(OBJECTS)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", MODULES)
+def test_all_that_is_named_exists_once_with_a_docstring(name):
+    module = importlib.import_module(name)
+    names = getattr(module, "__all__", [])
+    assert len(set(names)) == len(names)
+    assert module.__doc__
+    for public in names:
+        value = getattr(module, public)
+        assert inspect.getdoc(value) or not callable(value), public
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_public_classes_and_functions_show_an_example(name):
+    assert "Example" in inspect.getdoc(OBJECTS[name])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_do_what_they_say(name):
+    failed, _ = doctest.testmod(importlib.import_module(name))
+    assert not failed
+
+
+@pytest.mark.torch
+def test_extras_are_imported_only_where_used():
+    script = (
+        "import sys, keras, nengo; before = set(sys.modules)\n"
+        "import keras_spiking_nengo\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*new)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=Path(ksn.__file__).parents[1],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    new = set(done.stdout.split())
+    assert "keras_spiking_nengo" in new
+    heavy = {"jax", "torch", "tensorflow", "nir", "matplotlib", "onnxruntime", "ray"}
+    assert not new & heavy
