@@ -19,11 +19,16 @@ from tests.cases import NEURONS
 
 BACKEND = keras.backend.backend()
 ROOT = Path(__file__).parents[1]
-# Loading imports the package; Keras imports no one's layers but its own.
 LOAD = """
 import sys
 import keras
 import numpy as np
+
+try:
+    keras.models.load_model(sys.argv[1] + ".keras")
+except Exception as error:
+    print(error)
+# Keras imports no one's layers but its own.
 import keras_spiking_nengo
 
 for path in sys.argv[1:]:
@@ -32,15 +37,24 @@ for path in sys.argv[1:]:
     y = model.predict(data["x"], batch_size=2, verbose=0)
     np.savez(path + ".answer.npz", y=y)
 """
-# A server's process: what it has not got cannot be imported.
+# A server's process. TensorFlow looks for Keras as it is imported, and does without.
 SERVE = """
+import importlib.machinery
 import sys
 import numpy as np
 
+absent = {"keras", "keras_spiking_nengo", "nengo", "jax"}
+
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("keras", "keras_spiking_nengo", "nengo", "jax"):
-            raise ModuleNotFoundError(name)
+        if name in absent:
+            return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        raise ModuleNotFoundError(spec.name)
+
+    def exec_module(self, module):
+        raise AssertionError
 
 sys.meta_path.insert(0, Absent())
 import tensorflow as tf
@@ -50,8 +64,8 @@ for path in sys.argv[1:]:
     calls = np.load(path + ".npz")
     answers = {name: served.serve(calls[name]).numpy() for name in sorted(calls)}
     np.savez(path + ".answer.npz", **answers)
-loaded = {name.split(".")[0] for name in sys.modules}
-assert not loaded & {"keras", "keras_spiking_nengo", "nengo", "jax"}, loaded
+loaded = absent & set(sys.modules)
+assert not loaded, loaded
 """
 
 
@@ -76,15 +90,12 @@ def currents(*shape):
     return np.random.RandomState(0).randint(0, 33, shape).astype("float32") / 8
 
 
-def eighths(shape, dtype):
-    values = np.random.RandomState(1).randint(-4, 13, shape) / 8
-    return ops.convert_to_tensor(values, dtype=dtype)
-
-
 def hybrid(neuron_type=None, temporal=True, spikes=False, dtype=None):
     """Dense, (Repeat,) neurons, synapse, Dense."""
     x = inputs = keras.Input((None, 6) if temporal else (6,))
-    x = layers.Dense(8, kernel_initializer=eighths, dtype=dtype)(x)
+    dense = layers.Dense(8, dtype=dtype)
+    x = dense(x)
+    dense.kernel.assign(np.random.RandomState(1).randint(-4, 13, (6, 8)) / 8)
     x = x if temporal else ksn.layers.Repeat(30)(x)
     neuron_type = neuron_type or nengo.LIF(tau_rc=0.03)
     x = ksn.layers.Neurons(neuron_type, seed=1, return_sequences=True, dtype=dtype)(x)
@@ -116,7 +127,7 @@ CALLS = {
     "static": [currents(2, 6), currents(3, 6)],
     "stateful": [currents(2, 7, 6), currents(2, 7, 6)],
 }
-TEMPORAL = [currents(2, 20, 6), currents(1, 31, 6), currents(2, 1, 6)]
+TEMPORAL = [currents(2, 20, 6), currents(1, 31, 6)]
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +168,12 @@ def test_a_stateful_model_goes_on_from_request_to_request(served):
     assert np.any(first != second)
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="elsewhere an open batch size exports")
+def test_exporting_a_stateful_model_asks_for_its_batch_size(tmp_path):
+    with pytest.raises(ValueError, match="batch size 2.*input_signature"):
+        stateful().export(tmp_path / "model", verbose=False)
+
+
 # --- from one backend to another ----------------------------------------------
 
 FILES = {
@@ -182,20 +199,34 @@ def saved(tmp_path_factory):
     return paths
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_files_load_on_every_other_backend(backend, saved):
+@pytest.fixture(scope="module", params=["tensorflow", "jax", "torch"])
+def loaded(request, saved):
+    """What another backend printed, and its answers by path."""
+    backend = request.param
     if backend == BACKEND or importlib.util.find_spec(backend) is None:
         pytest.skip("not another backend, or not installed")
     done = python(LOAD, *saved, backend=backend)
     assert done.returncode == 0, done.stderr
-    for path, expected in saved.items():
-        y = np.load(f"{path}.answer.npz")["y"]
-        assert np.any(expected)
-        if path.name in ("spikes", "poisson"):
-            np.testing.assert_array_equal(y != 0, expected != 0)
-        near = 1e-2 if path.name == "mixed" else 1e-5
-        np.testing.assert_allclose(y, expected, atol=near * np.max(np.abs(expected)))
+    return done.stdout, {path: np.load(f"{path}.answer.npz")["y"] for path in saved}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", FILES)
+def test_files_load_on_every_other_backend(name, loaded, saved):
+    ((path, expected),) = ((p, y) for p, y in saved.items() if p.name == name)
+    answer = loaded[1][path]
+    assert np.any(expected)
+    if name in ("spikes", "poisson"):
+        np.testing.assert_array_equal(answer != 0, expected != 0)
+    near = 1e-2 if name == "mixed" else 1e-5
+    np.testing.assert_allclose(answer, expected, atol=near * np.max(np.abs(expected)))
+
+
+@pytest.mark.torch
+def test_loading_needs_the_package_imported(loaded):
+    # Keras names the class, and asks for what importing the package does.
+    assert "Could not locate class" in loaded[0]
+    assert "register_keras_serializable" in loaded[0]
 
 
 @pytest.mark.torch
@@ -213,20 +244,11 @@ def test_clones_and_weight_files_hold_the_drawn_state(name, tmp_path):
     model, x = FILES[name](), TEMPORAL[0]
     clone = keras.models.clone_model(model)
     for weight in clone.weights:
-        weight.assign(ops.zeros_like(weight))
+        weight.assign(np.zeros(weight.shape))
     assert np.any(numpy(clone(x)) != numpy(model(x)))
     model.save_weights(tmp_path / "model.weights.h5")
     clone.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_array_equal(numpy(clone(x)), numpy(model(x)))
-
-
-def test_loading_needs_the_package_imported(saved):
-    path = f"{next(iter(saved))}.keras"
-    done = python("import sys, keras; keras.models.load_model(sys.argv[1])", path)
-    assert done.returncode != 0
-    # Keras names the class, and asks for its registration: importing the package.
-    assert "Could not locate class" in done.stderr
-    assert "register_keras_serializable" in done.stderr
 
 
 # --- files that someone has changed -------------------------------------------

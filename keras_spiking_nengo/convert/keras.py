@@ -288,8 +288,7 @@ def _neurons(site: Site) -> Part:
         for name, v in cell.parameters().items()
         if name in cell.trainable_parameters
     }
-    start = zip(cell.state_names, map(_array, cell._initial), strict=True)
-    state = {name: value.ravel() for name, value in start}
+    state = {name: value.ravel() for name, value in cell.initial_values().items()}
     return _population(site, _trained(cell.neuron_type, values, list(state.items())))
 
 
@@ -354,7 +353,7 @@ def _synapse(site: Site) -> Part:
     cell, (source,) = site.layer.cell, site.sources
     synapse = cell.synapse
     if "tau" in cell.trainable_parameters:
-        tau = cell.program()[1]["tau"]
+        tau = cell.parameters()["tau"]
         synapse = _altered(synapse, tau=float(_array(tau)))
     if synapse is None or cell.delay:
         return site.vertex(), (site.edge(source, synapse=synapse),)

@@ -453,7 +453,7 @@ def _draw(sample):
 
 def _stochastic(expected, state):
     uniform, state = random.uniform(state, expected.dtype)
-    whole = ops.floor(expected)
+    whole = ops.trunc(expected)
     return whole + ops.cast(uniform < expected - whole, expected.dtype), state
 
 

@@ -68,7 +68,13 @@ class Surrogate(abc.ABC):
 
     def floor(self, x):
         """`x` rounded down, likewise; every integer is a threshold."""
-        return self._with_gradient(x, ops.floor, lambda x: x - ops.round(x))
+
+        def floor(x):
+            # On JAX, keras.ops.floor rounds float64 to float32 first.
+            whole = ops.trunc(x)
+            return whole - ops.cast(whole > x, x.dtype)
+
+        return self._with_gradient(x, floor, lambda x: x - ops.round(x))
 
     def _with_gradient(self, x, forward, distance):
         @ops.custom_gradient

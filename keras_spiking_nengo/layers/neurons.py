@@ -126,6 +126,11 @@ class NeuronsCell(Cell):
         names = self.state_names
         return ["int32" if n in random.STATES else self.state_dtype for n in names]
 
+    def initial_values(self) -> dict[str, np.ndarray]:
+        """The state that every item of a batch starts from, by name."""
+        values = map(ops.convert_to_numpy, self._initial)
+        return dict(zip(self.state_names, values, strict=True))
+
     def parameters(self) -> dict[str, Any]:
         """Values of the neuron parameters: floats, and tensors where trained."""
         trained = {name: trained.value() for name, trained in self._trained.items()}

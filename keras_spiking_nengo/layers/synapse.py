@@ -112,6 +112,10 @@ class SynapseCell(Cell):
                 self, name, starts[name], size, positive=name == "tau"
             )
 
+    def parameters(self) -> dict[str, Any]:
+        """Present values of the trained parameters, tensors by name."""
+        return {name: trained.value() for name, trained in self._trained.items()}
+
     def state_shapes(self):
         return [(self.system.order, *self.features)] * len(self.state_names)
 
@@ -121,8 +125,7 @@ class SynapseCell(Cell):
         shape = (batch_size, self.system.order, *self.features)
         state = ops.zeros(shape, dtype=self.state_dtype)
         if self._starts:
-            trained = self._trained.get("initial_level")
-            level = self.initial_level if trained is None else trained.value()
+            level = self.parameters().get("initial_level", self.initial_level)
             level = ops.cast(level, self.state_dtype)
             level = ops.broadcast_to(level, self.features)
             ratio = np.reshape(self._steady_state, (-1, *(1 for _ in self.features)))
@@ -137,7 +140,7 @@ class SynapseCell(Cell):
             system = synapses.tuned_system(self.synapse, p["tau"], self.dt, self.delay)
             return _step(system, x, state)
 
-        return tuned, {"tau": self._trained["tau"].value()}
+        return tuned, {"tau": self.parameters()["tau"]}
 
     def sequence(self, inputs, state, training, unroll):
         if "tau" in self._trained or unroll:
