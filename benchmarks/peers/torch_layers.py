@@ -12,7 +12,6 @@ step, which makes training cost the square of the number of steps.
 """
 
 import math
-import statistics
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -125,17 +124,18 @@ def train_call(work: Workload, variant: Variant):
     return call
 
 
-def fastest(work: Workload, call: Callable[[], object]) -> dict:
-    """Times with one thread or with all cores, whichever has the lower median.
+def timed(work: Workload, call: Callable[[], object], label: str) -> list[dict]:
+    """Times with one thread, and with all cores as torch itself would.
 
     Many small products on several threads wait for each other, and on a machine
     with other work that wait can be ten times the work.
     """
-    timed = []
+    rows = []
     for threads in sorted({1, cores()}):
         torch.set_num_threads(threads)
-        timed.append({"threads": threads, "seconds": work.measure(call)})
-    return min(timed, key=lambda row: statistics.median(row["seconds"]))
+        name = f"{label}, {threads} thread{'s' * (threads > 1)}"
+        rows.append({"name": name, "threads": threads, "seconds": work.measure(call)})
+    return rows
 
 
 def run(work: Workload) -> dict:
@@ -150,8 +150,9 @@ def run(work: Workload) -> dict:
         if activity[variant.label] == 0:
             raise RuntimeError(f"{variant.label} is silent: nothing to time")
         cases += [
-            {"case": case, "name": variant.label, **fastest(work, call)}
+            {"case": case, **row}
             for case, call in calls.items()
+            for row in timed(work, call, variant.label)
         ]
     return {
         "versions": {name: version(name) for name in (peer, "torch", "numpy")},

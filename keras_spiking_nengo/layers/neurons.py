@@ -34,7 +34,9 @@ class NeuronsCell(Cell):
     """One step of a population of Nengo neurons.
 
     The dynamics are those of `neuron_type`; none of its parameters is declared
-    again here. `Neurons` runs this cell over time.
+    again here. `Neurons` runs this cell over time; `keras.layers.RNN` can, too, but
+    asks for the sizes of states before they are known, so that its `return_state`
+    works outside functional models only.
 
     Args:
         **kwargs: the arguments of `Neurons` that are not those of an RNN layer, and

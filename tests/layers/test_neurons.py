@@ -41,7 +41,8 @@ def neurons(*args, seed=1, **kwargs):
     return Neurons(*args, seed=seed, return_sequences=True, **kwargs)
 
 
-def slope_of_inputs(layer, x, weights=None):
+def slope_of_inputs(layer, x, weights):
+    weights = ops.convert_to_tensor(weights)
     return gradient(lambda x: layer(x, training=True), x, weights=weights)[1]
 
 
@@ -157,7 +158,7 @@ def check_weight_gradient(layer, x, weights, observe=lambda outputs: outputs):
         return observe(outputs)
 
     start = numpy(weight)
-    slope = gradient(output, start, weights=weights)[1]
+    slope = gradient(output, start, weights=ops.convert_to_tensor(weights))[1]
     assert slope.shape == start.shape
     assert np.all(slope != 0)
     for index in np.ndindex(start.shape):
@@ -321,6 +322,16 @@ def test_a_subclass_with_other_defaults_is_accepted():
     x = CURRENTS.astype("float32")
     expected = run(neurons(nengo.LIF(0.05)), x)
     np.testing.assert_array_equal(run(neurons(Slow()), x), expected)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("forward", ["spikes", "spike_aware", "rate"])
+def test_its_cell_runs_in_a_plain_rnn(forward):
+    x = CURRENTS.astype("float32")
+    cell = NeuronsCell("lif", forward=forward, seed=1)
+    actual = run(keras.layers.RNN(cell, return_sequences=True), x, training=True)
+    expected = run(neurons("lif", forward=forward), x, training=True)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 # --- state between calls ------------------------------------------------------
