@@ -152,6 +152,15 @@ def register(cls: C) -> C:
     Raises:
         TypeError: if `cls` is no such class.
         ValueError: if the name is that of another class of nengo or this package.
+
+    Example:
+        >>> import nengo
+        >>> @register
+        ... class SlowLIF(nengo.LIF):
+        ...     def __init__(self, tau_rc=0.2):
+        ...         super().__init__(tau_rc=tau_rc)
+        >>> from_config(to_config(SlowLIF(0.3))).tau_rc
+        0.3
     """
     if not (isinstance(cls, type) and issubclass(cls, FrozenObject)):
         raise TypeError(
@@ -165,7 +174,12 @@ def register(cls: C) -> C:
 
 
 def supported() -> list[str]:
-    """Names of the classes that can be encoded, sorted."""
+    """Names of the classes that can be encoded, sorted.
+
+    Example:
+        >>> "nengo.neurons.LIF" in supported()
+        True
+    """
     return sorted(_TABLE)
 
 

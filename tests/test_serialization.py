@@ -379,7 +379,6 @@ class Unknown(nengo.LIFRate):
         (1j, "complex"),
         ([{"a": (object(),)}], "object"),
     ],
-    ids=str,
 )
 def test_what_is_no_data_is_refused(value, reason):
     with pytest.raises(TypeError, match=f"(?s){reason}"):

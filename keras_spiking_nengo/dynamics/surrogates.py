@@ -32,6 +32,21 @@ class Surrogate(abc.ABC):
     Args:
         width: float > 0. Scale of `x` over which the derivative is spread;
             each class says how it enters.
+
+    Raises:
+        ValueError: if `width` is not positive and finite.
+
+    Example:
+        >>> import keras
+        >>> @keras.saving.register_keras_serializable("mine")
+        ... class Box(Surrogate):
+        ...     def smooth(self, x):
+        ...         return keras.ops.clip(x / self.width, -0.5, 0.5) + 0.5
+        ...     def gradient(self, x):
+        ...         inside = keras.ops.abs(x) < self.width / 2
+        ...         return keras.ops.cast(inside, x.dtype) / self.width
+        >>> Box(0.5)
+        Box(width=0.5)
     """
 
     def __init__(self, width: float):
@@ -139,6 +154,14 @@ class SoftLIF(Surrogate):
     With `forward="rate"` or `"spike_aware"`, `width` is the smoothing of the
     rate curve itself.
 
+    Args:
+        width: float > 0. As in the formula.
+
+    Example:
+        >>> import keras
+        >>> float(SoftLIF().gradient(keras.ops.zeros(())))
+        12.5
+
     Reference:
         Hunsberger and Eliasmith (2015), *Spiking deep networks with LIF
         neurons*, arXiv:1510.08829.
@@ -159,6 +182,14 @@ class SoftLIF(Surrogate):
 class Arctan(Surrogate):
     """`smooth(x) = atan(pi * x / width) / pi + 1/2`; the peak is `1 / width`.
 
+    Args:
+        width: float > 0. As in the formula.
+
+    Example:
+        >>> import keras
+        >>> float(Arctan().gradient(keras.ops.zeros(())))
+        1.0
+
     Reference:
         Fang et al. (2021), *Incorporating learnable membrane time constant to
         enhance learning of spiking neural networks*, ICCV.
@@ -177,6 +208,14 @@ class Arctan(Surrogate):
 @keras.saving.register_keras_serializable(_PACKAGE)
 class FastSigmoid(Surrogate):
     """SuperSpike: `smooth(x) = x / (1 + |x| / width)`; the peak is 1.
+
+    Args:
+        width: float > 0. As in the formula.
+
+    Example:
+        >>> import keras
+        >>> float(FastSigmoid().gradient(keras.ops.zeros(())))
+        1.0
 
     Reference:
         Zenke and Ganguli (2018), *SuperSpike: supervised learning in
@@ -197,6 +236,14 @@ class FastSigmoid(Surrogate):
 class Triangle(Surrogate):
     """Derivative `max(0, 1 - |x| / width) / width`, zero beyond `width`.
 
+    Args:
+        width: float > 0. As in the formula.
+
+    Example:
+        >>> import keras
+        >>> float(Triangle().gradient(keras.ops.zeros(())))
+        1.0
+
     Reference:
         Bellec et al. (2018), *Long short-term memory and learning-to-learn in
         networks of spiking neurons*, NeurIPS.
@@ -216,6 +263,14 @@ class Triangle(Surrogate):
 @keras.saving.register_keras_serializable(_PACKAGE)
 class StraightThrough(Surrogate):
     """`smooth(x) = x / width`: the gradient passes as if the spike were linear.
+
+    Args:
+        width: float > 0. As in the formula.
+
+    Example:
+        >>> import keras
+        >>> float(StraightThrough().gradient(keras.ops.zeros(())))
+        1.0
 
     Reference:
         Bengio, Leonard and Courville (2013), *Estimating or propagating

@@ -204,6 +204,7 @@ class SequenceLayer(keras.layers.RNN):
                 " ksn.layers.Repeat(n_steps), or add an axis with"
                 " keras.layers.Reshape."
             )
+        self._check_time(sequences_shape)
         if not self.cell.built:
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         self.state_size = self.cell.state_size
@@ -230,6 +231,8 @@ class SequenceLayer(keras.layers.RNN):
         return output, *[(batch, *shape) for shape in self.cell.state_shapes()]
 
     def compute_output_spec(self, sequences, *args, **kwargs):
+        self._check_time(sequences.shape)
+        self._check_batch(sequences.shape)
         shapes = self.compute_output_shape(sequences.shape)
         if not self.return_state:
             return keras.KerasTensor(shapes, dtype=self.compute_dtype)
@@ -297,7 +300,8 @@ class SequenceLayer(keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         cell = self.cell
-        self._check_call(sequences)
+        self._check_time(sequences.shape)
+        self._check_batch(sequences.shape)
         if initial_state is None:
             batch = ops.shape(sequences)[0]
             initial_state = (
@@ -305,12 +309,7 @@ class SequenceLayer(keras.layers.RNN):
             )
         if not isinstance(initial_state, list | tuple):
             initial_state = [initial_state]
-        if len(initial_state) != len(cell.state_names):
-            raise ValueError(
-                f"{self.name} has {len(cell.state_names)} states"
-                f" {cell.state_names}; received initial_state with"
-                f" {len(initial_state)}."
-            )
+        self._check_states(initial_state)
         state = [
             ops.cast(ops.convert_to_tensor(s), dtype)
             for s, dtype in zip(initial_state, cell.state_dtypes(), strict=True)
@@ -330,20 +329,42 @@ class SequenceLayer(keras.layers.RNN):
         output = outputs if self.return_sequences else outputs[:, -1]
         return (output, *state) if self.return_state else output
 
-    def _check_call(self, sequences) -> None:
-        if self.unroll and not isinstance(sequences.shape[1], int):
+    def _check_time(self, shape) -> None:
+        if self.unroll and not isinstance(shape[1], int):
             raise ValueError(
                 f"{self.name} cannot unroll an unknown number of steps; received an"
-                f" input of shape {tuple(sequences.shape)}. Give the time dimension"
-                " in keras.Input, or leave unroll=False."
+                f" input of shape {tuple(shape)}. Give the time dimension in"
+                " keras.Input, or leave unroll=False."
             )
-        expected, actual = self._expected_batch_size, sequences.shape[0]
+        if isinstance(shape[1], int) and shape[1] < 1:
+            raise ValueError(
+                f"{self.name} needs at least one step of time; received an input of"
+                f" shape {tuple(shape)}."
+            )
+
+    def _check_batch(self, shape) -> None:
+        expected, actual = self._expected_batch_size, shape[0]
         if self.stateful and isinstance(actual, int) and actual != expected:
             raise ValueError(
                 f"{self.name} is stateful with batch size {expected}; received"
                 f" {actual}. Choose a batch_size that divides the data, and"
                 f" keras.Input(batch_shape=({actual}, ...)) to change it."
             )
+
+    def _check_states(self, states) -> None:
+        names, shapes = self.cell.state_names, self.cell.state_shapes()
+        if len(states) != len(names):
+            raise ValueError(
+                f"{self.name} has {len(names)} states {names}; received initial_state"
+                f" with {len(states)}."
+            )
+        for name, shape, state in zip(names, shapes, states, strict=True):
+            if tuple(state.shape[1:]) != tuple(shape):
+                raise ValueError(
+                    f"{self.name} needs its state {name!r} in the shape"
+                    f" {(None, *shape)}; received {tuple(state.shape)}. Pass what it"
+                    " returned with return_state=True."
+                )
 
     def _masked(self, inputs, state, mask, training):
         """A step whose mask is False keeps the state and repeats the output."""

@@ -18,6 +18,7 @@ from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_dt,
+    checked_seed,
     checked_trainable,
 )
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -85,8 +86,9 @@ class NeuronsCell(Cell):
         self.neuron_type = to_neuron_type(neuron_type)
         self.dt = checked_dt(dt)
         self.surrogate = _surrogate(surrogate)
-        self.forward = forward
-        self.seed = seed
+        # Not `forward`: on torch, where a layer is a Module, that is its call.
+        self.training_mode = forward
+        self.seed = checked_seed(seed)
         self.dynamics = neuron(self.neuron_type)
         self.state_names = self.dynamics.states
         self.trainable_parameters = checked_trainable(
@@ -189,7 +191,7 @@ class NeuronsCell(Cell):
         return super().sequence(inputs, state, training, unroll)
 
     def _mode(self, training) -> str:
-        return self.forward if training and self.dynamics.spiking else "spikes"
+        return self.training_mode if training and self.dynamics.spiking else "spikes"
 
     def _rate(self, parameters, J):
         values = {k[5:]: v for k, v in parameters.items() if k.startswith("rate_")}
@@ -208,7 +210,7 @@ class NeuronsCell(Cell):
             "neuron_type": serialization.to_config(self.neuron_type),
             "dt": self.dt,
             "surrogate": keras.saving.serialize_keras_object(self.surrogate),
-            "forward": self.forward,
+            "forward": self.training_mode,
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
         }
@@ -221,7 +223,7 @@ def _surrogate(value) -> Surrogate | None:
 
 
 def _check_forward(cell: NeuronsCell) -> None:
-    kind, mode = repr(cell.neuron_type), cell.forward
+    kind, mode = repr(cell.neuron_type), cell.training_mode
     if mode not in _FORWARDS:
         raise ValueError(f"forward must be one of {_FORWARDS}; received {mode!r}.")
     if mode == "spikes" or not cell.dynamics.spiking:

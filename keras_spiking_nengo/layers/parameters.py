@@ -6,9 +6,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from keras import ops
 
-__all__ = ["Trained", "checked_dt", "checked_trainable"]
+__all__ = ["Trained", "checked_dt", "checked_seed", "checked_trainable", "is_number"]
 
 KINDS = ("shared", "unit")
+
+
+def is_number(value) -> bool:
+    """Whether `value` is a real number; a bool is none."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def checked_dt(dt: float) -> float:
@@ -17,12 +22,26 @@ def checked_dt(dt: float) -> float:
     Raises:
         ValueError: unless it is a positive, finite number of seconds.
     """
-    if not isinstance(dt, int | float | np.number) or not 0 < dt < math.inf:
+    if not is_number(dt) or not 0 < dt < math.inf:
         raise ValueError(
             f"dt is the length of a step in seconds, above 0; received {dt!r}. Nengo's"
             " default is dt=0.001."
         )
     return float(dt)
+
+
+def checked_seed(seed: int | None) -> int | None:
+    """`seed` as it is.
+
+    Raises:
+        ValueError: unless it is None or an integer that NumPy takes.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if seed is not None and not (whole and 0 <= seed < 2**32):
+        raise ValueError(
+            f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
+        )
+    return None if seed is None else int(seed)
 
 
 def checked_trainable(
@@ -35,6 +54,11 @@ def checked_trainable(
     """
     if isinstance(requested, str):
         requested = (requested,)
+    if not isinstance(requested, Iterable):
+        raise ValueError(
+            "trainable_parameters takes names, such as ('tau_rc',), or a dict from"
+            f" names to 'shared' or 'unit'; received {requested!r}."
+        )
     if not isinstance(requested, Mapping):
         requested = dict.fromkeys(requested, "shared")
     possible = tuple(possible)

@@ -1,6 +1,7 @@
 """A static input, presented for a number of steps."""
 
 import keras
+import numpy as np
 from keras import ops
 
 __all__ = ["Repeat"]
@@ -32,12 +33,13 @@ class Repeat(keras.layers.Layer):
 
     def __init__(self, n_steps: int, **kwargs):
         super().__init__(**kwargs)
-        if not isinstance(n_steps, int) or isinstance(n_steps, bool) or n_steps < 1:
+        whole = isinstance(n_steps, int | np.integer) and not isinstance(n_steps, bool)
+        if not whole or n_steps < 1:
             raise ValueError(
                 f"n_steps is the number of steps, an integer of at least 1; received"
                 f" {n_steps!r}."
             )
-        self.n_steps = n_steps
+        self.n_steps = int(n_steps)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.n_steps, *input_shape[1:])

@@ -1,5 +1,6 @@
 """Nengo synapses, linear filters over time, as Keras layers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_dt,
     checked_trainable,
+    is_number,
 )
 
 __all__ = ["Synapse", "SynapseCell"]
@@ -69,27 +71,30 @@ class SynapseCell(Cell):
         super().__init__(**kwargs)
         if isinstance(synapse, dict):
             synapse = serialization.from_config(synapse)
-        if isinstance(synapse, int | float | np.number):
-            synapse = nengo.Lowpass(float(synapse))
         if delay not in (0, 1):
             raise ValueError(
                 "delay is 1 (Nengo's order of events) or 0 (no lag); received"
                 f" {delay!r}. For a longer delay use nengo.LinearFilter."
             )
-        self.synapse = synapse
+        self.synapse = _synapse(synapse)
         self.dt = checked_dt(dt)
         self.delay = int(delay)
-        self.initial_level = np.asarray(initial_level, dtype=float)
-        self.system = _system(synapse, self.dt, self.delay)
+        self.initial_level = _level(initial_level)
+        self.system = _system(self.synapse, self.dt, self.delay)
         self.state_names = ("filter",) if self.system.order else ()
-        possible = ("tau",) * synapses.is_tunable(synapse) + ("initial_level",)
+        possible = ("tau",) * synapses.is_tunable(self.synapse) + ("initial_level",)
         self.trainable_parameters = checked_trainable(
-            trainable_parameters, possible, repr(synapse)
+            trainable_parameters, possible, repr(self.synapse)
         )
         self._starts = np.any(self.initial_level) or (
             "initial_level" in self.trainable_parameters
         )
         if self._starts:
+            if not self.state_names:
+                raise ValueError(
+                    f"{synapse!r} has no memory that could hold an initial_level;"
+                    f" received {initial_level!r}. Leave it at 0."
+                )
             # Refuses a synapse that has no steady state.
             self._steady_state = self.system.steady_state()
 
@@ -157,6 +162,35 @@ class SynapseCell(Cell):
             "initial_level": self.initial_level.tolist(),
             "trainable_parameters": dict(self.trainable_parameters),
         }
+
+
+def _synapse(value) -> nengo.synapses.Synapse | None:
+    if is_number(value):
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"A time constant is 0 or more, in seconds, and finite; received"
+                f" {value!r}."
+            )
+        return nengo.Lowpass(float(value))
+    if value is None or isinstance(value, nengo.synapses.Synapse):
+        return value
+    raise ValueError(
+        "synapse is a Nengo synapse such as nengo.Alpha(0.01), the time constant of a"
+        f" lowpass in seconds, or None; received {value!r}."
+    )
+
+
+def _level(value) -> np.ndarray:
+    try:
+        level = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        level = np.array(np.nan)
+    if not np.all(np.isfinite(level)):
+        raise ValueError(
+            "initial_level is a finite number, or an array of them in the shape of the"
+            f" features; received {value!r}."
+        )
+    return level
 
 
 def _system(synapse, dt, delay):

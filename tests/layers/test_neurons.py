@@ -184,7 +184,6 @@ def test_gradients_of_parameters_equal_finite_differences(name, kind, float64):
     assert layer.trainable_variables[0].shape == shape
 
 
-@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["shared", "unit"])
 def test_gradient_of_tau_rc_through_the_membrane(kind, float64):
     """Below threshold the voltage is smooth in the time constant."""

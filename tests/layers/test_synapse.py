@@ -15,7 +15,7 @@ DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((2, TIME, N)).cumsum(1)
 BACKEND = keras.backend.backend()
 # Keras's matrix product on torch is a single precision one.
-NEAR = 1e-5 if BACKEND == "torch" else 1e-9
+NEAR = 1e-4 if BACKEND == "torch" else 1e-9
 WITHOUT_MEMORY = ("None", "Lowpass(0)", "LinearFilter(gain)")
 WITH_MEMORY = [name for name in SYNAPSES if name not in WITHOUT_MEMORY]
 
