@@ -154,13 +154,9 @@ def register(cls: C) -> C:
         ValueError: if the name is that of another class of nengo or this package.
 
     Example:
-        >>> import nengo
-        >>> @register
-        ... class SlowLIF(nengo.LIF):
-        ...     def __init__(self, tau_rc=0.2):
-        ...         super().__init__(tau_rc=tau_rc)
-        >>> from_config(to_config(SlowLIF(0.3))).tau_rc
-        0.3
+        >>> from keras_spiking_nengo.types import SoftLIFRate
+        >>> register(SoftLIFRate) is SoftLIFRate  # one of yours, as a decorator
+        True
     """
     if not (isinstance(cls, type) and issubclass(cls, FrozenObject)):
         raise TypeError(
