@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 __all__ = ["scan", "static_length"]
@@ -289,34 +288,34 @@ def _jax_reverse(step, parameters, inputs, saved, dy, ds):
     from jax import numpy as jnp
 
     length = inputs[0].shape[1]
-    zero = np.zeros((), jax.dtypes.float0)
-
-    def cotangent(d, s):
-        # The cotangent of an integer has a type of its own.
-        return d if _is_float(s) else np.broadcast_to(zero, s.shape)
+    floating = [_is_float(s) for s in saved]
 
     def body(i, carry):
         ds, dp, dx = carry
         t = length - 1 - i
-        primals = (parameters, [_at(x, t) for x in inputs], [s[t] for s in saved])
-        (_, new), adjoint = jax.vjp(step, *primals)
-        upstream = _at(dy, t), list(map(cotangent, ds, new))
-        now, dx_t, ds_t = adjoint(upstream)
-        dx = list(map(lambda d, x: _put(d, x, t), dx, _floats(dx_t, inputs)))
-        pairs = zip(ds_t, ds, saved, strict=True)
-        ds = [after if _is_float(s) else before for after, before, s in pairs]
-        return ds, list(map(jnp.add, dp, now)), dx
+        now = [s[t] for s in saved]
 
-    pairs = zip(ds, saved, strict=True)
-    ds = [d if _is_float(s) else jnp.zeros(()) for d, s in pairs]
+        def of_floats(parameters, x, floats):
+            # Integer states have no cotangent: here they are constants.
+            given = iter(floats)
+            pairs = zip(floating, now, strict=True)
+            s = [next(given) if f else n for f, n in pairs]
+            y, new = step(parameters, x, s)
+            return y, _floats(new, saved)
+
+        primals = (parameters, [_at(x, t) for x in inputs], _floats(now, saved))
+        dp_t, dx_t, ds = jax.vjp(of_floats, *primals)[1]((_at(dy, t), ds))
+        dx = list(map(lambda d, x: _put(d, x, t), dx, _floats(dx_t, inputs)))
+        return ds, list(map(jnp.add, dp, dp_t)), dx
+
     dp = [jnp.zeros_like(p) for p in parameters]
     dx = [jnp.zeros_like(x) for x in _floats(inputs, inputs)]
-    ds, dp, dx = lax.fori_loop(0, length, body, (ds, dp, dx))
-    found = iter(dx)
+    carry = lax.fori_loop(0, length, body, (_floats(ds, saved), dp, dx))
+    ds, dp, dx = iter(carry[0]), carry[1], iter(carry[2])
     return (
         dp,
-        [next(found) if _is_float(x) else None for x in inputs],
-        [d if _is_float(s) else None for d, s in zip(ds, saved, strict=True)],
+        [next(dx) if _is_float(x) else None for x in inputs],
+        [next(ds) if f else None for f in floating],
     )
 
 

@@ -344,6 +344,13 @@ class SequenceLayer(keras.layers.RNN):
 
     def _check_batch(self, shape) -> None:
         expected, actual = self._expected_batch_size, shape[0]
+        if self.stateful and not isinstance(actual, int | None):
+            # JAX exports with symbolic sizes unless told.
+            raise ValueError(
+                f"{self.name} is stateful with batch size {expected}; received"
+                f" {actual}. Name the sizes when exporting: model.export(path,"
+                " input_signature=[keras.InputSpec(shape=(...))])."
+            )
         if self.stateful and isinstance(actual, int) and actual != expected:
             raise ValueError(
                 f"{self.name} is stateful with batch size {expected}; received"

@@ -9,7 +9,13 @@ from tests.cases import LAYERS
 from tests.layers.contract import check_layer
 
 CHECKS = [name for name in dir(check_layer) if name.startswith("check_")]
-TORCH = ["check_shapes", "check_training", "check_saving", "check_stateful"]
+TORCH = [
+    "check_shapes",
+    "check_training",
+    "check_saving",
+    "check_stateful",
+    "check_plain_rnn",
+]
 
 
 def test_every_layer_over_time_has_a_case():
