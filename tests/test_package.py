@@ -76,3 +76,20 @@ def test_extras_are_imported_only_where_used():
     assert "keras_spiking_nengo" in new
     heavy = {"jax", "torch", "tensorflow", "nir", "matplotlib", "onnxruntime", "ray"}
     assert not new & heavy
+
+
+def test_the_readmes_code_does_what_its_comments_say(tmp_path):
+    import numpy as np
+
+    readme = Path(ksn.__file__).parents[1] / "README.md"
+    code = readme.read_text().split("```python\n")[1].split("```")[0]
+    names: dict = {}
+    exec(code, names)
+    model = names["model"]
+    x, y = np.random.RandomState(0).rand(8, 28, 28), np.arange(8)
+    loss = model.fit(x, y, verbose=0).history["loss"]
+    assert np.all(np.isfinite(loss))
+    model.save(tmp_path / "m.keras")
+    (spikes,) = ksn.to_nengo(model).verify(x).spikes
+    # In float32 a rounding moves a spike now and then.
+    assert spikes.differing <= 0.01 * spikes.total > 0

@@ -5,10 +5,11 @@ Their neurons are the same leaky integrator (tau_rc, threshold 1, reset to 0),
 without the refractory time and the exact spike times of Nengo's: less work per
 step than ours.
 
-The time axis is taken apart with `unbind`, never with `currents[t]`: the
-gradient of an index is a zero array as long as the whole sequence, once per
-step, which makes training cost the square of the number of steps.
-`norse.torch.LIF` does index, inside; the loop over `LIFBoxCell` does not.
+The time axis is taken apart with `unbind`. One row of snnTorch uses `currents[t]`
+instead, as is often written: the gradient of an index is a zero array as long as
+the whole sequence, once per step, which makes training cost the square of the
+number of steps. `norse.torch.LIF` does so inside; the loop over `LIFBoxCell` does
+not.
 """
 
 import math
@@ -68,9 +69,14 @@ def snntorch(work: Workload) -> list[Variant]:
     beta = math.exp(-work.dt / work.tau_rc)
     leaky = snntorch.Leaky(beta=beta, reset_mechanism="zero")
     run = loop(leaky, leaky.reset_mem)
+
+    def indexed(currents):
+        return run(currents[t] for t in range(len(currents)))
+
     return [
         Variant("snnTorch, Linear in the loop", run, 1 - beta, True),
         Variant("snnTorch, Linear before it", run, 1 - beta),
+        Variant("snnTorch, before it, currents[t]", indexed, 1 - beta),
     ]
 
 
