@@ -76,7 +76,7 @@ def snntorch(work: Workload) -> list[Variant]:
     return [
         Variant("snnTorch, Linear in the loop", run, 1 - beta, True),
         Variant("snnTorch, Linear before it", run, 1 - beta),
-        Variant("snnTorch, before it, currents[t]", indexed, 1 - beta),
+        Variant("snnTorch, before it, indexed", indexed, 1 - beta),
     ]
 
 
