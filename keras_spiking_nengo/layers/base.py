@@ -208,6 +208,8 @@ class SequenceLayer(keras.layers.RNN):
         if not self.cell.built:
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         self.state_size = self.cell.state_size
+        # One feature would otherwise broadcast against many.
+        self.input_spec = keras.InputSpec(shape=(None, None, *self.cell.features))
         if self.stateful and self.states is None:
             if sequences_shape[0] is None:
                 raise ValueError(
@@ -261,10 +263,7 @@ class SequenceLayer(keras.layers.RNN):
         ]
         # Keras must not count them as weights: a stateful layer has to take the
         # weights of one that is not.
-        self._set_untracked("states", variables)
-
-    def _set_untracked(self, name: str, value) -> None:
-        object.__setattr__(self, name, value)
+        object.__setattr__(self, "states", variables)
 
     @property
     def variables(self) -> list:

@@ -489,6 +489,13 @@ def test_shapes_refused(arguments, shape, message):
 
 
 @pytest.mark.torch
+def test_other_features_than_it_was_built_for_are_refused():
+    layer = Neurons()
+    layer(np.ones((2, 4, 1), "float32"))
+    with pytest.raises(ValueError, match=r"\(None, None, 1\).*\(2, 4, 3\)"):
+        layer(np.ones((2, 4, 3), "float32"))
+
+
 def test_another_batch_size_is_refused_when_stateful():
     layer = Neurons(stateful=True)
     layer(np.ones((2, 4, 3), "float32"))
