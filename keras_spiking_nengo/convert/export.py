@@ -275,7 +275,8 @@ class NengoExport:
 class _Feed:
     """Output of an input node: the frame of the present step.
 
-    Frames are counted, not looked up by time, which rounding would shift.
+    Time is rounded to whole steps: cut off, as by `nengo.processes.PresentInput`, it
+    would pick a neighbouring frame now and then.
     """
 
     def __init__(self, frames: np.ndarray, dt: float):

@@ -280,20 +280,16 @@ class SequenceLayer(keras.layers.RNN):
     def save_own_variables(self, store) -> None:
         super().save_own_variables(store)
         if self.save_state:
-            for name, variable in zip(
-                self.cell.state_names, self.states or [], strict=False
-            ):
-                store[f"state_{name}"] = variable.numpy()
+            for variable in self.states or []:
+                store[variable.name] = variable.numpy()
 
     def load_own_variables(self, store) -> None:
         stored = {key: store[key] for key in store.keys()}  # noqa: SIM118 - no dict
         states = {k: stored.pop(k) for k in list(stored) if k.startswith("state_")}
         super().load_own_variables(stored)
-        for name, variable in zip(
-            self.cell.state_names, self.states or [], strict=False
-        ):
-            if f"state_{name}" in states:
-                variable.assign(states[f"state_{name}"])
+        for variable in self.states or []:
+            if variable.name in states:
+                variable.assign(states[variable.name])
 
     # --- call -----------------------------------------------------------------
 

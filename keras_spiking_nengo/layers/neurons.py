@@ -155,8 +155,8 @@ class NeuronsCell(Cell):
     def program(self, training=False):
         mode = self._mode(training)
         fire = self.dynamics.step
-        values = {f"rate_{k}": v for k, v in self.parameters().items()}
-        constants = self.dynamics.constants(self.parameters(), self.dt)
+        values = self.parameters()
+        constants = self.dynamics.constants(values, self.dt)
 
         surrogate = self._spike if training else self._spike.inline()
 
@@ -173,7 +173,7 @@ class NeuronsCell(Cell):
         step = {"spikes": spikes, "rate": rate, "spike_aware": spike_aware}[mode]
         if mode == "spikes":
             return step, constants
-        return step, constants | values
+        return step, constants | {f"rate_{k}": v for k, v in values.items()}
 
     def sequence(self, inputs, state, training, unroll):
         mode = self._mode(training)
