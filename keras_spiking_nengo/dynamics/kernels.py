@@ -7,16 +7,19 @@ the same for every recurrence, so a rule for new dynamics is a `step` alone.
 
 This is the only module that knows which backend runs. Two primitives are needed
 of TensorFlow and JAX: a loop that stacks what its body emits, and the
-vector-Jacobian product of one step. Torch records an ordinary Python loop.
+vector-Jacobian product of one step. Torch records an ordinary Python loop. Besides
+them it compiles a function, and calls Python from a compiled one.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-__all__ = ["scan", "static_length"]
+__all__ = ["call_host", "compiled", "precision", "scan", "static_length"]
 
 Tensors = list[Any]
 Step = Callable[[dict, Tensors, Tensors], tuple[Any, Tensors]]
@@ -77,6 +80,69 @@ def scan(
 
     tensors = [parameters[name] for name in names]
     return _SCANS[backend](listed, tensors, inputs, state, save)
+
+
+def call_host(function: Callable, inputs: Sequence[Any], size: int, dtype: str):
+    """Tensor `(..., size)` that a Python function computes from NumPy arrays.
+
+    Calls keep their order. There is no gradient.
+
+    Args:
+        function: from as many arrays as there are inputs to one array.
+        inputs: tensors; the first gives the leading axes of the result.
+        size: of the last axis of the result.
+        dtype: of the result.
+    """
+    inputs = [ops.stop_gradient(x) for x in inputs]
+    backend = keras.backend.backend()
+    lead = inputs[0].shape[:-1]
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        y = tf.numpy_function(lambda *x: function(*x).astype(dtype), inputs, dtype)
+        y.set_shape((*lead, size))
+        return y
+    if backend == "jax":
+        import jax
+        from jax.experimental import io_callback
+
+        result = jax.ShapeDtypeStruct((*lead, size), dtype)
+        return io_callback(
+            lambda *x: function(*map(np.asarray, x)).astype(dtype),
+            result,
+            *inputs,
+            ordered=True,
+        )
+    y = function(*map(ops.convert_to_numpy, inputs))
+    return ops.convert_to_tensor(y, dtype=dtype)
+
+
+def compiled(function: Callable, host: bool = False) -> Callable:
+    """`function` of nested tensors, compiled by XLA where the backend has it.
+
+    Args:
+        function: pure.
+        host: whether it uses `call_host`, which TensorFlow's XLA refuses.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=not host, autograph=False)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def precision(dtype: str):
+    """A context in which the backend has tensors of `dtype`."""
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
 
 
 def _unrolled(step, parameters, inputs, state):

@@ -37,7 +37,15 @@ from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.rules import Rules
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
 
-__all__ = ["NEURONS", "SMOOTHING", "Neuron", "drawn_state", "neuron"]
+__all__ = [
+    "NEURONS",
+    "RATES_TO_SPIKES",
+    "SMOOTHING",
+    "Neuron",
+    "drawn_state",
+    "from_rates",
+    "neuron",
+]
 
 Values = dict[str, Any]
 
@@ -130,7 +138,9 @@ def _numbers(neuron_type) -> Values:
 
 def _exp(x):
     # In double precision where it is a constant.
-    return ops.exp(x) if ops.is_tensor(x) else math.exp(x)
+    if ops.is_tensor(x):
+        return ops.exp(x)
+    return np.exp(x) if isinstance(x, np.ndarray) else math.exp(x)
 
 
 # --- rates --------------------------------------------------------------------
@@ -386,12 +396,44 @@ def _izhikevich(neuron_type) -> Neuron:
 # --- spikes from rates --------------------------------------------------------
 
 
-def _from_rates(neuron_type, states, fire, random=False) -> Neuron:
-    """Spikes from the rates of a base type: its step, then `fire`.
+RATES_TO_SPIKES: Rules = Rules("spike generator", governing=("step",))
 
-    `fire(c, rate, state, spike) -> (spikes, state)` counts spikes of this step.
+
+def from_rates(neuron_type: nengo.neurons.RatesToSpikesNeuronType) -> Neuron:
+    """The second half of a neuron type that makes spikes of rates.
+
+    Its `J` is the rate that the base type computed.
+
+    Raises:
+        NotImplementedError: if no rule is known for its class.
+
+    Example:
+        >>> import nengo
+        >>> from_rates(nengo.RegularSpiking(nengo.LIFRate())).states
+        ('voltage',)
     """
+    states, fire, draws = RATES_TO_SPIKES[neuron_type]
+
+    def step(c, rate, state, spike):
+        spikes, state = fire(c, rate, state, spike)
+        return spikes * c["height"], state
+
+    return Neuron(
+        parameters={"amplitude": float(neuron_type.amplitude)},
+        states=states,
+        constants=_spike_constants,
+        step=step,
+        rates=lambda p, rate: p["amplitude"] * rate,
+        trainable=("amplitude",),
+        positive=("amplitude",),
+        random=draws,
+    )
+
+
+def _both_halves(neuron_type) -> Neuron:
+    """The base type's step, then that of `from_rates`."""
     base = neuron(neuron_type.base_type)
+    states, fire, draws = RATES_TO_SPIKES[neuron_type]
     own = {"amplitude": float(neuron_type.amplitude)}
     n_base = len(base.states)
 
@@ -424,19 +466,15 @@ def _from_rates(neuron_type, states, fire, random=False) -> Neuron:
         slopes=scaled(base.slopes),
         trainable=("amplitude", *(f"base_{name}" for name in base.trainable)),
         positive=("amplitude", *(f"base_{name}" for name in base.positive)),
-        random=random,
+        random=draws,
     )
 
 
-@NEURONS.register(nengo.RegularSpiking)
-def _regular(neuron_type) -> Neuron:
-    def fire(c, rate, state, spike):
-        (v,) = state
-        v = v + c["dt"] * rate
-        spikes = spike.floor(v)
-        return spikes, [v - spikes]
-
-    return _from_rates(neuron_type, ("voltage",), fire)
+def _fire_regularly(c, rate, state, spike):
+    (v,) = state
+    v = v + c["dt"] * rate
+    spikes = spike.floor(v)
+    return spikes, [v - spikes]
 
 
 def _draw(sample):
@@ -457,11 +495,13 @@ def _stochastic(expected, state):
     return whole + ops.cast(uniform < expected - whole, expected.dtype), state
 
 
-@NEURONS.register(nengo.StochasticSpiking)
-def _stochastic_spiking(neuron_type) -> Neuron:
-    return _from_rates(neuron_type, random.STATES, _draw(_stochastic), random=True)
-
-
-@NEURONS.register(nengo.PoissonSpiking)
-def _poisson_spiking(neuron_type) -> Neuron:
-    return _from_rates(neuron_type, random.STATES, _draw(random.poisson), random=True)
+# Names of the states; `fire(c, rate, state, spike) -> (spikes, state)`, the number
+# of spikes in this step; and whether it draws numbers.
+_GENERATORS = {
+    nengo.RegularSpiking: (("voltage",), _fire_regularly, False),
+    nengo.StochasticSpiking: (random.STATES, _draw(_stochastic), True),
+    nengo.PoissonSpiking: (random.STATES, _draw(random.poisson), True),
+}
+for _class, _generator in _GENERATORS.items():
+    RATES_TO_SPIKES.add(_generator, _class)
+    NEURONS.add(_both_halves, _class)

@@ -13,7 +13,8 @@ block's inputs (the impulse response) and of the state before it:
 
     y = T u + O x;   T[i, j] = C A^(i-j-1) B (D on the diagonal);  O[i] = C A^i
 
-so that only one step in L is sequential.
+so that only one step in L is sequential; and the states before many blocks are again
+one product with what the blocks add to the state.
 
 Reference:
     Voelker and Eliasmith (2018), *Improving spiking dynamical networks:
@@ -40,6 +41,7 @@ __all__ = [
     "LinearSystem",
     "is_tunable",
     "linear_system",
+    "output",
     "sequence",
     "step",
     "tuned_system",
@@ -97,6 +99,24 @@ class LinearSystem:
         toeplitz = linalg.toeplitz(impulse, np.zeros(length))
         reach = np.stack([power @ self.B for power in powers[-2::-1]], axis=1)
         return toeplitz, observed, reach, powers[-1]
+
+    @functools.cache  # noqa: B019 - as long-lived as the synapse layer that holds it
+    def chain(self, length: int, n_blocks: int) -> tuple[np.ndarray, np.ndarray]:
+        """States before each block and after the last, `x_k = N x + M g`.
+
+        `g` is what each block of `length` steps adds to the state, one after the
+        other.
+        """
+        n, power = self.order, self.block(length)[3]
+        powers = [np.eye(n)]
+        for _ in range(n_blocks):
+            powers.append(powers[-1] @ power)
+        carried = np.zeros((n_blocks + 1, n, n_blocks, n))
+        for k in range(1, n_blocks + 1):
+            for j in range(k):
+                carried[k, :, j] = powers[k - 1 - j]
+        shape = ((n_blocks + 1) * n, n_blocks * n)
+        return np.concatenate(powers), carried.reshape(shape)
 
 
 SYNAPSES: Rules = Rules("synapse", governing=("make_step", "make_state"))
@@ -223,7 +243,7 @@ def _exp(x):
 
 
 def _is_zero(x) -> bool:
-    return not ops.is_tensor(x) and float(x) == 0
+    return not ops.is_tensor(x) and not np.any(x)
 
 
 def _sum(pairs):
@@ -266,6 +286,14 @@ def step(system: LinearSystem, u, x):
     return y, ops.stack(state, axis=1) if state else x
 
 
+def output(system: LinearSystem, x):
+    """Output of a system that lags, from its state `(batch, order, *features)`."""
+    if system.order > _WIDE:
+        C = ops.convert_to_tensor(system.C, dtype=x.dtype)
+        return ops.tensordot(C, x, axes=[[0], [1]])
+    return _sum(zip(system.C, [x[:, i] for i in range(system.order)], strict=True))
+
+
 def sequence(system: LinearSystem, inputs, x, length: int = 64):
     """Outputs `(batch, time, *features)` and the final state, in blocks.
 
@@ -287,16 +315,38 @@ def sequence(system: LinearSystem, inputs, x, length: int = 64):
         y, (x,) = scan(single, {}, [inputs], [x])
         return y, x
     shape = ops.shape(inputs)
+    n = system.order
     u = ops.reshape(inputs, (shape[0], time, -1))
-    x = ops.reshape(x, (shape[0], system.order, -1))
+    x = ops.reshape(x, (shape[0], n, -1))
     outputs = []
-    for start in range(0, time, length):
-        part = u[:, start : start + length]
-        toeplitz, observed, reach, power = (
+    for start, n_blocks, size in _blocks(time, length):
+        part = u[:, start : start + n_blocks * size]
+        part = ops.reshape(part, (shape[0], n_blocks, size, -1))
+        toeplitz, observed, reach, _, settled, carried = (
             ops.convert_to_tensor(m, dtype=inputs.dtype)
-            for m in system.block(min(length, time - start))
+            for m in (*system.block(size), *system.chain(size, n_blocks))
         )
-        outputs.append(ops.matmul(toeplitz, part) + ops.matmul(observed, x))
-        x = ops.matmul(power, x) + ops.matmul(reach, part)
+        # The state before each block, and after the last one.
+        gained = ops.reshape(ops.matmul(reach, part), (shape[0], n_blocks * n, -1))
+        states = ops.matmul(settled, x) + ops.matmul(carried, gained)
+        before = ops.reshape(states[:, : n_blocks * n], (shape[0], n_blocks, n, -1))
+        y = ops.matmul(toeplitz, part) + ops.matmul(observed, before)
+        outputs.append(ops.reshape(y, (shape[0], n_blocks * size, -1)))
+        x = states[:, n_blocks * n :]
     y = ops.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
-    return ops.reshape(y, shape), ops.reshape(x, (shape[0], system.order, *shape[2:]))
+    return ops.reshape(y, shape), ops.reshape(x, (shape[0], n, *shape[2:]))
+
+
+# So many blocks have their states computed by one matrix product.
+_CHAIN = 64
+
+
+def _blocks(time: int, length: int):
+    """Start, number of blocks, and their size: full blocks first, then the rest."""
+    start = 0
+    while time - start >= length:
+        n_blocks = min((time - start) // length, _CHAIN)
+        yield start, n_blocks, length
+        start += n_blocks * length
+    if start < time:
+        yield start, 1, time - start

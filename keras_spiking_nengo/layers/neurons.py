@@ -12,6 +12,12 @@ from keras import ops
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.kernels import scan
+from keras_spiking_nengo.dynamics.modes import (
+    FORWARDS,
+    curve,
+    step_of_mode,
+    with_slope,
+)
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
@@ -25,7 +31,6 @@ from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Neurons", "NeuronsCell"]
 
-_FORWARDS = ("spikes", "spike_aware", "rate")
 # Registered names are the format of saved files.
 _register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
@@ -94,8 +99,6 @@ class NeuronsCell(Cell):
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
-        # Only "spikes" differentiates the spike itself.
-        self._spike = self.surrogate or surrogates.Arctan()
         _check_forward(self)
 
     def build(self, input_shape):
@@ -153,33 +156,23 @@ class NeuronsCell(Cell):
         return state
 
     def program(self, training=False):
-        mode = self._mode(training)
-        fire = self.dynamics.step
-        values = self.parameters()
-        constants = self.dynamics.constants(values, self.dt)
-
-        surrogate = self._spike if training else self._spike.inline()
-
-        def spikes(p, x, state):
-            return fire(p, x[0], state, surrogate)
-
-        def rate(p, x, state):
-            return self._rate(p, x[0]), state
-
-        def spike_aware(p, x, state):
-            y, state = spikes(p, [ops.stop_gradient(x[0])], state)
-            return _with_slope(y, self._rate(p, x[0])), state
-
-        step = {"spikes": spikes, "rate": rate, "spike_aware": spike_aware}[mode]
-        if mode == "spikes":
-            return step, constants
-        return step, constants | {f"rate_{k}": v for k, v in values.items()}
+        # Only "spikes" differentiates the spike itself.
+        spike = self.surrogate or surrogates.Arctan()
+        step, constants = step_of_mode(
+            self.dynamics,
+            self._mode(training),
+            self.parameters(),
+            self.dt,
+            spike if training else spike.inline(),
+            self._width,
+        )
+        return lambda p, x, state: step(p, x[0], state), constants
 
     def sequence(self, inputs, state, training, unroll):
         mode = self._mode(training)
-        step, parameters = self.program(training)
         if mode == "rate" or not self.state_names:
             # Without a recurrence all steps are one.
+            step, parameters = self.program(training)
             return step(parameters, [inputs], state)
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
@@ -187,22 +180,18 @@ class NeuronsCell(Cell):
             constants = {k: _frozen(v) for k, v in constants.items()}
             frozen = ops.stop_gradient(inputs)
             spikes, state = scan(fire, constants, [frozen], state, False, unroll)
-            return _with_slope(spikes, self._rate(parameters, inputs)), state
+            rates = curve(self.dynamics, self.parameters(), inputs, self._width)
+            return with_slope(spikes, rates), state
         return super().sequence(inputs, state, training, unroll)
 
     def _mode(self, training) -> str:
         return self.training_mode if training and self.dynamics.spiking else "spikes"
 
-    def _rate(self, parameters, J):
-        values = {k[5:]: v for k, v in parameters.items() if k.startswith("rate_")}
-        assert self.dynamics.rates is not None  # _check_forward has seen to it
-        rates = self.dynamics.rates(values, J)
-        if self.dynamics.slopes is None:
-            return rates
-        width = (
-            self.surrogate.width if isinstance(self.surrogate, SoftLIF) else SMOOTHING
-        )
-        return _with_slope(rates, self.dynamics.slopes(values, J, width))
+    @property
+    def _width(self) -> float:
+        """Width over which the rate curve is smoothed."""
+        smoothed = isinstance(self.surrogate, SoftLIF)
+        return self.surrogate.width if smoothed else SMOOTHING
 
     def get_config(self):
         return {
@@ -224,8 +213,8 @@ def _surrogate(value) -> Surrogate | None:
 
 def _check_forward(cell: NeuronsCell) -> None:
     kind, mode = repr(cell.neuron_type), cell.training_mode
-    if mode not in _FORWARDS:
-        raise ValueError(f"forward must be one of {_FORWARDS}; received {mode!r}.")
+    if mode not in FORWARDS:
+        raise ValueError(f"forward must be one of {FORWARDS}; received {mode!r}.")
     if mode == "spikes" or not cell.dynamics.spiking:
         return
     if cell.dynamics.rates is None:
@@ -247,11 +236,6 @@ def _check_forward(cell: NeuronsCell) -> None:
             f" shorter than dt={cell.dt:g} s. Choose dt <= tau_ref, or"
             " forward='spikes'."
         )
-
-
-def _with_slope(value, slope):
-    """`value`, differentiated as if it were `slope`."""
-    return ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))
 
 
 def _frozen(value):

@@ -1,0 +1,81 @@
+"""What a population does while it is trained.
+
+    "spikes"       spikes, differentiated through the membrane's recurrence
+    "spike_aware"  spikes, differentiated as if they were the rate curve
+    "rate"         the rate curve
+
+Where a curve has a kink, its derivative is that of a smoothed one.
+
+Reference:
+    Hunsberger and Eliasmith (2016), *Training spiking deep networks for
+    neuromorphic hardware*, arXiv:1611.05141 (smoothed curves).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron
+from keras_spiking_nengo.dynamics.surrogates import Surrogate
+
+__all__ = ["FORWARDS", "curve", "step_of_mode", "with_slope"]
+
+FORWARDS = ("spikes", "spike_aware", "rate")
+
+Values = dict[str, Any]
+
+
+def with_slope(value, slope):
+    """`value`, differentiated as if it were `slope`."""
+    return ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))
+
+
+def curve(dynamics: Neuron, values: Values, J, width: float = SMOOTHING):
+    """Rates of the currents `J`, differentiated over a width of the smoothing."""
+    assert dynamics.rates is not None  # callers refuse types without a curve
+    rates = dynamics.rates(values, J)
+    if dynamics.slopes is None:
+        return rates
+    return with_slope(rates, dynamics.slopes(values, J, width))
+
+
+def step_of_mode(
+    dynamics: Neuron,
+    mode: str,
+    values: Values,
+    dt: float,
+    spike: Surrogate,
+    width: float = SMOOTHING,
+) -> tuple[Callable[[Values, Any, list], tuple[Any, list]], Values]:
+    """`step(constants, J, state)` and its constants, for one of `FORWARDS`.
+
+    Args:
+        dynamics: of the neuron type.
+        mode: one of `FORWARDS`.
+        values: the neuron type's parameters, numbers or tensors.
+        dt: float, seconds.
+        spike: surrogate of the spike.
+        width: of the smoothing of the rate curve.
+    """
+    constants = dynamics.constants(values, dt)
+
+    def spikes(p, J, state):
+        return dynamics.step(p, J, state, spike)
+
+    if mode == "spikes":
+        return spikes, constants
+
+    def rate_of(p, J):
+        rates = {k[5:]: v for k, v in p.items() if k.startswith("rate_")}
+        return curve(dynamics, rates, J, width)
+
+    def rate(p, J, state):
+        return rate_of(p, J), state
+
+    def spike_aware(p, J, state):
+        y, state = spikes(p, ops.stop_gradient(J), state)
+        return with_slope(y, rate_of(p, J)), state
+
+    step = {"spike_aware": spike_aware, "rate": rate}[mode]
+    return step, constants | {f"rate_{k}": v for k, v in values.items()}

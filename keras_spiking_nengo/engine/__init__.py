@@ -1,0 +1,80 @@
+"""Any built nengo model as one pure program."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import nengo
+
+from nengo.builder import Model
+
+from keras_spiking_nengo.engine.nodes import Mode
+from keras_spiking_nengo.engine.operators import OPERATORS, translate
+from keras_spiking_nengo.engine.passes import PASSES, ordered
+from keras_spiking_nengo.engine.program import Program, Stage
+from keras_spiking_nengo.engine.signals import Fetch, Value
+
+__all__ = ["OPERATORS", "PASSES", "Mode", "Program", "compile_model"]
+
+
+def compile_model(
+    model: Model,
+    inputs: Iterable[nengo.Node] = (),
+    outputs: Mapping[Any, Any] | Iterable[nengo.Probe] | None = None,
+    passes: Iterable[str] = tuple(PASSES),
+) -> Program:
+    """A built nengo model as a program.
+
+    Args:
+        model: nengo's, built; it is not changed.
+        inputs: nodes whose output is given from outside, in order.
+        outputs: probes, or signals by any key. Defaults to all probes.
+        passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
+            before the others.
+
+    Returns:
+        A `Program` whose `inputs` are the number of the step, the time, the given
+        nodes, and the sources.
+
+    Raises:
+        BuildError: for a loop within one step, or operators that contradict each
+            other.
+        NotImplementedError: for neurons or processes without a rule that cannot
+            be run as nengo's own Python either.
+
+    Example:
+        >>> import nengo
+        >>> with nengo.Network(seed=0) as net:
+        ...     probe = nengo.Probe(nengo.Ensemble(10, 1))
+        >>> model = nengo.builder.Model()
+        >>> model.build(net)
+        >>> len(compile_model(model).outputs)
+        1
+    """
+    given = {model.step: Value("step", 1), model.time: Value("time", 1)}
+    for node in inputs:
+        signal = model.sig[node]["out"]
+        given[signal.base] = Value(str(node), signal.size)
+    found = translate(model, given)
+    if outputs is None or not isinstance(outputs, Mapping):
+        probes = model.probes if outputs is None else outputs
+        outputs = {probe: model.sig[probe]["in"] for probe in probes}
+    fetches = {key: _read(found, signal) for key, signal in outputs.items()}
+    found.assemble()
+    program = Program(
+        stages=(Stage("loop", tuple(ordered(found.nodes))),),
+        inputs=(*given.values(), *(source.value for source in found.sources)),
+        outputs=fetches,
+        parameters=found.parameters,
+        dt=model.dt,
+        sources=tuple(found.sources),
+        calls=tuple(found.calls.items()),
+    )
+    for name in passes:
+        program = PASSES[name](program)
+    return program
+
+
+def _read(found, signal) -> Fetch:
+    if signal.sparse:
+        raise nengo.exceptions.BuildError(f"{signal} is sparse and cannot be probed.")
+    return Fetch([found.ref(signal)])

@@ -1,0 +1,196 @@
+"""Nodes with a memory: populations of neurons, and linear synapses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import nengo
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics import synapses
+from keras_spiking_nengo.dynamics.modes import step_of_mode
+from keras_spiking_nengo.dynamics.neurons import SMOOTHING, from_rates, neuron
+from keras_spiking_nengo.dynamics.surrogates import SoftLIF
+from keras_spiking_nengo.dynamics.synapses import LinearSystem
+from keras_spiking_nengo.engine.nodes import Mode, Node
+
+__all__ = ["Filter", "Neurons", "dynamics_of", "shown_state"]
+
+
+def dynamics_of(neuron_type, generator: bool = False):
+    """The dynamics of a neuron type, or of its second half alone."""
+    return from_rates(neuron_type) if generator else neuron(neuron_type)
+
+
+def shown_state(name: str, constants: Mapping[str, Any], value):
+    """A state as nengo shows it."""
+    return constants["tau_rc"] * ops.log(value) if name == "refractory" else value
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons(Node):
+    """Populations of one class of neuron types.
+
+    Outputs are the activity and, after it, the states named in `shown`.
+
+    Attributes:
+        populations: neuron type and number of neurons of each.
+        generator: whether these are second halves: spikes of given rates.
+        shown: names of states that are read by others.
+    """
+
+    populations: tuple[tuple[nengo.neurons.NeuronType, int], ...] = ()
+    generator: bool = False
+    shown: tuple[str, ...] = ()
+
+    @property
+    def dynamics(self):
+        return dynamics_of(self.populations[0][0], self.generator)
+
+    def key(self, looped):
+        first = self.populations[0][0]
+        base = type(getattr(first, "base_type", None))
+        return type(self), type(first), base, self.generator, self.shown
+
+    def joined(self, nodes, reads, outs, initial):
+        return replace(
+            self,
+            label=f"{self.label} and {len(nodes) - 1} more",
+            reads=reads,
+            outs=outs,
+            initial=initial,
+            populations=tuple(p for node in nodes for p in node.populations),
+        )
+
+    def _parameters(self) -> dict[str, Any]:
+        """A number where all populations agree, else a value per neuron."""
+        found = [dynamics_of(t, self.generator).parameters for t, _ in self.populations]
+        counts = [count for _, count in self.populations]
+        return {
+            name: value
+            if all(p[name] == value for p in found)
+            else np.repeat([p[name] for p in found], counts)
+            for name, value in found[0].items()
+        }
+
+    def _mode(self, mode: Mode) -> str:
+        dynamics = self.dynamics
+        drilled = mode.training and dynamics.spiking and dynamics.rates is not None
+        return mode.forward if drilled else "spikes"
+
+    def _step(self, values, dt: float, mode: Mode):
+        surrogate = mode.surrogate
+        width = surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
+        spike = surrogate if mode.training else surrogate.inline()
+        return step_of_mode(
+            self.dynamics, self._mode(mode), values, dt, spike, width
+        )
+
+    def pack(self, values, dt, mode):
+        parameters = self._parameters()
+        step, constants = self._step(parameters, dt, mode)
+        shown = {f"shown_{k}": v for k, v in parameters.items() if self.shown}
+        return constants | shown
+
+    def compute(self, p, x, state, mode, like):
+        step, _ = self._step(self._parameters(), 1.0, mode)
+        constants = {k: v for k, v in p.items() if not k.startswith("shown_")}
+        y, state = step(constants, x[0], state)
+        names = dict(zip(self.dynamics.states, state, strict=True))
+        given = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
+        shown = [shown_state(name, given, names[name]) for name in self.shown]
+        return [y, *shown], list(state)
+
+
+@dataclass(frozen=True, eq=False)
+class Filter(Node):
+    """Linear systems, each over a number of features.
+
+    The state is `(order, features)`.
+
+    Attributes:
+        systems: system and number of features of each.
+        lag: whether the output comes before the input has moved the state.
+    """
+
+    systems: tuple[tuple[LinearSystem, int], ...] = ()
+    lag: bool = True
+
+    @property
+    def lagged(self) -> bool:  # type: ignore[override]
+        return self.lag
+
+    @property
+    def order(self) -> int:
+        return self.systems[0][0].order
+
+    def key(self, looped):
+        system = self.systems[0][0]
+        if looped and self.order <= 2:
+            return type(self), self.order, self.lag, bool(system.D)
+        numbers = [np.ravel(m).tolist() for m in (system.A, system.B, system.C)]
+        return type(self), self.lag, str(numbers), system.D
+
+    def joined(self, nodes, reads, outs, initial):
+        return replace(
+            self,
+            label=f"{self.label} and {len(nodes) - 1} more",
+            reads=reads,
+            outs=outs,
+            initial=initial,
+            systems=tuple(s for node in nodes for s in node.systems),
+        )
+
+    @property
+    def system(self) -> LinearSystem | None:
+        """The one system of all features, if they share it."""
+        first = self.systems[0][0]
+        alike = all(
+            s is first
+            or all(
+                np.array_equal(getattr(s, name), getattr(first, name))
+                for name in "ABCD"
+            )
+            for s, _ in self.systems
+        )
+        return first if alike else None
+
+    def pack(self, values, dt, mode):
+        if self.system is not None:
+            return {}
+        counts = [count for _, count in self.systems]
+        packed = {}
+        for name in "ABCD":
+            entries = np.stack([np.asarray(getattr(s, name)) for s, _ in self.systems])
+            for where in np.ndindex(entries.shape[1:]):
+                column = entries[(slice(None), *where)]
+                key = "_".join([name, *map(str, where)])
+                alike = np.all(column == column[0])
+                packed[key] = (
+                    float(column[0]) if alike else np.repeat(column, counts)
+                )
+        return packed
+
+    def _packed_system(self, p) -> LinearSystem:
+        if self.system is not None:
+            return self.system
+        n = range(self.order)
+        return LinearSystem(
+            [[p[f"A_{i}_{j}"] for j in n] for i in n],
+            [p[f"B_{i}"] for i in n],
+            [p[f"C_{i}"] for i in n],
+            p["D"],
+        )
+
+    def compute(self, p, x, state, mode, like):
+        y, new = synapses.step(self._packed_system(p), x[0], state[0])
+        return [y], [new]
+
+    def output(self, p, state):
+        return [synapses.output(self._packed_system(p), state[0])]
+
+    def sequence(self, u, state):
+        """Outputs and state for `(batch, time, features)`, many steps at once."""
+        y, x = synapses.sequence(self.system, u, state[0])
+        return [y], [x]

@@ -1,0 +1,215 @@
+"""Nodes without a memory of their own: products and learning rules."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics import learning, transforms
+from keras_spiking_nengo.engine.nodes import Node
+from keras_spiking_nengo.engine.signals import Fetch, Param, pick
+
+__all__ = ["Convolve", "Learn", "Multiply", "Product", "RecursiveLeastSquares", "Sparse"]
+
+
+@dataclass(frozen=True, eq=False)
+class Multiply(Node):
+    """Elementwise product of what it reads, and of parameters if it has some.
+
+    Attributes:
+        weights: parameters, one after the other, in the size of the output.
+        factor: a number.
+    """
+
+    weights: tuple[Param, ...] = ()
+    factor: float = 1.0
+
+    def key(self, looped):
+        return type(self), len(self.reads), bool(self.weights), self.factor
+
+    def joined(self, nodes, reads, outs, initial):
+        weights = tuple(w for node in nodes for w in node.weights)
+        return replace(self, reads=reads, outs=outs, weights=weights)
+
+    def params(self):
+        return self.weights
+
+    def pack(self, values, dt, mode):
+        return {"weights": pick(values, self.weights)} if self.weights else {}
+
+    def compute(self, p, x, state, mode, like):
+        total = math.prod(x[1:], start=x[0])
+        total = total if self.factor == 1 else total * self.factor
+        return [total * p["weights"] if "weights" in p else total], []
+
+
+@dataclass(frozen=True, eq=False)
+class Product(Node):
+    """Products of matrices `(rows, columns)` with vectors.
+
+    The matrices are parameters or, if there are none, the second thing read.
+
+    Attributes:
+        rows, columns: shape of each matrix.
+        weights: parameters, row by row, one matrix after the other.
+        shared: whether all matrices take the same vector.
+    """
+
+    rows: int = 1
+    columns: int = 1
+    weights: tuple[Param, ...] = ()
+    shared: bool = False
+
+    @property
+    def count(self) -> int:
+        return self.outs[0].size // self.rows
+
+    def key(self, looped):
+        if self.count > 1:
+            return None
+        return type(self), self.rows, self.columns, bool(self.weights)
+
+    def joined(self, nodes, reads, outs, initial):
+        shared = len({node.reads[0].key for node in nodes}) == 1 and bool(self.weights)
+        return replace(
+            self,
+            label=f"{self.label} and {len(nodes) - 1} more",
+            reads=nodes[0].reads if shared else reads,
+            outs=outs,
+            weights=tuple(w for node in nodes for w in node.weights),
+            shared=shared,
+        )
+
+    def params(self):
+        return self.weights
+
+    def pack(self, values, dt, mode):
+        if not self.weights:
+            return {}
+        shape = (self.count, self.rows, self.columns)
+        if self.shared or self.count == 1:
+            shape = (self.count * self.rows, self.columns)
+        weights = pick(values, self.weights)
+        reshape = ops.reshape if ops.is_tensor(weights) else np.reshape
+        return {"weights": reshape(weights, shape)}
+
+    def compute(self, p, x, state, mode, like):
+        lead = ops.shape(x[0])[:-1]
+        if "weights" not in p:
+            shape = (*lead, self.count, self.rows, self.columns)
+            matrices = ops.reshape(x[1], shape)
+            vectors = ops.reshape(x[0], (*lead, self.count, self.columns))
+            y = transforms.product(matrices, vectors)
+        elif len(p["weights"].shape) == 2:
+            return [transforms.product(p["weights"], x[0])], []
+        else:
+            vectors = ops.reshape(x[0], (*lead, self.count, self.columns))
+            y = transforms.products(p["weights"], vectors)
+        return [ops.reshape(y, (*lead, self.count * self.rows))], []
+
+
+# Up to this many elements a sparse matrix is multiplied as a full one.
+_SMALL = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse(Node):
+    """Product of a sparse matrix with a vector.
+
+    Attributes:
+        data: the nonzero entries.
+        rows, columns: where each of them is.
+    """
+
+    data: tuple[Param, ...] = ()
+    rows: Any = None
+    columns: Any = None
+
+    def params(self):
+        return self.data
+
+    @property
+    def _full(self) -> bool:
+        return self.outs[0].size * self.reads[0].size <= _SMALL
+
+    def pack(self, values, dt, mode):
+        data = pick(values, self.data)
+        if not self._full:
+            return {"data": data}
+        shape = (self.outs[0].size, self.reads[0].size)
+        if ops.is_tensor(data):
+            where = np.stack([self.rows, self.columns], axis=1)
+            return {"matrix": ops.scatter(where, data, shape)}
+        matrix = np.zeros(shape)
+        np.add.at(matrix, (self.rows, self.columns), data)
+        return {"matrix": matrix}
+
+    def compute(self, p, x, state, mode, like):
+        if "matrix" in p:
+            return [transforms.product(p["matrix"], x[0])], []
+        terms = ops.take(x[0], self.columns, axis=-1) * p["data"]
+        lead, size = ops.shape(terms)[:-1], self.outs[0].size
+        flat = ops.transpose(ops.reshape(terms, (-1, len(self.rows))))
+        total = ops.segment_sum(flat, self.rows, num_segments=size)
+        return [ops.reshape(ops.transpose(total), (*lead, size))], []
+
+
+@dataclass(frozen=True, eq=False)
+class Convolve(Node):
+    """A convolution, or a transposed one.
+
+    Attributes:
+        transform: nengo's.
+        kernel: its weights.
+    """
+
+    transform: Any = None
+    kernel: tuple[Param, ...] = ()
+
+    def params(self):
+        return self.kernel
+
+    def pack(self, values, dt, mode):
+        kernel = pick(values, self.kernel)
+        reshape = ops.reshape if ops.is_tensor(kernel) else np.reshape
+        return {"kernel": reshape(kernel, self.transform.kernel_shape)}
+
+    def compute(self, p, x, state, mode, like):
+        return [transforms.convolve(self.transform, p["kernel"], x[0])], []
+
+
+@dataclass(frozen=True, eq=False)
+class Learn(Node):
+    """The change of weights that a rule without memory asks for.
+
+    Attributes:
+        shapes: of each array read, without leading axes.
+        rule: from these arrays to the change.
+    """
+
+    shapes: tuple[tuple[int, ...], ...] = ()
+    rule: Callable = learning.pes
+
+    def compute(self, p, x, state, mode, like):
+        lead = ops.shape(like)[:-1]
+        shaped = [
+            ops.reshape(a, (*lead, *s)) for a, s in zip(x, self.shapes, strict=True)
+        ]
+        return [ops.reshape(self.rule(*shaped), (*lead, self.outs[0].size))], []
+
+
+@dataclass(frozen=True, eq=False)
+class RecursiveLeastSquares(Node):
+    """The RLS rule, whose state is the inverse of the correlations, flat."""
+
+    def compute(self, p, x, state, mode, like):
+        pre, error = x
+        n, lead = self.reads[0].size, ops.shape(like)[:-1]
+        inverse = ops.reshape(state[0], (*lead, n, n))
+        change, inverse = learning.rls(pre, error, inverse)
+        flat = ops.reshape(inverse, (*lead, n * n))
+        change = ops.reshape(change, (*lead, self.outs[0].size))
+        return [change, flat], [flat]

@@ -1,0 +1,370 @@
+"""Passes over a program: each gives another one with the same numbers.
+
+`simplify` drops what nothing reads, and sums that only pass on what they read.
+`condense` splits the one loop over all nodes into strongly connected components: a
+node on no cycle does all steps at once, and only real recurrences loop. `merge`
+joins stages, and nodes within a stage, that do the same to different values.
+`narrow` lets a loop hand out only those elements that others read.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from nengo.exceptions import BuildError
+from scipy.sparse.csgraph import connected_components
+
+from keras_spiking_nengo.engine.cells import Filter, Neurons
+from keras_spiking_nengo.engine.nodes import Accumulate, Node, Sum, join
+from keras_spiking_nengo.engine.program import Program, Stage
+from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
+
+__all__ = ["PASSES", "condense", "merge", "narrow", "ordered", "simplify"]
+
+# A gather of more pieces than this stays a value of its own.
+_FEW_PIECES = 8
+
+
+def simplify(program: Program) -> Program:
+    """Drop dead nodes, states that nobody looks at, and sums of one term."""
+    (stage,) = program.stages
+    found: dict[Value, Fetch] = {}
+
+    def trace(ref: Ref) -> Sequence[Ref]:
+        source = found.get(ref.value) if ref.value is not None else None
+        if source is None:
+            return [ref]
+        return _taken(source, ref.index)
+
+    nodes = []
+    for node in ordered(stage.nodes):
+        node = node.rewired(trace)
+        alias = node.alias if isinstance(node, Sum) else None
+        if alias is not None and len(alias.pieces) <= _FEW_PIECES:
+            found[node.outs[0]] = alias
+        else:
+            nodes.append(node)
+    # A lagged node may read what was found to be an alias only later.
+    nodes = [node.rewired(trace) for node in nodes]
+    outputs = {
+        key: Fetch(r for ref in fetch.refs for r in trace(ref))
+        for key, fetch in program.outputs.items()
+    }
+    nodes = _alive(nodes, outputs.values())
+    return replace(program, stages=(Stage("loop", tuple(nodes)),), outputs=outputs)
+
+
+def _taken(source: Fetch, index: np.ndarray) -> list[Ref]:
+    """Elements of a fetch as refs to what it reads."""
+    bounds = np.cumsum([0, *(ref.size for ref in source.refs)])
+    which = np.searchsorted(bounds, index, side="right") - 1
+    edges = [0, *(np.flatnonzero(np.diff(which)) + 1), len(index)]
+    return [
+        source.refs[which[a]][index[a:b] - bounds[which[a]]]
+        for a, b in zip(edges, edges[1:], strict=False)
+        if b > a
+    ]
+
+
+def _alive(nodes: Sequence[Node], outputs: Iterable[Fetch]) -> list[Node]:
+    """Nodes that outputs or Python see, with only those states shown that are read."""
+    maker = {out: node for node in nodes for out in node.outs}
+    pending = [value for fetch in outputs for value in fetch.values]
+    pending += [value for node in nodes if node.host for value in node.sources]
+    needed: set[Value] = set()
+    while pending:
+        value = pending.pop()
+        if value not in needed:
+            needed.add(value)
+            pending += maker[value].sources if value in maker else []
+    alive = [n for n in nodes if n.host or any(out in needed for out in n.outs)]
+    return [_shown(n, needed) if isinstance(n, Neurons) else n for n in alive]
+
+
+def _shown(node: Neurons, needed: set[Value]) -> Neurons:
+    shown = zip(node.shown, node.outs[1:], strict=True)
+    kept = [(name, out) for name, out in shown if out in needed]
+    names, outs = zip(*kept, strict=True) if kept else ((), ())
+    return replace(node, shown=tuple(names), outs=(node.outs[0], *outs))
+
+
+# --- order ----------------------------------------------------------------------
+
+
+def ordered(nodes: Sequence[Node], merging: bool = False) -> list[Node]:
+    """Nodes in an order in which each finds what it reads in this step.
+
+    Args:
+        nodes: of one loop.
+        merging: keep nodes of one key together where that is possible.
+
+    Raises:
+        BuildError: if there is no such order: a loop without a synapse.
+    """
+    maker = {out: i for i, node in enumerate(nodes) for out in node.outs}
+    needs = [
+        # The output of a lagged node is there from the start.
+        {
+            maker[value]
+            for value in node.sources
+            if value in maker and not nodes[maker[value]].lagged
+        }
+        for node in nodes
+    ]
+    keys = [node.key(True) if merging else None for node in nodes]
+    groups = schedule(needs, keys)
+    order = [i for group in groups for i in group]
+    if len(order) < len(nodes):
+        stuck = sorted(set(range(len(nodes))) - set(order))
+        names = dict.fromkeys(nodes[i].label for i in stuck)
+        raise BuildError(
+            "These depend on each other within one step: "
+            f"{', '.join(list(names)[:12])}. Give a connection among them a synapse; 0"
+            " is a delay of one step."
+        )
+    return [nodes[i] for i in order]
+
+
+def schedule(needs: Sequence[set[int]], keys: Sequence[Hashable]) -> list[list[int]]:
+    """Groups of items of one key, in an order that has their needs first.
+
+    An item with the key None is a group of its own. Items wait for others of their
+    key as long as something else can be done.
+    """
+    readers = defaultdict(list)
+    for i, needed in enumerate(needs):
+        for j in needed:
+            readers[j].append(i)
+    unmet = [len(needed) for needed in needs]
+    names = [i if key is None else (key,) for i, key in enumerate(keys)]
+    remaining: dict[Any, int] = defaultdict(int)
+    for name in names:
+        remaining[name] += 1
+    ready: dict[Any, list[int]] = {}
+
+    for i, name in enumerate(names):
+        if not unmet[i]:
+            ready.setdefault(name, []).append(i)
+    groups = []
+    while ready:
+        complete = (n for n, items in ready.items() if len(items) == remaining[n])
+        name = next(complete, None)
+        if name is None:
+            name = max(ready, key=lambda n: len(ready[n]) / remaining[n])
+        group = sorted(ready.pop(name))
+        remaining[name] -= len(group)
+        groups.append(group)
+        for i in group:
+            for j in readers[i]:
+                unmet[j] -= 1
+                if not unmet[j]:
+                    ready.setdefault(names[j], []).append(j)
+    return groups
+
+
+# --- components -----------------------------------------------------------------
+
+
+def condense(program: Program) -> Program:
+    """Loop over strongly connected components only."""
+    (stage,) = program.stages
+    nodes = stage.nodes
+    edges = list(_edges(nodes))
+    n_components, label = _components(len(nodes), edges)
+    members: list[list[int]] = [[] for _ in range(n_components)]
+    for i, component in enumerate(label):
+        members[component].append(i)
+    needs: list[set[int]] = [set() for _ in range(n_components)]
+    for a, b in edges:
+        if label[a] != label[b]:
+            needs[label[b]].add(label[a])
+    selfish = {a for a, b in edges if a == b}
+    order = [c for group in schedule(needs, [None] * n_components) for c in group]
+    stages = tuple(_stage([nodes[i] for i in members[c]], members[c], selfish) for c in order)
+    return replace(program, stages=stages)
+
+
+def _edges(nodes: Sequence[Node]) -> Iterable[tuple[int, int]]:
+    """From a node to those that read it, in this step or the next."""
+    maker = {out: i for i, node in enumerate(nodes) for out in node.outs}
+    readers = defaultdict(list)
+    for i, node in enumerate(nodes):
+        for value in node.sources:
+            if value in maker:
+                yield maker[value], i
+            readers[value].append(i)
+    # Learned weights are never laid out over time: who reads them loops with them.
+    for i, node in enumerate(nodes):
+        if isinstance(node, Accumulate) and len(node.outs[0].shape) > 1:
+            for j in (*readers[node.outs[0]], *(maker[v] for v in node.sources if v in maker)):
+                yield i, j
+                yield j, i
+    # Python sees what happened in the order of steps.
+    hosts = [i for i, node in enumerate(nodes) if node.host]
+    for i, j in zip(hosts, hosts[1:], strict=False):
+        yield i, j
+        yield j, i
+
+
+def _components(n: int, edges: Sequence[tuple[int, int]]):
+    rows, columns = zip(*edges, strict=True) if edges else ((), ())
+    graph = scipy.sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (n, n))
+    return connected_components(graph, directed=True, connection="strong")
+
+
+def _stage(nodes: Sequence[Node], members, selfish) -> Stage:
+    if len(nodes) > 1 or members[0] in selfish:
+        return Stage("loop", tuple(ordered(nodes)))
+    (node,) = nodes
+    if isinstance(node, Filter):
+        return Stage("filter", (node,))
+    return Stage("loop" if node.initial else "map", (node,))
+
+
+# --- merging --------------------------------------------------------------------
+
+
+def merge(program: Program) -> Program:
+    """Join what does the same to different values."""
+    stages, moved = _merged_stages(program.stages)
+    return _moved(replace(program, stages=stages), moved)
+
+
+def _moved(program: Program, moved: dict[Value, Ref]) -> Program:
+    def rewire(ref: Ref) -> Sequence[Ref]:
+        # A value may have moved more than once.
+        while ref.value in moved:
+            target = moved[ref.value]
+            ref = target[ref.index]
+        return [ref]
+
+    stages = tuple(
+        replace(stage, nodes=tuple(node.rewired(rewire) for node in stage.nodes))
+        for stage in program.stages
+    )
+    outputs = {
+        key: Fetch(r for ref in fetch.refs for r in rewire(ref))
+        for key, fetch in program.outputs.items()
+    }
+    return replace(program, stages=stages, outputs=outputs)
+
+
+def _merged_stages(stages: Sequence[Stage]):
+    maker = {out: i for i, s in enumerate(stages) for n in s.nodes for out in n.outs}
+    needs = [
+        {maker[v] for n in stage.nodes for v in n.sources if v in maker} - {i}
+        for i, stage in enumerate(stages)
+    ]
+    moved: dict[Value, Ref] = {}
+    merged = []
+    for group in schedule(needs, [_stage_key(stage) for stage in stages]):
+        nodes = [node for i in group for node in stages[i].nodes]
+        kind = stages[group[0]].kind
+        if kind == "loop":
+            nodes = _merged_nodes(nodes, moved)
+        elif len(nodes) > 1:
+            node, places = join(nodes)
+            moved.update(places)
+            nodes = [node]
+        merged.append(Stage(kind, tuple(nodes)))
+    return tuple(merged), moved
+
+
+def _stage_key(stage: Stage) -> Hashable:
+    if stage.kind == "loop":
+        # A loop with Python in it is not compiled, so that others stay out of it.
+        host = any(node.host for node in stage.nodes)
+        lone = len(stage.nodes) == 1 and not host
+        return ("loop", host, stage.nodes[0].key(True) if lone else None)
+    key = stage.nodes[0].key(False)
+    return None if key is None else (stage.kind, key)
+
+
+def _merged_nodes(nodes: Sequence[Node], moved: dict[Value, Ref]) -> list[Node]:
+    maker = {out: i for i, node in enumerate(nodes) for out in node.outs}
+    needs = [
+        {maker[v] for v in n.sources if v in maker and not nodes[maker[v]].lagged}
+        for n in nodes
+    ]
+    merged = []
+    for group in schedule(needs, [node.key(True) for node in nodes]):
+        node = nodes[group[0]]
+        if len(group) > 1:
+            node, places = join([nodes[i] for i in group])
+            moved.update(places)
+        merged.append(node)
+    return merged
+
+
+# --- narrowing ------------------------------------------------------------------
+
+
+def narrow(program: Program) -> Program:
+    """Let each loop hand out only what is read of it elsewhere."""
+    wanted = _wanted(program)
+    moved: dict[Value, Ref] = {}
+    stages = []
+    for stage in program.stages:
+        extra = []
+        for value in [out for node in stage.nodes for out in node.outs]:
+            read = wanted.get((id(stage), value))
+            if stage.kind != "loop" or read is None or 2 * read.sum() > value.size:
+                continue
+            index = np.flatnonzero(read)
+            small = Value(f"part of {value.name}", len(index))
+            parts = [(Ref(value, index), np.arange(len(index)))]
+            extra.append(Sum.of(value.name, small, parts, ()))
+            where = np.zeros(value.size, int)
+            where[index] = np.arange(len(index))
+            moved[value] = Ref(small, where)
+        stages.append(replace(stage, nodes=(*stage.nodes, *extra)))
+    return _outside(replace(program, stages=tuple(stages)), moved)
+
+
+def _wanted(program: Program) -> dict[tuple[int, Value], np.ndarray]:
+    """By stage and value, which elements are read outside of the stage."""
+    home = {out: s for s in program.stages for n in s.nodes for out in n.outs}
+    readers: list[tuple[Stage | None, Fetch]] = [
+        (stage, fetch)
+        for stage in program.stages
+        for node in stage.nodes
+        for fetch in node.reads
+    ]
+    readers += [(None, fetch) for fetch in program.outputs.values()]
+    wanted: dict[tuple[int, Value], np.ndarray] = {}
+    for stage, fetch in readers:
+        for ref in fetch.refs:
+            if ref.value in home and home[ref.value] is not stage:
+                key = (id(home[ref.value]), ref.value)
+                read = wanted.setdefault(key, np.zeros(ref.value.size, bool))
+                read[ref.index] = True
+    return wanted
+
+
+def _outside(program: Program, moved: dict[Value, Ref]) -> Program:
+    stages = []
+    for stage in program.stages:
+        own = {out for node in stage.nodes for out in node.outs}
+
+        def rewire(ref: Ref, own=own) -> Sequence[Ref]:
+            there = ref.value in moved and ref.value not in own
+            return [moved[ref.value][ref.index] if there else ref]
+
+        nodes = tuple(node.rewired(rewire) for node in stage.nodes)
+        stages.append(replace(stage, nodes=nodes))
+    outputs = {
+        key: Fetch(moved[r.value][r.index] if r.value in moved else r for r in f.refs)
+        for key, f in program.outputs.items()
+    }
+    return replace(program, stages=tuple(stages), outputs=outputs)
+
+
+PASSES: dict[str, Callable[[Program], Program]] = {
+    "simplify": simplify,
+    "condense": condense,
+    "merge": merge,
+    "narrow": narrow,
+}

@@ -1,0 +1,243 @@
+"""Values of a program, and where to find them.
+
+A value is flat: one element after the other, behind any number of leading axes
+(batch, or batch and time). A nengo `Signal` is a value; a view of it, or what an
+operator reads of several values, is a list of pieces, each a `Ref` to elements of
+one value. A `Fetch` turns such a list into as few tensor operations as it can:
+none, if the pieces are one whole value.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+__all__ = ["Fetch", "Param", "Ref", "Value", "elements", "pick", "whole"]
+
+# More slices than this are one indexed read instead.
+_MANY = 12
+
+
+class Value:
+    """A flat array that is computed in each step.
+
+    Attributes:
+        name: for messages.
+        size: number of elements.
+        shape: of the nengo signal that it holds.
+    """
+
+    __slots__ = ("name", "shape", "size")
+
+    def __init__(self, name: str, size: int, shape: tuple[int, ...] | None = None):
+        self.name = name
+        self.size = int(size)
+        self.shape = (self.size,) if shape is None else tuple(shape)
+
+    def __repr__(self) -> str:
+        return f"Value({self.name!r}, {self.shape})"
+
+
+@dataclass(frozen=True, eq=False)
+class Ref:
+    """Elements of a value, in order; of no value, zeros.
+
+    Attributes:
+        value: whose elements they are, or None for zeros.
+        index: flat positions, an integer array.
+    """
+
+    value: Value | None
+    index: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index) -> "Ref":
+        return Ref(self.value, self.index[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Param:
+    """Elements of a constant signal, which may be a trained weight.
+
+    Attributes:
+        key: of the signal in the mapping of parameters.
+        index: flat positions, an integer array, or None for all.
+        total: number of elements of the signal.
+    """
+
+    key: Any
+    index: np.ndarray | None
+    total: int
+
+    @property
+    def size(self) -> int:
+        return self.total if self.index is None else len(self.index)
+
+
+def whole(value: Value) -> Ref:
+    """All elements of a value."""
+    return Ref(value, np.arange(value.size))
+
+
+def elements(signal) -> np.ndarray:
+    """Flat positions, in the base signal, of the elements of a nengo signal."""
+    base = np.arange(signal.base.size)
+    if not signal.is_view:
+        return base
+    if not signal.size:
+        return base[:0]
+    # Read at the view's own offset and strides, with a size-1 element for bytes.
+    view = np.lib.stride_tricks.as_strided(
+        base[signal.elemoffset :],
+        signal.shape,
+        [stride * base.itemsize for stride in signal.elemstrides],
+        writeable=False,
+    )
+    return np.array(view).ravel()
+
+
+def pick(values: Mapping, params: Sequence[Param]):
+    """The elements of several parameters in one flat array, of NumPy if all are."""
+    parts = [_part(values[p.key], p) for p in params]
+    if len(parts) == 1:
+        return parts[0]
+    tensors = [part for part in parts if ops.is_tensor(part)]
+    if not tensors:
+        return np.concatenate(parts)
+    return ops.concatenate([ops.cast(part, tensors[0].dtype) for part in parts])
+
+
+def _part(value, param: Param):
+    tensor = ops.is_tensor(value)
+    flat = ops.reshape(value, (-1,)) if tensor else np.reshape(value, -1)
+    index, n = param.index, param.size
+    if index is None or (n == param.total and np.array_equal(index, np.arange(n))):
+        return flat
+    if n and np.array_equal(index, np.arange(index[0], index[0] + n)):
+        return flat[int(index[0]) : int(index[0]) + n]
+    return ops.take(flat, index, axis=0) if tensor else flat[index]
+
+
+class Fetch:
+    """Reads a list of refs as one array whose last axis has all their elements.
+
+    Args:
+        refs: pieces, in order.
+    """
+
+    def __init__(self, refs: Iterable[Ref]):
+        self.refs = tuple(ref for ref in refs if ref.size)
+        self.size = sum(ref.size for ref in self.refs)
+
+    @functools.cached_property
+    def values(self) -> tuple[Value, ...]:
+        """The distinct values read, in order."""
+        found = (ref.value for ref in self.refs if ref.value is not None)
+        return tuple(dict.fromkeys(found))
+
+    @functools.cached_property
+    def key(self) -> tuple:
+        """Equal for fetches of the same elements."""
+        return tuple((id(ref.value), ref.index.tobytes()) for ref in self.refs)
+
+    @functools.cached_property
+    def pieces(self) -> list[tuple[Value | None, int, int]]:
+        """Contiguous pieces `(value, start, stop)`, neighbours joined."""
+        owners = [None, *self.values]
+        number = {id(value): i for i, value in enumerate(owners)}
+        owner = [np.full(ref.size, number[id(ref.value)]) for ref in self.refs]
+        owner = np.concatenate(owner) if owner else np.zeros(0, int)
+        index = [ref.index for ref in self.refs] or [np.zeros(0, int)]
+        index = np.where(owner == 0, 0, np.concatenate(index))
+        broken = (np.diff(owner) != 0) | ((np.diff(index) != 1) & (owner[1:] != 0))
+        edges = [0, *(np.flatnonzero(broken) + 1), len(owner)]
+        return [
+            (owners[owner[a]], int(index[a]), int(index[a]) + int(b - a))
+            for a, b in zip(edges, edges[1:], strict=False)
+            if b > a
+        ]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing has to be done."""
+        return len(self.pieces) == 1 and self._covers(self.pieces[0])
+
+    @staticmethod
+    def _covers(piece) -> bool:
+        value, start, stop = piece
+        return value is not None and (start, stop) == (0, value.size)
+
+    def __call__(self, env: Mapping[Value, Any], like):
+        """The elements `(..., size)`.
+
+        Args:
+            env: arrays by value.
+            like: any `(..., n)` array, for leading axes and dtype of zeros.
+        """
+        if len(self.pieces) <= _MANY:
+            parts = [self._slice(env, like, *piece) for piece in self.pieces]
+            return _joined(parts) if parts else _zeros(like, 0)
+        sources, index = self._sources
+        parts = [
+            env[value] if taken is None else ops.take(env[value], taken, axis=-1)
+            for value, taken in sources
+        ]
+        if self._padded:
+            parts.append(_zeros(like, 1))
+        joined = _joined(parts)
+        return joined if index is None else ops.take(joined, index, axis=-1)
+
+    def _slice(self, env, like, value, start, stop):
+        if value is None:
+            return _zeros(like, stop - start)
+        return env[value] if stop - start == value.size else env[value][..., start:stop]
+
+    @functools.cached_property
+    def _padded(self) -> bool:
+        return any(ref.value is None for ref in self.refs)
+
+    @functools.cached_property
+    def _sources(self):
+        """What is taken of each value, and the order of what was taken."""
+        sources, places, start = [], [], 0
+        for value in self.values:
+            parts = [ref.index for ref in self.refs if ref.value is value]
+            taken = np.concatenate(parts)
+            if len(self.values) == 1 and not self._padded:
+                return [(value, taken)], None
+            if len(taken) * 2 > value.size:  # most of it: all of it
+                sources.append((value, None))
+                places.append(start + taken)
+                start += value.size
+            else:
+                sources.append((value, taken))
+                places.append(start + np.arange(len(taken)))
+                start += len(taken)
+        number = {id(value): i for i, value in enumerate(self.values)}
+        position = [0] * len(self.values)
+        index = []
+        for ref in self.refs:
+            if ref.value is None:
+                index.append(np.full(ref.size, start))
+                continue
+            i = number[id(ref.value)]
+            index.append(places[i][position[i] : position[i] + ref.size])
+            position[i] += ref.size
+        order = np.concatenate(index)
+        if len(order) == start and np.array_equal(order, np.arange(start)):
+            return sources, None
+        return sources, order
+
+
+def _zeros(like, size: int):
+    return ops.zeros((*ops.shape(like)[:-1], size), dtype=like.dtype)
+
+
+def _joined(parts):
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)

@@ -1,0 +1,484 @@
+"""`nengo.Simulator`'s interface over a compiled program.
+
+A run goes block by block: the sources are evaluated ahead, one compiled call does
+all steps of the block, the state is carried. A block is as long as memory allows,
+so that any number of steps runs in constant memory but for what probes keep.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import nengo
+import numpy as np
+from keras import ops
+from nengo.builder import Model
+from nengo.builder.processes import SimProcess
+from nengo.cache import get_default_decoder_cache
+from nengo.exceptions import ReadonlyError, SimulatorClosed, ValidationError
+from nengo.utils.graphs import toposort
+from nengo.utils.numpy import maxint
+from nengo.utils.progress import Progress, ProgressTracker
+from nengo.utils.simulator import operator_dependency_graph
+
+from keras_spiking_nengo.dynamics.kernels import compiled, precision
+from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
+
+__all__ = ["SimulationData", "Simulator"]
+
+# Bytes that the values of a block may take, and the most steps of a block.
+_BUDGET = 2**27
+_LONGEST = 2000
+# A compiled length is used for other runs if it divides them into so few pieces.
+_PIECES = 50
+
+
+class Simulator:
+    """Runs a Nengo network, compiled.
+
+    Drop-in for `nengo.Simulator`: same seeds, same numbers, spike for spike in
+    float64. Operators that are Python functions of other signals are called back
+    from the compiled program, in order; everything else runs without Python.
+
+    Unseeded random processes draw what `nengo.Simulator(..., optimize=False)` draws.
+
+    Args:
+        network: `nengo.Network`, or None if `model` is built already.
+        dt: float, seconds. Length of a step.
+        seed: int. Seeds random processes. Defaults to the network's seed + 1, or a
+            draw from NumPy's global generator.
+        model: `nengo.builder.Model` to build into.
+        progress_bar: bool or a nengo progress bar, for building and running.
+        optimize: bool. False runs every operator on its own, step by step: slow,
+            and equal.
+        minibatch_size: int. Number of copies with inputs of their own; probes then
+            have a batch axis first. Defaults to None, one copy and no such axis.
+        dtype: `"float32"` or `"float64"`, in which Nengo itself computes.
+        independent_noise: bool. Give each item of a minibatch random processes of
+            its own, instead of the same to all. Defaults to False.
+
+    Raises:
+        BuildError: if connections without a synapse form a loop, or nengo's builder
+            refuses the network.
+        ValidationError: for an impossible argument.
+
+    Example:
+        >>> import nengo
+        >>> with nengo.Network(seed=0) as net:
+        ...     ens = nengo.Ensemble(50, 1)
+        ...     probe = nengo.Probe(ens, synapse=0.01)
+        >>> with Simulator(net, progress_bar=False) as sim:
+        ...     sim.run(0.1)
+        >>> sim.data[probe].shape
+        (100, 1)
+    """
+
+    unsupported: list = []
+
+    def __init__(
+        self,
+        network: nengo.Network | None,
+        dt: float = 0.001,
+        seed: int | None = None,
+        model: Model | None = None,
+        progress_bar: Any = True,
+        optimize: bool = True,
+        minibatch_size: int | None = None,
+        dtype: str = "float32",
+        independent_noise: bool = False,
+    ):
+        self.closed = True  # in case the constructor raises
+        self.progress_bar = progress_bar
+        self.optimize = optimize
+        self.minibatch_size = _checked_size(minibatch_size)
+        self.dtype = _checked_dtype(dtype)
+        self.independent_noise = independent_noise
+        self.network = network
+        if model is None:
+            model = Model(
+                dt=float(dt),
+                label=f"{network}, dt={dt:f}",
+                decoder_cache=get_default_decoder_cache(),
+            )
+        self.model = model
+        with ProgressTracker(progress_bar, Progress("Building", "Build")) as tracker:
+            if network is not None:
+                stage = tracker.next_stage("Building", "Build")
+                self.model.build(network, progress=stage)
+            self._compile()
+        self._records: dict[nengo.Probe, list[np.ndarray]] = {}
+        self.data = SimulationData(self)
+        if seed is None and network is not None and network.seed is not None:
+            seed = network.seed + 1
+        self.closed = False
+        self.reset(np.random.randint(maxint) if seed is None else seed)
+
+    # --- building ---------------------------------------------------------------
+
+    def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
+        self._inputs = inputs
+        passes = tuple(PASSES) if self.optimize else ()
+        self._program: Program = compile_model(self.model, inputs, passes=passes)
+        for _, call in self._program.calls:
+            call.independent = self.independent_noise
+        self._mode = Mode(dtype=self.dtype)
+        self._lengths: set[int] = set()
+        with precision(self.dtype):
+            self._load({})
+        self._run = compiled(self._function, host=bool(self._program.hosts))
+
+    def _load(self, values: Mapping) -> None:
+        """Take parameters: numbers are compiled in, arrays are passed."""
+        packed = self._program.pack(values, self._mode)
+        self._numbers = [
+            {k: v for k, v in p.items() if isinstance(v, int | float)} for p in packed
+        ]
+        self._tensors = [
+            {k: v for k, v in p.items() if not isinstance(v, int | float)}
+            for p in packed
+        ]
+
+    def _function(self, tensors, state, inputs):
+        packed = [n | t for n, t in zip(self._numbers, tensors, strict=True)]
+        values = dict(zip(self._program.inputs, inputs, strict=True))
+        sequence = self._program.sequence
+        outputs, state = sequence(packed, state, values, self._mode)
+        return [outputs[probe] for probe in self._program.outputs], state
+
+    # --- interface of nengo -----------------------------------------------------
+
+    @property
+    def dt(self) -> float:
+        """Length of a step, in seconds."""
+        return self.model.dt
+
+    @dt.setter
+    def dt(self, _):
+        raise ReadonlyError(attr="dt", obj=self)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps done."""
+        return self._n_steps
+
+    @property
+    def time(self) -> float:
+        """Time simulated, in seconds."""
+        return self._n_steps * self.dt
+
+    def reset(self, seed: int | None = None) -> None:
+        """Go back to the start.
+
+        Args:
+            seed: int. New seed of random processes; the built network stays.
+        """
+        if self.closed:
+            raise SimulatorClosed("Cannot reset closed Simulator.")
+        if seed is not None:
+            self.seed = seed
+        self._n_steps = 0
+        with precision(self.dtype):
+            batch = self.minibatch_size or 1
+            self._state = self._program.initial_state(batch, self._mode)
+        self._reset_calls()
+        self.clear_probes()
+
+    def _reset_calls(self) -> None:
+        """Give each operator in Python the random numbers that nengo gives it."""
+        calls = dict(self._program.calls)
+        if not calls:
+            return
+        rng = np.random.RandomState(self.seed)
+        order = self.model.operators
+        if any(_draws(op) for op in calls):
+            order = toposort(operator_dependency_graph(order))
+        for op in order:
+            if op in calls:
+                calls[op].reset(rng)
+            elif _draws(op):
+                rng.randint(maxint)  # as nengo's process would
+
+    def clear_probes(self) -> None:
+        """Forget what was probed."""
+        self._records = {probe: [] for probe in self.model.probes}
+        self.data.reset()
+
+    def close(self) -> None:
+        """Free what the simulator holds; probed data stay."""
+        self.closed = True
+        self._state = []
+        self._tensors = []
+
+    def step(self) -> None:
+        """Advance by one step."""
+        self._steps(1)
+
+    def run(self, time_in_seconds: float, progress_bar: Any = None, data=None) -> None:
+        """Simulate for a length of time, rounded to whole steps.
+
+        Args:
+            time_in_seconds: float >= 0.
+            progress_bar: bool or a nengo progress bar; the simulator's by default.
+            data: as for `run_steps`.
+        """
+        if time_in_seconds < 0:
+            raise ValidationError(
+                f"Must be positive (got {time_in_seconds:g})", attr="time_in_seconds"
+            )
+        steps = int(np.round(float(time_in_seconds) / self.dt))
+        if steps == 0:
+            warnings.warn(
+                f"{time_in_seconds} results in running for 0 timesteps. Simulator "
+                f"still at time {self.time}.",
+                stacklevel=2,
+            )
+            return
+        self.run_steps(steps, progress_bar=progress_bar, data=data)
+
+    def run_steps(self, steps: int, progress_bar: Any = None, data=None) -> None:
+        """Simulate a number of steps.
+
+        Args:
+            steps: int >= 0.
+            progress_bar: bool or a nengo progress bar; the simulator's by default.
+            data: dict from source nodes, or their labels, to values in the place of
+                their output, `(steps, size)` or `(minibatch, steps, size)`.
+        """
+        if progress_bar is None:
+            progress_bar = self.progress_bar
+        given = self._given(data or {}, steps)
+        progress = Progress("Simulating", "Simulation", max(steps, 1))
+        with ProgressTracker(progress_bar, progress) as tracker:
+            start = 0
+            for length in self._pieces(steps):
+                part = [v[:, start : start + length] for v in given]
+                self._steps(length, part)
+                start += length
+                tracker.total_progress.step(length)
+
+    def trange(self, dt=None, sample_every: float | None = None) -> np.ndarray:
+        """Times of the steps done, or of those that a probe sampled.
+
+        Args:
+            dt: former name of `sample_every`.
+            sample_every: float, seconds. Period of the probe.
+        """
+        if dt is not None:
+            if sample_every is not None:
+                raise ValidationError(
+                    "Cannot specify both `dt` and `sample_every`. Use `sample_every`"
+                    " only.",
+                    attr="dt",
+                    obj=self,
+                )
+            warnings.warn(
+                "`dt` is deprecated. Use `sample_every` instead.",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            sample_every = dt
+        steps = np.arange(1, self.n_steps + 1)
+        return self.dt * steps[_sampled(steps, sample_every, self.dt)]
+
+    def __enter__(self) -> "Simulator":
+        if self.closed:
+            raise SimulatorClosed("Cannot re-open after simulator is closed")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __del__(self):
+        if not getattr(self, "closed", True):
+            warnings.warn(
+                f"Simulator with model={self.model} was deallocated while open. Please"
+                " close simulators manually to ensure resources are properly freed.",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+    # --- running ----------------------------------------------------------------
+
+    def _pieces(self, steps: int) -> Iterator[int]:
+        """Lengths of the blocks, those that are compiled already if they fit."""
+        longest = self._longest()
+        while steps > longest:
+            yield longest
+            steps -= longest
+        for length in sorted(self._lengths, reverse=True):
+            rest = steps % length
+            known = rest == 0 or any(rest % k == 0 for k in self._lengths)
+            if steps // length <= _PIECES and known:
+                while steps >= length:
+                    yield length
+                    steps -= length
+        if steps:
+            yield steps
+
+    def _longest(self) -> int:
+        itemsize = np.dtype(self.dtype).itemsize * (self.minibatch_size or 1)
+        fitting = _BUDGET // max(1, itemsize * self._program.width)
+        return int(np.clip(fitting, 1, _LONGEST))
+
+    def _steps(self, n_steps: int, given=()) -> None:
+        if self.closed:
+            raise SimulatorClosed("Simulator cannot run because it is closed.")
+        self._lengths.add(n_steps)
+        batch = self.minibatch_size or 1
+        steps = np.arange(self._n_steps + 1, self._n_steps + n_steps + 1)[None, :, None]
+        sources = [
+            source(self._n_steps, n_steps, batch) for source in self._program.sources
+        ]
+        inputs = [steps, steps * self.dt, *given, *sources]
+        inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
+        with precision(self.dtype):
+            inputs = [ops.convert_to_tensor(v, dtype=self.dtype) for v in inputs]
+            outputs, state = self._guarded(inputs)
+            outputs = [ops.convert_to_numpy(y) for y in outputs]
+        # Only now, so that an interruption leaves the last block's end.
+        self._state = state
+        self._n_steps += n_steps
+        for probe, values in zip(self._program.outputs, outputs, strict=True):
+            self._record(probe, values, steps[0, :, 0])
+
+    def _guarded(self, inputs):
+        calls = [call for _, call in self._program.calls]
+        try:
+            outputs, state = self._run(self._tensors, self._state, inputs)
+            if self._program.hosts:  # errors of callbacks arrive late
+                outputs = [ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs]
+            return outputs, state
+        except Exception:
+            for call in calls:
+                if call.error is not None:
+                    error, call.error = call.error, None
+                    raise error from None
+            raise
+
+    def _record(self, probe, values, steps) -> None:
+        kept = _sampled(steps, probe.sample_every, self.dt)
+        shape = self.model.sig[probe]["in"].shape
+        values = values[:, kept] if not kept.all() else values
+        values = values.reshape((*values.shape[:2], *shape))
+        if values.shape[1]:
+            values = values if self.minibatch_size else values[0]
+            self._records[probe].append(values)
+
+    def _given(self, data: Mapping, steps: int) -> list[np.ndarray]:
+        """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
+        nodes = {_node(key, self.network): value for key, value in data.items()}
+        missing = [node for node in nodes if node not in self._inputs]
+        if missing:
+            if self._n_steps:
+                raise ValidationError(
+                    f"{missing[0]} was not given data from the start. Call reset()"
+                    " before you give it some.",
+                    attr="data",
+                    obj=self,
+                )
+            self._compile((*self._inputs, *missing))
+            self.reset()
+        batch = self.minibatch_size or 1
+        return [
+            _frames(node, nodes.get(node), batch, steps) for node in self._inputs
+        ]
+
+
+def _draws(op) -> bool:
+    return isinstance(op, SimProcess) and op.process.seed is None
+
+
+def _sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndarray:
+    period = 1 if sample_every is None else sample_every / dt
+    return steps % period < 1
+
+
+def _checked_size(size):
+    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+        raise ValidationError(
+            f"minibatch_size is a whole number above 0, or None; received {size!r}.",
+            attr="minibatch_size",
+        )
+    return size
+
+
+def _checked_dtype(dtype) -> str:
+    name = np.dtype(dtype).name
+    if name not in ("float32", "float64"):
+        raise ValidationError(
+            f"dtype is 'float32' or 'float64'; received {dtype!r}. Half precision loses"
+            " spikes.",
+            attr="dtype",
+        )
+    return name
+
+
+def _node(key, network) -> nengo.Node:
+    found = [key] if isinstance(key, nengo.Node) else []
+    if isinstance(key, str) and network is not None:
+        found = [node for node in network.all_nodes if node.label == key]
+    if len(found) != 1 or found[0].size_in:
+        sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
+        raise ValidationError(
+            f"data is keyed by source nodes or their labels; {key!r} names"
+            f" {len(found)}. Source nodes: {', '.join(sources)}.",
+            attr="data",
+        )
+    return found[0]
+
+
+def _frames(node, value, batch: int, steps: int) -> np.ndarray:
+    if value is None:
+        raise ValidationError(
+            f"{node} was given data before; give it some in every run, or reset by"
+            " making a new simulator.",
+            attr="data",
+        )
+    frames = np.asarray(value, dtype=float)
+    frames = frames[None] if frames.ndim == 2 else frames
+    if frames.ndim != 3 or frames.shape[1:] != (steps, node.size_out) or len(
+        frames
+    ) not in (1, batch):
+        raise ValidationError(
+            f"{node} takes data of shape ({steps}, {node.size_out}) or ({batch},"
+            f" {steps}, {node.size_out}), (minibatch, steps, size); received"
+            f" {np.shape(value)}.",
+            attr="data",
+        )
+    return frames
+
+
+class SimulationData(Mapping):
+    """What was probed, by probe, and what was built, by any other object."""
+
+    def __init__(self, sim: Simulator):
+        self._sim = sim
+        self._joined: dict[nengo.Probe, np.ndarray] = {}
+
+    def reset(self) -> None:
+        self._joined.clear()
+
+    def __getitem__(self, key):
+        records = self._sim._records
+        if key not in records:
+            return self._sim.model.params[key]
+        if len(records[key]) > 1 or key not in self._joined:
+            axis = 1 if self._sim.minibatch_size else 0
+            if records[key]:
+                array = np.concatenate(records[key], axis=axis)
+                records[key][:] = [array]
+            else:
+                array = np.zeros(0)
+            array = array.view()
+            array.setflags(write=False)
+            self._joined[key] = array
+        return self._joined[key]
+
+    def __iter__(self):
+        return iter(self._sim.model.params)
+
+    def __len__(self) -> int:
+        return len(self._sim.model.params)
+
+    def __repr__(self) -> str:
+        return f"SimulationData({list(self)})"
