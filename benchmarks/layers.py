@@ -26,23 +26,28 @@ The floor, per neuron and step, in float32:
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
-from peers.environment import REQUIREMENTS, Unavailable, environment
-from peers.workload import Workload, cores
-from rich.console import Console
+from peers.environment import Unavailable
+from peers.process import report_of
+from peers.report import (
+    console,
+    judged,
+    machine,
+    ratios,
+    show_machine,
+    show_verdicts,
+    write,
+)
+from peers.workload import Workload
 from rich.table import Table
 
-HERE = Path(__file__).parent
 OURS = ("tensorflow", "jax")
-WORKERS = ("c", *OURS, *REQUIREMENTS)
+TORCH = ("spikingjelly", "snntorch", "norse")
+WORKERS = ("c", *OURS, *TORCH)
 QUICK = Workload(batch=4, steps=100, repeats=3, enough=0.3, too_long=5.0)
 
 # Most times the C loop's time, forward; least times our time, training.
@@ -50,48 +55,15 @@ FORWARD_TARGETS = {"TensorFlow, jit": 4.5, "JAX, jit": 7.0}
 TRAIN_TARGETS = {"SpikingJelly": 1.5, "snnTorch": 20.0, "Norse": 8.0}
 TRAINED = ("TensorFlow, jit", "JAX, jit")
 
-console = Console()
-
 
 def run_worker(worker: str, work: Workload) -> dict:
     """The report of one worker; raises `Unavailable` if a peer or backend is not."""
-    if worker in OURS and not find_spec(worker):
-        raise Unavailable(f"{worker} is not installed here")
     workload = json.dumps(asdict(work))
-    variables = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    if worker in REQUIREMENTS:
-        command = [environment(worker), "torch_layers.py", workload, worker]
-        variables.pop("PYTHONPATH", None)
-    else:
-        script = "ours.py" if worker in OURS else "c.py"
-        command = [sys.executable, script, workload]
-        paths = (str(HERE.parent), os.environ.get("PYTHONPATH", ""))
-        variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        variables["KERAS_BACKEND"] = worker if worker in OURS else "tensorflow"
-    command[1] = HERE / "peers" / command[1]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
-    if done.returncode and worker not in REQUIREMENTS:
-        raise RuntimeError(f"the worker {worker} failed:\n{done.stderr}")
-    if done.returncode:
-        reason = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
-        raise Unavailable(reason[-1])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def machine() -> dict:
-    """What the numbers were measured on, and how busy it was."""
-    models = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": cores(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
+    if worker in TORCH:
+        return report_of("torch_layers.py", workload, worker, peer=worker)
+    if worker in OURS:
+        return report_of("ours.py", workload, backend=worker)
+    return report_of("c.py", workload)
 
 
 def medians(reports: dict, case: str) -> dict[str, float]:
@@ -102,13 +74,6 @@ def medians(reports: dict, case: str) -> dict[str, float]:
         for row in report["cases"]
         if row["case"] == case
     }
-
-
-def ratios(times: dict[str, float], base: str) -> dict[str, float]:
-    """Name -> multiple of the time of row `base`; empty if that did not run."""
-    if base not in times:
-        return {}
-    return {name: seconds / times[base] for name, seconds in times.items()}
 
 
 def targets(forward: dict[str, float], train: dict[str, float]) -> list[dict]:
@@ -126,10 +91,7 @@ def targets(forward: dict[str, float], train: dict[str, float]) -> list[dict]:
             for name, ratio in ratios(train, ours).items()
             if name.startswith(peer)
         ]
-    for target in reached:
-        low, high = target.get("at least", 0), target.get("at most", float("inf"))
-        target["met"] = low <= target["ratio"] <= high
-    return reached
+    return [judged(target) for target in reached]
 
 
 def show_times(title: str, times: dict, unit: str, scale: float, bases) -> None:
@@ -144,23 +106,6 @@ def show_times(title: str, times: dict, unit: str, scale: float, bases) -> None:
         compared = [f"{column[name]:.2f}" for column in columns.values()]
         table.add_row(name, f"{seconds * scale:.2f}", *compared)
     console.print(table)
-
-
-def show_verdicts(checks: list[dict], reached: list[dict], skipped: dict) -> None:
-    table = Table(title="checks and targets", title_justify="left")
-    for column in ("what", "wanted", "found", ""):
-        table.add_column(column)
-    for check in checks:
-        verdict = "ok" if check["ok"] else "WRONG"
-        table.add_row(check["name"], check["wanted"], check["found"], verdict)
-    for target in reached:
-        most, least = target.get("at most"), target.get("at least")
-        wanted = f"<= {most:g}" if most else f">= {least:g}"
-        verdict, found = ("met" if target["met"] else "not met"), target["ratio"]
-        table.add_row(target["claim"], wanted, f"{found:.2f}", verdict)
-    console.print(table)
-    for worker, reason in skipped.items():
-        console.print(f"skipped {worker}: {reason}", markup=False)
 
 
 def arguments() -> argparse.Namespace:
@@ -180,9 +125,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     chosen = arguments()
     work, here = (QUICK if chosen.quick else Workload()), machine()
-    console.print(f"{here['cpu']}, {here['cores']} cores, load {here['load_before']}")
-    if here["load_before"] > 0.3:
-        console.print("The machine is busy: these ratios are not final.")
+    show_machine(here)
 
     reports, skipped = {}, {}
     for worker in chosen.peers:
@@ -201,9 +144,7 @@ def main() -> int:
     show_verdicts(checks, reached, skipped)
 
     if chosen.json:
-        here["load_after"] = round(os.getloadavg()[0], 2)
         result = {
-            "machine": here,
             "workload": asdict(work),
             "forward": {"seconds": forward, "to C loop": ratios(forward, "C loop")},
             "train": {"seconds": train}
@@ -213,8 +154,7 @@ def main() -> int:
             "skipped": skipped,
             "reports": reports,
         }
-        chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+        write(chosen.json, here, result)
     return 0 if all(check["ok"] for check in checks) else 1
 
 

@@ -9,11 +9,13 @@ True
 from keras_spiking_nengo import layers, serialization, types
 from keras_spiking_nengo.convert import NengoExport, to_nengo
 from keras_spiking_nengo.dynamics import surrogates
+from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.simulator import Simulator
 
 __all__ = [
     "NengoExport",
     "Simulator",
+    "configure",
     "layers",
     "serialization",
     "surrogates",

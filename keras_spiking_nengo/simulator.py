@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import keras
 import nengo
 import numpy as np
 from keras import ops
@@ -23,6 +24,7 @@ from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
 from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
+from keras_spiking_nengo.engine.signals import elements
 
 __all__ = ["SimulationData", "Simulator"]
 
@@ -53,7 +55,9 @@ class Simulator:
             and equal.
         minibatch_size: int. Number of copies with inputs of their own; probes then
             have a batch axis first. Defaults to None, one copy and no such axis.
-        dtype: `"float32"` or `"float64"`, in which Nengo itself computes.
+        dtype: `"float32"` or `"float64"`, in which Nengo itself computes. Defaults
+            to Nengo's setting `precision.bits` where it is not left at 64, else to
+            `keras.config.floatx()`, which is `"float32"`.
         independent_noise: bool. Give each item of a minibatch random processes of
             its own, instead of the same to all. Defaults to False.
 
@@ -84,14 +88,14 @@ class Simulator:
         progress_bar: Any = True,
         optimize: bool = True,
         minibatch_size: int | None = None,
-        dtype: str = "float32",
+        dtype: str | None = None,
         independent_noise: bool = False,
     ):
         self.closed = True  # in case the constructor raises
         self.progress_bar = progress_bar
         self.optimize = optimize
         self.minibatch_size = _checked_size(minibatch_size)
-        self.dtype = _checked_dtype(dtype)
+        self.dtype = _checked_dtype(dtype or _default_dtype())
         self.independent_noise = independent_noise
         self.network = network
         if model is None:
@@ -155,6 +159,11 @@ class Simulator:
     @dt.setter
     def dt(self, _):
         raise ReadonlyError(attr="dt", obj=self)
+
+    @property
+    def signals(self) -> "Signals":
+        """Arrays of the signals that outlive a step: constants, time, and probes."""
+        return Signals(self)
 
     @property
     def n_steps(self) -> int:
@@ -280,6 +289,42 @@ class Simulator:
         steps = np.arange(1, self.n_steps + 1)
         return self.dt * steps[_sampled(steps, sample_every, self.dt)]
 
+    def __getstate__(self) -> dict:
+        return {
+            "arguments": {
+                "model": self.model,
+                "seed": self.seed,
+                "progress_bar": self.progress_bar,
+                "optimize": self.optimize,
+                "minibatch_size": self.minibatch_size,
+                "dtype": self.dtype,
+                "independent_noise": self.independent_noise,
+            },
+            "inputs": self._inputs,
+            "state": [ops.convert_to_numpy(value) for value in self._state],
+            "n_steps": self._n_steps,
+            "records": self._records,
+            "memory": [call.memory() for _, call in self._program.calls],
+            "closed": self.closed,
+        }
+
+    def __setstate__(self, state: dict) -> None:
+        # Processes begin a new sequence of random numbers, as nengo's do.
+        self.__init__(None, **state["arguments"])  # type: ignore[misc]
+        if state["inputs"]:
+            self._compile(state["inputs"])
+            self.reset()
+        with precision(self.dtype):
+            self._state = [ops.convert_to_tensor(value) for value in state["state"]]
+        self._n_steps = state["n_steps"]
+        self._records = state["records"]
+        for (_, call), memory in zip(
+            self._program.calls, state["memory"], strict=True
+        ):
+            call.restore(memory)
+        if state["closed"]:
+            self.close()
+
     def __enter__(self) -> "Simulator":
         if self.closed:
             raise SimulatorClosed("Cannot re-open after simulator is closed")
@@ -402,6 +447,11 @@ def _checked_size(size):
     return size
 
 
+def _default_dtype() -> str:
+    bits = nengo.rc["precision"]["bits"]
+    return keras.config.floatx() if str(bits) == "64" else f"float{bits}"
+
+
 def _checked_dtype(dtype) -> str:
     name = np.dtype(dtype).name
     if name not in ("float32", "float64"):
@@ -482,3 +532,58 @@ class SimulationData(Mapping):
 
     def __repr__(self) -> str:
         return f"SimulationData({list(self)})"
+
+
+class Signals(Mapping):
+    """Present values of signals, for as long as the simulator keeps them.
+
+    A compiled step does not keep what nothing reads afterwards: put a probe on it.
+    """
+
+    def __init__(self, sim: Simulator):
+        self._sim = sim
+
+    def __getitem__(self, signal) -> np.ndarray:
+        sim, base = self._sim, signal.base
+        times = {sim.model.step: sim.n_steps, sim.model.time: sim.time}
+        if base in times:
+            return np.array(times[base], dtype=base.dtype)
+        probed = self._probed().get(base)
+        written = {s.base for op in sim.model.operators for s in _writes(op)}
+        if base not in written or not sim.n_steps:
+            array = base.initial_value
+        elif probed is not None and probed.size:
+            array = probed
+        else:
+            raise KeyError(f"{signal} is not kept by a compiled program: probe it.")
+        if base.sparse:
+            return array
+        flat = np.asarray(array).ravel()[elements(signal)]
+        return flat.reshape(signal.shape)
+
+    def _probed(self) -> dict:
+        sim = self._sim
+        last = (0, -1) if sim.minibatch_size else -1
+        return {
+            sim.model.sig[probe]["in"].base: sim.data[probe][last]
+            for probe in sim.model.probes
+            if not sim.model.sig[probe]["in"].is_view and sim.data[probe].size
+        }
+
+    def __iter__(self):
+        bases = (s.base for op in self._sim.model.operators for s in op.all_signals)
+        return iter([base for base in dict.fromkeys(bases) if self._has(base)])
+
+    def _has(self, base) -> bool:
+        try:
+            self[base]
+        except KeyError:
+            return False
+        return True
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def _writes(op) -> list:
+    return [*op.sets, *op.incs, *op.updates]

@@ -15,7 +15,18 @@ REQUIREMENTS = {
     "spikingjelly": ((*TORCH, "loguru==0.7.3"), ("spikingjelly==2.0.0",)),
     "snntorch": ((*TORCH, "snntorch==1.0.0"), ()),
     "norse": ((*TORCH, "nir==1.0.8", "nirtorch==2.6"), ("norse==1.1.0",)),
+    "nengodl": (
+        (
+            *("tensorflow==2.12.1", "numpy==1.24.3", "nengo==3.2.0", "scipy<1.12"),
+            *("h5py<3.12", "matplotlib<3.9", "contourpy<1.3", "scikit-learn<1.6"),
+            *("setuptools<64", "wheel", "click", "jinja2", "packaging", "progressbar2"),
+        ),
+        ("--no-build-isolation", "nengo-dl==3.6.0", "keras-spiking==0.3.0"),
+    ),
 }
+
+# Where the peer does not run on every Python that we run on.
+PYTHON = {"nengodl": "3.11"}
 
 
 class Unavailable(Exception):
@@ -34,7 +45,8 @@ def environment(peer: str) -> Path:
         raise Unavailable("uv is not installed: pip install uv")
     print(f"making the environment of {peer} in {folder}", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    _uv("venv", "--python", sys.executable, str(folder))
+    CACHE.mkdir(parents=True, exist_ok=True)
+    _uv("venv", "--python", PYTHON.get(peer, sys.executable), str(folder))
     install = ("pip", "install", "--python", str(python), *_torch_source())
     complete, bare = REQUIREMENTS[peer]
     _uv(*install, *complete)
@@ -53,9 +65,11 @@ def _torch_source() -> tuple[str, ...]:
 
 
 def _uv(*arguments: str) -> None:
+    """Run uv outside this project, whose constraints are not the peer's."""
     try:
         subprocess.run(
             ("uv", "--quiet", *arguments),
+            cwd=CACHE,
             check=True,
             capture_output=True,
             text=True,

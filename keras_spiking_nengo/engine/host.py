@@ -58,6 +58,21 @@ class Call:
         self._drawn = rng.get_state()
         self._items = [self._item(rng)]
 
+    def memory(self) -> list[dict]:
+        """The values of each item's signals."""
+        return [
+            {key: np.array(value) for key, value in signals.items() if not key.readonly}
+            for signals, _ in self._items
+        ]
+
+    def restore(self, memory: list[dict]) -> None:
+        """Set the signals to what `memory` returned."""
+        for (signals, _), values in zip(
+            self._of_batch(len(memory)), memory, strict=True
+        ):
+            for key, value in values.items():
+                signals[key][...] = value
+
     def _item(self, rng):
         signals = SignalDict()
         self.op.init_signals(signals)

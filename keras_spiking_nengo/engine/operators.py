@@ -323,11 +323,14 @@ def _dot(op, found) -> None:
 
 @OPERATORS.register(nengo_operators.SparseDotInc)
 def _sparse_dot(op, found) -> None:
-    initial = op.A.initial_value
-    matrix = (initial if scipy.sparse.issparse(initial) else initial.allocate()).tocoo()
-    found.parameters[op.A.base] = matrix.data
-    data = Param(op.A.base, None, matrix.nnz)
-    _add_sparse(op, found, data, matrix.row, matrix.col)
+    matrix = op.A.initial_value
+    if scipy.sparse.issparse(matrix):
+        matrix = matrix.tocoo()
+        data, rows, columns = matrix.data, matrix.row, matrix.col
+    else:  # nengo's own, where it found no SciPy
+        data, (rows, columns) = matrix.data, np.transpose(matrix.indices)
+    found.parameters[op.A.base] = data
+    _add_sparse(op, found, Param(op.A.base, None, len(data)), rows, columns)
 
 
 @OPERATORS.register(nengo_operators.BsrDotInc)

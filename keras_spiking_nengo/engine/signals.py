@@ -12,10 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import nengo
 import numpy as np
 from keras import ops
 
-__all__ = ["Fetch", "Param", "Ref", "Value", "elements", "pick", "whole"]
+__all__ = [
+    "Fetch",
+    "Param",
+    "Ref",
+    "Value",
+    "elements",
+    "pick",
+    "probe_connections",
+    "whole",
+]
 
 # More slices than this are one indexed read instead.
 _MANY = 12
@@ -100,6 +110,15 @@ def elements(signal) -> np.ndarray:
         writeable=False,
     )
     return np.array(view).ravel()
+
+
+def probe_connections(model) -> dict:
+    """The connection that nengo's builder made for each decoded probe."""
+    return {
+        obj.post_obj: obj
+        for obj in model.sig
+        if isinstance(obj, nengo.Connection) and isinstance(obj.post_obj, nengo.Probe)
+    }
 
 
 def pick(values: Mapping, params: Sequence[Param]):

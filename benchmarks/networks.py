@@ -1,0 +1,240 @@
+"""Our simulator beside nengo's own and NengoDL, on four networks, in one run.
+
+    python benchmarks/networks.py [--quick] [--only integrator ...]
+        [--backends tensorflow jax] [--no-nengodl] [--json FILE]
+
+Networks (`peers/circuits.py`): an integrator, 500 neurons; a circular convolution of
+16 dimensions, 1,800; a basal ganglia of 16 actions, 4,000; a random network of 64
+ensembles of 640 neurons and 16 dimensions, 40,960. One filtered probe on an output,
+1,000 steps of 1 ms.
+
+Every simulator runs each network in a process of its own, one after the other. nengo
+computes in float64 and has no minibatches: its time for 16 is 16 times that for one.
+We and NengoDL compute in float32, with minibatches of 1 and 16. NengoDL 3.6.0 runs in
+an environment of its own, with the TensorFlow and nengo that it needs and
+`inference_only=True`; `unroll_simulation` is 1, its default, and 25, that of its own
+benchmarks, as its documentation says to try. Claims about NengoDL take the better of
+the two. *start* is build and first run together.
+
+*build*: the constructor, nengo's cache of decoders disabled. *first*: the first run,
+what is compiled then included. *run*: the median of at least five more, each from
+the reset state. A small network was built and run before, so that starting the
+libraries counts for none of them.
+
+Before our simulator is timed, its output is compared with that of nengo's, which had
+the same seeds; a difference makes the exit code 1. Targets that are not met do not.
+NengoDL needs an older nengo, which draws other numbers: not compared.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from peers.environment import Unavailable
+from peers.process import report_of
+from peers.report import (
+    console,
+    judged,
+    machine,
+    show_machine,
+    show_verdicts,
+    write,
+)
+from rich.table import Table
+
+BATCH = 16
+CORE = "nengo"
+OURS = {"tensorflow": "TensorFlow", "jax": "JAX"}
+UNROLLED = (1, 25)
+QUICK = {"steps": 100, "repeats": 1, "enough": 0.0}
+
+# At least so many times the speed of nengo, batch 1.
+CORE_TARGETS = {
+    "integrator": 8.0,
+    "circular_convolution": 4.0,
+    "basal_ganglia": 4.0,
+    "random": 3.0,
+}
+# At least so many times the speed of NengoDL, batch 16; and to start, at most its time.
+NENGODL_TARGET = 8.0
+START_TARGET = 1.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one simulator needed for one network and size of batch, in seconds."""
+
+    network: str
+    simulator: str
+    batch: int
+    build: float
+    first: float
+    run: float
+
+    @property
+    def start(self) -> float:
+        return self.build + self.first
+
+
+def simulators(chosen: argparse.Namespace) -> dict[str, dict]:
+    """Label -> how `report_of` reaches it; nengo first, as others are compared."""
+    found = {CORE: {"arguments": ("nengo",)}}
+    for backend in chosen.backends:
+        found[OURS[backend]] = {"arguments": ("ours",), "backend": backend}
+    for steps in UNROLLED if chosen.nengodl else ():
+        arguments = ("nengodl", str(steps))
+        found[f"NengoDL, unroll {steps}"] = {"arguments": arguments, "peer": "nengodl"}
+    return found
+
+
+def run_network(network: str, found: dict, options: dict, skipped: dict) -> dict:
+    """Label -> report, of every simulator that there is."""
+    reports = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for label, how in found.items():
+            # Another nengo draws other numbers: NengoDL gets no file to compare with.
+            name = "none" if "peer" in how else "output.npy"
+            work = {"network": network, "reference": str(Path(folder) / name)} | options
+            try:
+                with console.status(f"{network}, {label}"):
+                    reports[label] = _report(work, **how)
+            except Unavailable as reason:
+                skipped[f"{network}, {label}"] = str(reason)
+    return reports
+
+
+def _report(work: dict, arguments: tuple[str, ...], **where) -> dict:
+    return report_of("simulators.py", json.dumps(work), *arguments, **where)
+
+
+def rows_of(network: str, reports: dict) -> list[Row]:
+    """One row per simulator and batch that was timed, nengo's own for 16 included."""
+    rows = [
+        Row(
+            network,
+            label,
+            row["batch"],
+            row["build"],
+            row["first"],
+            statistics.median(row["seconds"]),
+        )
+        for label, report in reports.items()
+        for row in report["rows"]
+        if row["seconds"]
+    ]
+    core = [row for row in rows if row.simulator == CORE]
+    rows += [
+        Row(network, CORE, BATCH, row.build, BATCH * row.first, BATCH * row.run)
+        for row in core
+    ]
+    return rows
+
+
+def least(rows: list[Row], simulator: str, batch: int, what: str) -> float | None:
+    """The least time of the rows whose simulator's name begins so."""
+    times = [
+        getattr(row, what)
+        for row in rows
+        if row.simulator.startswith(simulator) and row.batch == batch
+    ]
+    return min(times, default=None)
+
+
+def targets(network: str, rows: list[Row]) -> list[dict]:
+    """Every target of one network whose rows ran, with the ratio that was reached."""
+
+    def time(simulator, batch, what="run"):
+        return least(rows, simulator, batch, what)
+
+    claims = []
+    for ours in OURS.values():
+        bound = {"at least": CORE_TARGETS[network]}
+        claims.append((f"nengo / {ours}", time(CORE, 1), time(ours, 1), bound))
+        bound = {"at least": NENGODL_TARGET}
+        times = time("NengoDL", BATCH), time(ours, BATCH)
+        claims.append((f"NengoDL / {ours}, batch {BATCH}", *times, bound))
+        bound = {"at most": START_TARGET}
+        for batch in (1, BATCH):
+            times = time(ours, batch, "start"), time("NengoDL", batch, "start")
+            claims.append((f"{ours} / NengoDL, start, batch {batch}", *times, bound))
+    return [
+        judged({"claim": f"{network}: {claim}", "ratio": above / below} | bound)
+        for claim, above, below, bound in claims
+        if above and below
+    ]
+
+
+def show_network(network: str, rows: list[Row], steps: int) -> None:
+    """Fastest first within a batch; how many times the speed of nengo and NengoDL."""
+    table = Table(title=f"{network}, {steps} steps", title_justify="left")
+    for column in ("batch", "simulator"):
+        table.add_column(column)
+    for column in ("build s", "first s", "run ms", "x nengo", "x NengoDL"):
+        table.add_column(column, justify="right")
+    for row in sorted(rows, key=lambda row: (row.batch, row.run)):
+        peers = (least(rows, peer, row.batch, "run") for peer in (CORE, "NengoDL"))
+        table.add_row(
+            str(row.batch),
+            row.simulator,
+            f"{row.build:.2f}",
+            f"{row.first:.2f}",
+            f"{row.run * 1e3:.1f}",
+            *(f"{peer / row.run:.2f}" if peer else "" for peer in peers),
+        )
+    console.print(table)
+
+
+def checks_of(reports: dict) -> list[dict]:
+    return [
+        row["check"] | {"name": f"{row['check']['name']}: {label}"}
+        for label, report in reports.items()
+        for row in report["rows"]
+    ]
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="100 steps, no targets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
+    names = list(CORE_TARGETS)
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    backends = list(OURS)
+    parser.add_argument("--backends", nargs="*", choices=backends, default=backends)
+    parser.add_argument("--no-nengodl", dest="nengodl", action="store_false")
+    return parser.parse_args()
+
+
+def main() -> int:
+    chosen, here = arguments(), machine()
+    options = QUICK if chosen.quick else {}
+    found, skipped = simulators(chosen), {}
+    show_machine(here)
+
+    reports, medians, checks, reached = {}, [], [], []
+    for network in chosen.only:
+        reports[network] = run_network(network, found, options, skipped)
+        rows = rows_of(network, reports[network])
+        show_network(network, rows, options.get("steps", 1000))
+        medians += map(asdict, rows)
+        checks += checks_of(reports[network])
+        reached += [] if chosen.quick else targets(network, rows)
+    show_verdicts(checks, reached, skipped)
+
+    if chosen.json:
+        result = {
+            "rows": medians,
+            "checks": checks,
+            "targets": reached,
+            "skipped": skipped,
+            "reports": reports,
+        }
+        write(chosen.json, here, result)
+    return 0 if all(check["ok"] for check in checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

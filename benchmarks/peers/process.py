@@ -1,0 +1,63 @@
+"""A worker in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from peers.environment import Unavailable, environment
+
+PEERS = Path(__file__).parent
+ROOT = PEERS.parents[1]
+
+
+def report_of(
+    script: str, *arguments: str, backend: str | None = None, peer: str | None = None
+) -> dict:
+    """The report of a worker, the last line that it prints.
+
+    Args:
+        script: file name in this folder.
+        arguments: of its command line.
+        backend: Keras backend, for our own workers. Defaults to TensorFlow.
+        peer: whose environment it runs in. Defaults to ours.
+
+    Raises:
+        Unavailable: if a backend is not installed, or a peer does not run.
+        RuntimeError: if a worker of ours fails.
+    """
+    if backend and not find_spec(backend):
+        raise Unavailable(f"{backend} is not installed here")
+    python = environment(peer) if peer else sys.executable
+    done = subprocess.run(
+        (python, PEERS / script, *arguments),
+        capture_output=True,
+        text=True,
+        env=_peer_variables() if peer else _our_variables(backend),
+    )
+    if done.returncode and not peer:
+        raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{done.stderr}")
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or [f"exit {done.returncode}"]
+        raise Unavailable(reason[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _our_variables(backend: str | None) -> dict[str, str]:
+    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
+    return _quiet() | {
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "KERAS_BACKEND": backend or "tensorflow",
+    }
+
+
+def _peer_variables() -> dict[str, str]:
+    variables = _quiet()
+    variables.pop("PYTHONPATH", None)
+    return variables
+
+
+def _quiet() -> dict[str, str]:
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}

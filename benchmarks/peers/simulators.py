@@ -1,0 +1,156 @@
+"""One network on one simulator: built, run, checked, timed.
+
+`python simulators.py <work> <simulator>` with `nengo`, `ours`, or `nengodl` and a
+number of unrolled steps, in an environment that has the simulator.
+"""
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import nengo
+import numpy as np
+from circuits import CIRCUITS
+
+# Of the range of the reference: in float32 a spike may come a step later.
+ALLOWED = 0.01
+
+
+@dataclass(frozen=True)
+class Work:
+    """A network, for how long and how often it runs, and where its output is.
+
+    Attributes:
+        network: name in `CIRCUITS`.
+        reference: file of nengo's output, `(steps, size)`; nengo itself writes it.
+        batches: sizes of minibatches.
+        repeats: least number of timed runs; more, up to `most`, in `enough` seconds.
+    """
+
+    network: str
+    reference: str
+    steps: int = 1000
+    batches: tuple[int, ...] = (1, 16)
+    repeats: int = 5
+    most: int = 25
+    enough: float = 3.0
+
+
+def core(net, batch: int):
+    """`nengo.Simulator`; it has no minibatches."""
+    return nengo.Simulator(net, progress_bar=False)
+
+
+def ours(net, batch: int):
+    """`ksn.Simulator` on the backend that KERAS_BACKEND names."""
+    import keras_spiking_nengo as ksn
+
+    return ksn.Simulator(net, progress_bar=False, minibatch_size=batch, dtype="float32")
+
+
+def nengodl(net, batch: int):
+    """`nengo_dl.Simulator`, with the settings of its own benchmarks."""
+    import nengo_dl
+
+    with net:
+        nengo_dl.configure_settings(inference_only=True)
+    return nengo_dl.Simulator(
+        net,
+        progress_bar=False,
+        minibatch_size=batch,
+        unroll_simulation=int(sys.argv[3]),
+    )
+
+
+SIMULATORS = {"nengo": core, "ours": ours, "nengodl": nengodl}
+PACKAGES = ("nengo", "numpy", "keras", "tensorflow", "jax", "nengo-dl")
+
+
+def warm_up(simulator) -> None:
+    """Let the libraries start: a network of one neuron, built and run."""
+    with nengo.Network(seed=0) as net:
+        nengo.Probe(nengo.Ensemble(1, 1))
+    with simulator(net, 1) as sim:
+        sim.run_steps(100)
+
+
+def timed(call) -> tuple[float, object]:
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def run_batch(work: Work, simulator, batch: int) -> tuple[dict, np.ndarray]:
+    """The times of one size of batch, and the output `(batch, steps, size)`."""
+    net, probe = CIRCUITS[work.network]()
+    build, sim = timed(lambda: simulator(net, batch))
+    with sim:
+        first, _ = timed(lambda: sim.run_steps(work.steps))
+        output = np.array(sim.data[probe])
+        output = output.reshape((-1, *output.shape[-2:]))
+        check = compared(work, batch, output)
+        seconds = repeated(work, sim) if check["ok"] else []
+    row = {"batch": batch, "build": build, "first": first, "seconds": seconds}
+    return row | {"check": check}, output
+
+
+def repeated(work: Work, sim) -> list[float]:
+    """Seconds of each run after one that warms up; resets are not timed."""
+    times: list[float] = []
+    sim.reset()
+    sim.run_steps(work.steps)
+    while len(times) < work.repeats or (
+        len(times) < work.most and sum(times) < work.enough
+    ):
+        sim.reset()
+        times.append(timed(lambda: sim.run_steps(work.steps))[0])
+    return times
+
+
+def compared(work: Work, batch: int, output: np.ndarray) -> dict:
+    """Rms difference from nengo's output, relative to the range of that.
+
+    Without a reference (nengo itself, or another version of it) the output must only
+    be finite and move.
+    """
+    name = f"{work.network}, batch {batch}"
+    if not Path(work.reference).is_file():
+        moved = float(np.ptp(output, axis=1).max())
+        ok = bool(np.isfinite(output).all()) and moved > 0.01
+        wanted, found = "finite, moves > 0.01", f"{moved:.3g}"
+        return {"name": name, "wanted": wanted, "found": found, "ok": ok}
+    expected = np.load(work.reference)
+    rms = float(np.sqrt(np.mean((output - expected) ** 2, axis=(1, 2))).max())
+    relative = rms / float(np.ptp(expected))
+    return {
+        "name": name,
+        "wanted": f"rms <= {ALLOWED:.1%} of range",
+        "found": f"{relative:.2e}",
+        "ok": relative <= ALLOWED,
+    }
+
+
+def installed() -> dict[str, str]:
+    """The versions of those packages that this process has loaded."""
+    loaded = [p for p in PACKAGES if p.replace("-", "_") in sys.modules]
+    return {package: version(package) for package in loaded}
+
+
+def main(work: Work, name: str) -> dict:
+    nengo.rc.set("decoder_cache", "enabled", "False")
+    warm_up(SIMULATORS[name])
+    batches = (1,) if name == "nengo" else work.batches
+    rows = []
+    for batch in batches:
+        row, output = run_batch(work, SIMULATORS[name], batch)
+        rows.append(row)
+        if name == "nengo":
+            np.save(work.reference, output[0])
+    return {"versions": installed(), "rows": rows}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Work(**json.loads(sys.argv[1])), sys.argv[2])), flush=True)

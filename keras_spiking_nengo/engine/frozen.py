@@ -1,0 +1,451 @@
+"""A nengo network with all of its numbers written out, and such a network as JSON.
+
+Building draws encoders and solves decoders. `freeze` copies a network with what was
+drawn and solved, or trained since, in the place of distributions, functions and
+solvers: built again, it gives the same numbers, and needs no code of the user's but
+functions of nodes. `to_config` stores it as plain data.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import nengo
+import numpy as np
+from nengo.builder import Model
+from nengo.connection import LearningRule
+from nengo.ensemble import Neurons
+from nengo.params import Default
+
+from keras_spiking_nengo import serialization
+from keras_spiking_nengo.engine.signals import elements, probe_connections
+
+__all__ = ["freeze", "network_from_config", "network_to_config"]
+
+Objects = dict[Any, Any]
+
+
+def freeze(
+    net: nengo.Network, model: Model, values: Mapping | None = None
+) -> tuple[nengo.Network, Objects]:
+    """A copy of a built network with its numbers written out.
+
+    Args:
+        net: what `model` was built from; it is not changed.
+        model: nengo's, built.
+        values: present values of constant signals, by base signal; what was built
+            for those that are not there.
+
+    Returns:
+        The new network, and a dict from each old object to the new one.
+    """
+    return _Freezer(model, values or {}).network(net)
+
+
+class _Freezer:
+    def __init__(self, model: Model, values: Mapping):
+        self.model = model
+        self.values = values
+        self.new: Objects = {}
+        self.of_probes = probe_connections(model)
+
+    def value(self, signal) -> np.ndarray:
+        base = signal.base
+        array = np.asarray(self.values.get(base, base.initial_value), dtype=float)
+        return array.ravel()[elements(signal)].reshape(signal.shape)
+
+    def network(self, net: nengo.Network):
+        copy = self._objects(net, None)
+        for old in _networks(net):
+            with self.new[old]:
+                for connection in old.connections:
+                    self.new[connection] = self._connection(connection)
+        for old in _networks(net):
+            with self.new[old]:
+                for probe in old.probes:
+                    self.new[probe] = self._probe(probe)
+        return copy, self.new
+
+    def _objects(self, net, parent) -> nengo.Network:
+        copy = nengo.Network(
+            label=net.label, seed=self.model.seeds[net], add_to_container=False
+        )
+        if parent is not None:
+            with parent:
+                parent.add(copy)
+        self.new[net] = copy
+        with copy:
+            for ens in net.ensembles:
+                self.new[ens] = self._ensemble(ens)
+                self.new[ens.neurons] = self.new[ens].neurons
+            for node in net.nodes:
+                self.new[node] = nengo.Node(
+                    node.output,
+                    size_in=node.size_in,
+                    size_out=node.size_out if callable(node.output) else None,
+                    label=node.label,
+                )
+        for inner in net.networks:
+            self._objects(inner, copy)
+        return copy
+
+    def _ensemble(self, ens) -> nengo.Ensemble:
+        built = self.model.params[ens]
+        own: dict[str, Any] = {}
+        if not isinstance(ens.neuron_type, nengo.Direct):
+            scaled = self.value(self.model.sig[ens]["encoders"])
+            scale = (built.gain / ens.radius)[:, None]
+            own = {
+                "encoders": np.where(scale == 0, built.encoders, scaled / scale),
+                "gain": built.gain,
+                "bias": self.value(self.model.sig[ens.neurons]["bias"]),
+                "intercepts": Default,
+                "max_rates": Default,
+            }
+        return nengo.Ensemble(
+            ens.n_neurons,
+            ens.dimensions,
+            radius=ens.radius,
+            neuron_type=ens.neuron_type,
+            noise=ens.noise,
+            eval_points=built.eval_points / ens.radius,
+            normalize_encoders=False,
+            label=ens.label,
+            seed=self.model.seeds[ens],
+            **own,
+        )
+
+    def _connection(self, conn) -> nengo.Connection:
+        pre, post = self._moved(conn.pre_obj), self._moved(conn.post_obj)
+        common = {
+            "synapse": conn.synapse,
+            "learning_rule_type": conn.learning_rule_type,
+            "label": conn.label,
+            "seed": self.model.seeds[conn],
+        }
+        weights = self.model.sig[conn]["weights"]
+        if not _is_decoded(conn):
+            own = {"transform": self._transform(conn.transform, weights)}
+            if conn.function is not None:
+                own |= {"function": conn.function}
+            return nengo.Connection(
+                _view(pre, conn.pre_slice), _view(post, conn.post_slice), **own, **common
+            )
+        matrix = self.value(weights)
+        if conn.solver.weights and isinstance(conn.post_obj, nengo.Ensemble):
+            # The full matrix of weights; nengo multiplies it by the gains.
+            gain = self.model.params[conn.post_obj].gain
+            return nengo.Connection(
+                pre.neurons, post.neurons, transform=matrix / gain[:, None], **common
+            )
+        return nengo.Connection(
+            pre, _view(post, conn.post_slice), **_decoders(pre, matrix), **common
+        )
+
+    def _transform(self, transform, weights):
+        if isinstance(transform, nengo.transforms.NoTransform):
+            return None if weights is None else nengo.Dense(weights.shape, self.value(weights))
+        if isinstance(transform, nengo.Sparse):
+            matrix = weights.initial_value
+            coo = matrix.tocoo() if hasattr(matrix, "tocoo") else None
+            indices = matrix.indices if coo is None else np.stack([coo.row, coo.col], 1)
+            data = matrix.data if coo is None else coo.data
+            data = np.asarray(self.values.get(weights.base, data), dtype=float)
+            return nengo.Sparse(transform.shape, indices=indices, init=data.ravel())
+        array = self.value(weights)
+        if isinstance(transform, nengo.Dense):
+            return nengo.Dense(transform.shape, init=array)
+        kind = type(transform)
+        names = ("strides", "padding", "channels_last", "kernel_size")
+        own = {name: getattr(transform, name) for name in names}
+        if kind is nengo.Convolution:
+            own["groups"] = transform.groups
+        else:
+            own["output_shape"] = transform.output_shape
+        return kind(transform.n_filters, transform.input_shape, init=array, **own)
+
+    def _probe(self, probe) -> nengo.Probe:
+        own: dict[str, Any] = {}
+        ens = probe.obj
+        decoded = isinstance(ens, nengo.Ensemble) and probe.attr == "decoded_output"
+        if decoded and not isinstance(ens.neuron_type, nengo.Direct):
+            # The probe's own connection is known to the builder alone.
+            found = self._weights_of_probe(probe)
+            own["solver"] = nengo.solvers.NoSolver(found.T)
+        return nengo.Probe(
+            _view(self._moved(probe.obj), probe.slice),
+            probe.attr,
+            sample_every=probe.sample_every,
+            synapse=probe.synapse,
+            label=probe.label,
+            seed=self.model.seeds[probe],
+            **own,
+        )
+
+    def _weights_of_probe(self, probe) -> np.ndarray:
+        conn = self.of_probes[probe]
+        matrix = self.value(self.model.sig[conn]["weights"])
+        whole = np.zeros((probe.obj.dimensions, probe.obj.n_neurons))
+        whole[conn.pre_slice] = matrix
+        return whole
+
+    def _moved(self, obj):
+        if isinstance(obj, LearningRule):
+            return _rule(self.new[obj.connection], _rule_key(obj))
+        if isinstance(obj, Neurons):
+            return self.new[obj.ensemble].neurons
+        return self.new[obj]
+
+
+def _networks(net: nengo.Network) -> Iterator[nengo.Network]:
+    yield net
+    for inner in net.networks:
+        yield from _networks(inner)
+
+
+def _is_decoded(conn) -> bool:
+    pre = conn.pre_obj
+    direct = isinstance(pre, nengo.Ensemble) and isinstance(
+        pre.neuron_type, nengo.Direct
+    )
+    return isinstance(pre, nengo.Ensemble) and not direct
+
+
+def _decoders(pre, matrix: np.ndarray) -> dict[str, Any]:
+    """Arguments of a connection that decodes by a given matrix.
+
+    One point, whose image has the right size, stands for the function.
+    """
+    return {
+        "function": np.zeros((1, len(matrix))),
+        "eval_points": np.zeros((1, pre.size_out)),
+        "solver": nengo.solvers.NoSolver(matrix.T),
+    }
+
+
+def _view(obj, where):
+    whole = isinstance(where, slice) and where == slice(None)
+    return obj if whole or where is None else obj[where]
+
+
+def _rule(conn, key):
+    rules = conn.learning_rule
+    return rules if key is None else rules[key]
+
+
+def _rule_key(rule: LearningRule):
+    rules = rule.connection.learning_rule
+    if isinstance(rules, Mapping):
+        return next(key for key, value in rules.items() if value == rule)
+    if isinstance(rules, list | tuple):
+        return next(i for i, value in enumerate(rules) if value == rule)
+    return None
+
+
+# --- as data --------------------------------------------------------------------
+
+
+def network_to_config(net: nengo.Network, silent: frozenset = frozenset()) -> dict:
+    """A frozen network as plain JSON.
+
+    Args:
+        net: what `freeze` returned.
+        silent: nodes whose output is not stored: it will be given from outside.
+
+    Raises:
+        TypeError: for a function, by the name of its node or connection.
+    """
+    nets = list(_networks(net))
+    number = {id(n): i for i, n in enumerate(nets)}
+    refs: dict[Any, list] = {}
+    for kind, objects in _all(net).items():
+        for i, obj in enumerate(objects):
+            refs[obj] = [kind, i]
+            if kind == "ensembles":
+                refs[obj.neurons] = ["neurons", i]
+    parents = {id(inner): number[id(n)] for n in nets for inner in n.networks}
+    return {
+        "networks": [
+            {"label": n.label, "seed": _seed(n), "parent": parents.get(id(n))}
+            for n in nets
+        ],
+        **{
+            kind: [
+                {"network": number[id(n)], **_FIELDS[kind](obj, refs, silent)}
+                for n in nets
+                for obj in getattr(n, kind)
+            ]
+            for kind in _FIELDS
+        },
+    }
+
+
+def _all(net) -> dict[str, list]:
+    nets = list(_networks(net))
+    return {kind: [o for n in nets for o in getattr(n, kind)] for kind in _FIELDS}
+
+
+def _seed(obj):
+    return None if obj.seed is None else int(obj.seed)
+
+
+def _encoded(value, owner):
+    try:
+        return serialization.to_config(value)
+    except TypeError as error:
+        raise TypeError(f"{owner} cannot be stored: {error}") from error
+
+
+def _fields(obj, *names) -> dict:
+    return {name: _encoded(getattr(obj, name), obj) for name in names}
+
+
+def _of_ensemble(ens, refs, silent) -> dict:
+    names = ("n_neurons", "dimensions", "radius", "neuron_type", "noise", "label")
+    direct = isinstance(ens.neuron_type, nengo.Direct)
+    drawn = () if direct else ("encoders", "gain", "bias")
+    return _fields(ens, *names, "eval_points", *drawn) | {"seed": _seed(ens)}
+
+
+def _of_node(node, refs, silent) -> dict:
+    output = np.zeros(node.size_out) if node in silent else node.output
+    if callable(output) and not isinstance(output, nengo.Process):
+        raise TypeError(
+            f"{node} cannot be stored, as its output is a Python function. Make the"
+            " node an input of the layer, or give it a nengo.Process."
+        )
+    size = int(node.size_out) if callable(output) else None
+    own = {"output": _encoded(output, node), "size_out": size}
+    return _fields(node, "size_in", "label") | own
+
+
+def _of_connection(conn, refs, silent) -> dict:
+    function = conn.function
+    if callable(function):
+        raise TypeError(
+            f"{conn} cannot be stored, as it computes a Python function without"
+            " decoders. Decode it from an ensemble of neurons."
+        )
+    own = _fields(
+        conn, "transform", "synapse", "learning_rule_type", "label", "solver"
+    )
+    if function is not None:
+        own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
+    return own | _ends(conn, refs) | {"seed": _seed(conn)}
+
+
+def _ends(conn, refs) -> dict:
+    return {
+        "pre": _ref(conn.pre_obj, conn.pre_slice, refs),
+        "post": _ref(conn.post_obj, conn.post_slice, refs),
+    }
+
+
+def _of_probe(probe, refs, silent) -> dict:
+    own = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
+    target = _ref(probe.obj, probe.slice, refs)
+    return own | {"target": target, "seed": _seed(probe)}
+
+
+def _ref(obj, where, refs) -> dict:
+    if isinstance(obj, LearningRule):
+        kind, i = refs[obj.connection]
+        found: dict[str, Any] = {"kind": "rule", "index": i, "rule": _rule_key(obj)}
+    else:
+        kind, i = refs[obj]
+        found = {"kind": kind, "index": i}
+    if where is None or (isinstance(where, slice) and where == slice(None)):
+        return found
+    if isinstance(where, slice):
+        ends = (where.start, where.stop, where.step)
+        return found | {"slice": [None if n is None else int(n) for n in ends]}
+    return found | {"elements": np.atleast_1d(where).tolist()}
+
+
+_FIELDS: dict[str, Callable[..., dict]] = {
+    "ensembles": _of_ensemble,
+    "nodes": _of_node,
+    "connections": _of_connection,
+    "probes": _of_probe,
+}
+
+
+def network_from_config(config: Mapping[str, Any]) -> nengo.Network:
+    """The network that `network_to_config` was given, as new objects.
+
+    Raises:
+        ValueError: for anything that it does not return.
+    """
+    try:
+        return _restored(config)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"This is no stored network: {error!r}.") from error
+
+
+def _restored(config) -> nengo.Network:
+    nets: list[nengo.Network] = []
+    for stored in config["networks"]:
+        made = nengo.Network(
+            label=stored["label"], seed=stored["seed"], add_to_container=False
+        )
+        if stored["parent"] is not None:
+            with nets[stored["parent"]]:
+                nets[stored["parent"]].add(made)
+        nets.append(made)
+    made: dict[str, list] = {}
+    for kind, make in _MAKERS.items():
+        made[kind] = []
+        for stored in config[kind]:
+            with nets[stored["network"]]:
+                made[kind].append(make(dict(stored), made))
+    return nets[0]
+
+
+def _decoded(stored: dict, *omitted) -> dict:
+    drop = {"network", *omitted}
+    return {
+        key: serialization.from_config(value)
+        for key, value in stored.items()
+        if key not in drop
+    }
+
+
+def _make_ensemble(stored, made):
+    return nengo.Ensemble(normalize_encoders=False, **_decoded(stored))
+
+
+def _make_node(stored, made):
+    return nengo.Node(**_decoded(stored))
+
+
+def _make_connection(stored, made):
+    own = _decoded(stored, "pre", "post")
+    pre, post = (_found(stored[end], made) for end in ("pre", "post"))
+    if isinstance(own["transform"], nengo.transforms.NoTransform):
+        own["transform"] = None
+    return nengo.Connection(pre, post, **own)
+
+
+def _make_probe(stored, made):
+    own = _decoded(stored, "target")
+    return nengo.Probe(_found(stored["target"], made), **own)
+
+
+def _found(ref, made):
+    kind, i = ref["kind"], ref["index"]
+    if kind == "rule":
+        obj: Any = _rule(made["connections"][i], ref["rule"])
+    elif kind == "neurons":
+        obj = made["ensembles"][i].neurons
+    else:
+        obj = made[kind][i]
+    if "slice" in ref:
+        return obj[slice(*ref["slice"])]
+    return obj[ref["elements"]] if "elements" in ref else obj
+
+
+_MAKERS: dict[str, Callable] = {
+    "ensembles": _make_ensemble,
+    "nodes": _make_node,
+    "connections": _make_connection,
+    "probes": _make_probe,
+}

@@ -1,0 +1,185 @@
+"""Which numbers of a network training may change, and what they are called.
+
+Every connection's weights, ensemble's encoders and biases are weights by a name made
+of nengo labels. By default all are trained but those of probes, of connections and
+encoders that an online rule changes, and of objects that `configure` excludes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nengo
+from nengo.builder import Model
+from nengo.config import Config
+from nengo.exceptions import ConfigError
+from nengo.params import BoolParam
+
+from keras_spiking_nengo.engine.signals import probe_connections
+
+__all__ = ["Weight", "configure", "weights_of"]
+
+_CLASSES = (nengo.Ensemble, nengo.Connection, nengo.Probe)
+_PARAMETER = "trainable"
+
+
+def configure(net: nengo.Network, *targets: Any, trainable: bool | None = None) -> None:
+    """Say in a network's config what training may change.
+
+    Args:
+        net: `nengo.Network`; what is said holds for its subnetworks, too, unless
+            they are configured themselves.
+        *targets: ensembles (their encoders and biases), connections (their weights)
+            and probes (the decoders of a decoded probe), or their classes. Defaults
+            to all three classes.
+        trainable: bool, or None for the default of each kind.
+
+    Raises:
+        TypeError: for a target of another kind.
+        ValueError: for an object that is not in the network, or a `trainable` that
+            is neither a bool nor None.
+
+    Example:
+        >>> import nengo
+        >>> with nengo.Network() as net:
+        ...     ens = nengo.Ensemble(10, 1)
+        >>> configure(net, trainable=False)
+        >>> configure(net, ens, trainable=True)
+    """
+    if trainable not in (True, False, None):
+        raise ValueError(f"trainable is True, False or None; received {trainable!r}.")
+    for target in targets or _CLASSES:
+        _check_target(net, target)
+        cls = target if isinstance(target, type) else type(target)
+        if cls not in net.config.params:
+            net.config.configures(cls)
+        parameters = net.config[cls]
+        if _PARAMETER not in parameters._extra_params:
+            parameters.set_param(
+                _PARAMETER, BoolParam(_PARAMETER, default=None, optional=True)
+            )
+        net.config[target].trainable = trainable
+
+
+def _check_target(net, target) -> None:
+    cls = target if isinstance(target, type) else type(target)
+    if cls not in _CLASSES:
+        names = ", ".join(c.__name__ for c in _CLASSES)
+        raise TypeError(f"Received {target!r}; possible: {names}, and their instances.")
+    if not isinstance(target, type) and target not in net.all_objects:
+        raise ValueError(f"{target} is not in {net}.")
+
+
+def _said(configs: list[Config], obj) -> bool | None:
+    """What the innermost config says of an object, then of its class."""
+    for config in reversed(configs):
+        for key in (obj, type(obj)):
+            if type(obj) not in config.params:
+                continue
+            try:
+                value = getattr(config[key], _PARAMETER)
+            except (AttributeError, ConfigError):
+                continue
+            if value is not None:
+                return value
+    return None
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A constant signal that can be a weight.
+
+    Attributes:
+        name: unique within the network.
+        signal: base signal.
+        trainable: whether training may change it.
+    """
+
+    name: str
+    signal: Any
+    trainable: bool
+
+
+def weights_of(net: nengo.Network, model: Model) -> list[Weight]:
+    """Weights, encoders and biases of a built network, in nengo's order."""
+    ruled, of_probes = _ruled(net), probe_connections(model)
+    found: list[tuple[str, Any, bool]] = []
+    for obj, configs in _walk(net, []):
+        said = _said(configs, obj)
+        for kind, signal in _signals(obj, model, of_probes):
+            default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
+            found.append((f"{_label(obj)}.{kind}", signal, bool(default if said is None else said)))
+    names = _unique([name for name, _, _ in found])
+    kept: dict[Any, Weight] = {}
+    for name, (_, signal, trainable) in zip(names, found, strict=True):
+        kept.setdefault(signal.base, Weight(name, signal.base, trainable))
+    return list(kept.values())
+
+
+def _walk(net, configs):
+    configs = [*configs, net.config]
+    for obj in (*net.ensembles, *net.connections, *net.probes):
+        yield obj, configs
+    for inner in net.networks:
+        yield from _walk(inner, configs)
+
+
+def _signals(obj, model: Model, of_probes):
+    if isinstance(obj, nengo.Ensemble):
+        yield "encoders", model.sig[obj]["encoders"]
+        if model.sig[obj.neurons].get("bias") is not None:
+            yield "bias", model.sig[obj.neurons]["bias"]
+        return
+    source = of_probes.get(obj) if isinstance(obj, nengo.Probe) else obj
+    weights = model.sig[source].get("weights") if source is not None else None
+    if weights is not None:
+        yield "weights", weights
+
+
+def _ruled(net) -> set[tuple[str, Any]]:
+    """What online rules change."""
+    changed: set[tuple[str, Any]] = set()
+    for conn in net.all_connections:
+        rules = conn.learning_rule or ()
+        rules = rules.values() if isinstance(rules, Mapping) else rules
+        for rule in rules if not hasattr(rules, "modifies") else (rules,):
+            if rule.modifies == "encoders":
+                post = conn.post_obj
+                ens = post if isinstance(post, nengo.Ensemble) else post.ensemble
+                changed.add(("encoders", ens))
+            else:
+                changed.add(("weights", conn))
+    return changed
+
+
+def _label(obj) -> str:
+    if isinstance(obj, nengo.Connection) and obj.label is None:
+        return f"{_end(obj.pre_obj)}_to_{_end(obj.post_obj)}"
+    if isinstance(obj, nengo.Probe) and obj.label is None:
+        return f"probe_of_{_end(obj.obj)}"
+    return _clean(obj.label or type(obj).__name__.lower())
+
+
+def _end(obj) -> str:
+    if isinstance(obj, nengo.ensemble.Neurons):
+        return f"{_end(obj.ensemble)}.neurons"
+    if isinstance(obj, nengo.connection.LearningRule):
+        return f"{_label(obj.connection)}.rule"
+    if isinstance(obj, nengo.Connection):
+        return _label(obj)
+    return _clean(obj.label or type(obj).__name__.lower())
+
+
+def _clean(label: str) -> str:
+    return label.replace("/", "_")
+
+
+def _unique(names: list[str]) -> list[str]:
+    total, seen = Counter(names), Counter[str]()
+    unique = []
+    for name in names:
+        seen[name] += 1
+        head, _, kind = name.rpartition(".")
+        unique.append(f"{head}_{seen[name]}.{kind}" if total[name] > 1 else name)
+    return unique
