@@ -162,8 +162,8 @@ class Program:
         """
         env, like = dict(inputs), inputs[self.inputs[0]]
         state, new = list(state), []
-        for stage, parts in self._parts(packed, state):
-            env, after = _step(stage.nodes, *parts, env, mode, like)
+        for stage, (p, s) in self._parts(packed, state):
+            env, after = _step(stage.nodes, p, s, env, mode, like)
             new += after
         outputs = {key: fetch(env, like) for key, fetch in self.outputs.items()}
         return outputs, new

@@ -151,6 +151,12 @@ class NetworkCell(Cell):
         arrays = map(ops.convert_to_numpy, self._variables)
         return dict(zip(self._signals, arrays, strict=True))
 
+    def assign(self, values: Mapping[Any, np.ndarray]) -> None:
+        """Set weights to values by nengo's signals, as `values` returns them."""
+        for signal, variable in zip(self._signals, self._variables, strict=True):
+            if signal in values:
+                variable.assign(values[signal])
+
     # --- state ------------------------------------------------------------------
 
     @property

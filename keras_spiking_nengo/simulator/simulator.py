@@ -24,9 +24,11 @@ from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
 from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
-from keras_spiking_nengo.engine.signals import elements
+from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.simulator.data import Signals, SimulationData
+from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
-__all__ = ["SimulationData", "Simulator"]
+__all__ = ["Simulator"]
 
 # Bytes that the values of a block may take, and the most steps of a block.
 _BUDGET = 2**27
@@ -97,14 +99,17 @@ class Simulator:
         self.minibatch_size = _checked_size(minibatch_size)
         self.dtype = _checked_dtype(dtype or _default_dtype())
         self.independent_noise = independent_noise
-        self.network = network
+        self.network_given = network
         if model is None:
-            model = Model(
+            model = TrainableModel(
                 dt=float(dt),
                 label=f"{network}, dt={dt:f}",
                 decoder_cache=get_default_decoder_cache(),
             )
         self.model = model
+        self._training = Training(self)
+        if isinstance(model, TrainableModel):
+            model.attach(self._training)
         with ProgressTracker(progress_bar, Progress("Building", "Build")) as tracker:
             if network is not None:
                 stage = tracker.next_stage("Building", "Build")
@@ -114,8 +119,10 @@ class Simulator:
         self.data = SimulationData(self)
         if seed is None and network is not None and network.seed is not None:
             seed = network.seed + 1
+        if seed is None:
+            seed = np.random.randint(maxint)  # noqa: NPY002 - as nengo draws it
         self.closed = False
-        self.reset(np.random.randint(maxint) if seed is None else seed)
+        self.reset(seed)
 
     # --- building ---------------------------------------------------------------
 
@@ -148,6 +155,52 @@ class Simulator:
         sequence = self._program.sequence
         outputs, state = sequence(packed, state, values, self._mode)
         return [outputs[probe] for probe in self._program.outputs], state
+
+    # --- training ---------------------------------------------------------------
+
+    @property
+    def keras_model(self) -> keras.Model:
+        """The Keras model of the network, from its source nodes to its probes.
+
+        Its inputs and outputs are dicts, by label. `compile` makes it anew.
+        """
+        return self._training.model
+
+    def compile(self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs):
+        """Make `keras_model` ready to train: as `keras.Model.compile`.
+
+        Args:
+            *args, **kwargs: of `keras.Model.compile`; a loss or metrics may be a dict
+                keyed by probes or their labels.
+            inputs: source nodes that data are given for. Defaults to those whose
+                output is no function and no process.
+            forward, surrogate: as in `ksn.layers.Network`.
+        """
+        self._training.compile(args, kwargs, inputs, forward, surrogate)
+
+    def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
+        """Train: as `keras.Model.fit`.
+
+        Args:
+            x: dict from source nodes, or their labels, to `(items, steps, size)`; an
+                array where there is one such node; None, with `n_steps`, without.
+            y: the same for probes.
+            n_steps: int. Length of each item where no node is given data.
+            **kwargs: of `keras.Model.fit`; `validation_data` is keyed as `x` and `y`.
+        """
+        return self._training.call("fit", x, y, n_steps, kwargs)
+
+    def evaluate(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
+        """Measure losses and metrics: as `keras.Model.evaluate`, keyed as `fit`."""
+        return self._training.call("evaluate", x, y, n_steps, kwargs)
+
+    def predict(self, x=None, *, n_steps: int | None = None, **kwargs):
+        """What the probes show from the start: a dict from each probe to an array."""
+        return self._training.predict(x, n_steps, kwargs)
+
+    def network(self) -> nengo.Network:
+        """A Nengo network with the trained values, for any Nengo backend."""
+        return freeze(self.network_given, self.model, self._training.values())[0]
 
     # --- interface of nengo -----------------------------------------------------
 
@@ -368,6 +421,7 @@ class Simulator:
     def _steps(self, n_steps: int, given=()) -> None:
         if self.closed:
             raise SimulatorClosed("Simulator cannot run because it is closed.")
+        self._take_trained()
         self._lengths.add(n_steps)
         batch = self.minibatch_size or 1
         steps = np.arange(self._n_steps + 1, self._n_steps + n_steps + 1)[None, :, None]
@@ -385,6 +439,13 @@ class Simulator:
         self._n_steps += n_steps
         for probe, values in zip(self._program.outputs, outputs, strict=True):
             self._record(probe, values, steps[0, :, 0])
+
+    def _take_trained(self) -> None:
+        """Run with what training has made of the parameters."""
+        if self._training.changed:
+            with precision(self.dtype):
+                self._load(self._training.values())
+            self._training.changed = False
 
     def _guarded(self, inputs):
         calls = [call for _, call in self._program.calls]
@@ -411,7 +472,7 @@ class Simulator:
 
     def _given(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
-        nodes = {_node(key, self.network): value for key, value in data.items()}
+        nodes = {_node(key, self.network_given): value for key, value in data.items()}
         missing = [node for node in nodes if node not in self._inputs]
         if missing:
             if self._n_steps:
@@ -496,94 +557,3 @@ def _frames(node, value, batch: int, steps: int) -> np.ndarray:
             attr="data",
         )
     return frames
-
-
-class SimulationData(Mapping):
-    """What was probed, by probe, and what was built, by any other object."""
-
-    def __init__(self, sim: Simulator):
-        self._sim = sim
-        self._joined: dict[nengo.Probe, np.ndarray] = {}
-
-    def reset(self) -> None:
-        self._joined.clear()
-
-    def __getitem__(self, key):
-        records = self._sim._records
-        if key not in records:
-            return self._sim.model.params[key]
-        if len(records[key]) > 1 or key not in self._joined:
-            axis = 1 if self._sim.minibatch_size else 0
-            if records[key]:
-                array = np.concatenate(records[key], axis=axis)
-                records[key][:] = [array]
-            else:
-                array = np.zeros(0)
-            array = array.view()
-            array.setflags(write=False)
-            self._joined[key] = array
-        return self._joined[key]
-
-    def __iter__(self):
-        return iter(self._sim.model.params)
-
-    def __len__(self) -> int:
-        return len(self._sim.model.params)
-
-    def __repr__(self) -> str:
-        return f"SimulationData({list(self)})"
-
-
-class Signals(Mapping):
-    """Present values of signals, for as long as the simulator keeps them.
-
-    A compiled step does not keep what nothing reads afterwards: put a probe on it.
-    """
-
-    def __init__(self, sim: Simulator):
-        self._sim = sim
-
-    def __getitem__(self, signal) -> np.ndarray:
-        sim, base = self._sim, signal.base
-        times = {sim.model.step: sim.n_steps, sim.model.time: sim.time}
-        if base in times:
-            return np.array(times[base], dtype=base.dtype)
-        probed = self._probed().get(base)
-        written = {s.base for op in sim.model.operators for s in _writes(op)}
-        if base not in written or not sim.n_steps:
-            array = base.initial_value
-        elif probed is not None and probed.size:
-            array = probed
-        else:
-            raise KeyError(f"{signal} is not kept by a compiled program: probe it.")
-        if base.sparse:
-            return array
-        flat = np.asarray(array).ravel()[elements(signal)]
-        return flat.reshape(signal.shape)
-
-    def _probed(self) -> dict:
-        sim = self._sim
-        last = (0, -1) if sim.minibatch_size else -1
-        return {
-            sim.model.sig[probe]["in"].base: sim.data[probe][last]
-            for probe in sim.model.probes
-            if not sim.model.sig[probe]["in"].is_view and sim.data[probe].size
-        }
-
-    def __iter__(self):
-        bases = (s.base for op in self._sim.model.operators for s in op.all_signals)
-        return iter([base for base in dict.fromkeys(bases) if self._has(base)])
-
-    def _has(self, base) -> bool:
-        try:
-            self[base]
-        except KeyError:
-            return False
-        return True
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-
-def _writes(op) -> list:
-    return [*op.sets, *op.incs, *op.updates]

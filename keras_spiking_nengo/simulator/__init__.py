@@ -1,0 +1,7 @@
+"""`nengo.Simulator`'s interface over the engine, and training behind it."""
+
+from keras_spiking_nengo.simulator.data import Signals, SimulationData
+from keras_spiking_nengo.simulator.simulator import Simulator
+from keras_spiking_nengo.simulator.training import TrainableModel
+
+__all__ = ["Signals", "SimulationData", "Simulator", "TrainableModel"]
