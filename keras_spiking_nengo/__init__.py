@@ -9,6 +9,7 @@ True
 from keras_spiking_nengo import layers, serialization, types
 from keras_spiking_nengo.convert import NengoExport, to_nengo
 from keras_spiking_nengo.dynamics import surrogates
+from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.simulator import Simulator
 
@@ -19,6 +20,7 @@ __all__ = [
     "layers",
     "serialization",
     "surrogates",
+    "tensor_function",
     "to_nengo",
     "types",
 ]

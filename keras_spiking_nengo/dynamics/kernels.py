@@ -19,7 +19,14 @@ import keras
 import numpy as np
 from keras import ops
 
-__all__ = ["call_host", "compiled", "precision", "scan", "static_length"]
+__all__ = [
+    "call_host",
+    "compiled",
+    "not_exported",
+    "precision",
+    "scan",
+    "static_length",
+]
 
 Tensors = list[Any]
 Step = Callable[[dict, Tensors, Tensors], tuple[Any, Tensors]]
@@ -82,7 +89,9 @@ def scan(
     return _SCANS[backend](listed, tensors, inputs, state, save)
 
 
-def call_host(function: Callable, inputs: Sequence[Any], size: int, dtype: str):
+def call_host(
+    function: Callable, inputs: Sequence[Any], size: int, dtype: str, label: str
+):
     """Tensor `(..., size)` that a Python function computes from NumPy arrays.
 
     Calls keep their order. There is no gradient.
@@ -92,6 +101,10 @@ def call_host(function: Callable, inputs: Sequence[Any], size: int, dtype: str):
         inputs: tensors; the first gives the leading axes of the result.
         size: of the last axis of the result.
         dtype: of the result.
+        label: of what is called, for messages.
+
+    Raises:
+        NotImplementedError: where JAX exports it, with sizes that are symbols.
     """
     inputs = [ops.stop_gradient(x) for x in inputs]
     backend = keras.backend.backend()
@@ -106,6 +119,8 @@ def call_host(function: Callable, inputs: Sequence[Any], size: int, dtype: str):
         import jax
         from jax.experimental import io_callback
 
+        if not all(isinstance(n, int) for n in lead):
+            raise NotImplementedError(not_exported(label))
         # JAX hands doubles over as singles: they pass as pairs of integers.
         wide = dtype == "float64"
         kind = "uint32" if wide else dtype
@@ -124,6 +139,15 @@ def call_host(function: Callable, inputs: Sequence[Any], size: int, dtype: str):
         return jax.lax.bitcast_convert_type(y, dtype) if wide else y
     y = function(*map(ops.convert_to_numpy, inputs))
     return ops.convert_to_tensor(y, dtype=dtype)
+
+
+def not_exported(label: str) -> str:
+    """What to say of Python in a graph that leaves this process."""
+    return (
+        f"{label} is a Python function, which an exported model cannot call. Make its"
+        " node an input, or write it in keras.ops and mark it with"
+        " ksn.tensor_function."
+    )
 
 
 def compiled(function: Callable, host: bool = False) -> Callable:

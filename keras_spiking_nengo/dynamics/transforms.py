@@ -26,9 +26,7 @@ def product(matrix, x):
 def products(matrices, x):
     """`(..., k, m)` from matrices `(k, m, n)` and as many inputs `(..., k, n)`."""
     if matrices.shape[-1] <= _NARROW:
-        terms = [
-            matrices[..., j] * x[..., j, None] for j in range(matrices.shape[-1])
-        ]
+        terms = [matrices[..., j] * x[..., j, None] for j in range(matrices.shape[-1])]
         return sum(terms[1:], terms[0])
     if matrices.shape[-2] == 1:
         return ops.sum(matrices[..., 0, :] * x, axis=-1, keepdims=True)

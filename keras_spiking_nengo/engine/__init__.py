@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import nengo
-
 from nengo.builder import Model
 
 from keras_spiking_nengo.engine.nodes import Mode

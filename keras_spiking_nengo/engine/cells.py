@@ -83,9 +83,7 @@ class Neurons(Node):
         surrogate = mode.surrogate
         width = surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
         spike = surrogate if mode.training else surrogate.inline()
-        return step_of_mode(
-            self.dynamics, self._mode(mode), values, dt, spike, width
-        )
+        return step_of_mode(self.dynamics, self._mode(mode), values, dt, spike, width)
 
     def pack(self, values, dt, mode):
         parameters = self._parameters()
@@ -167,9 +165,7 @@ class Filter(Node):
                 column = entries[(slice(None), *where)]
                 key = "_".join([name, *map(str, where)])
                 alike = np.all(column == column[0])
-                packed[key] = (
-                    float(column[0]) if alike else np.repeat(column, counts)
-                )
+                packed[key] = float(column[0]) if alike else np.repeat(column, counts)
         return packed
 
     def _packed_system(self, p) -> LinearSystem:
@@ -192,5 +188,6 @@ class Filter(Node):
 
     def sequence(self, u, state):
         """Outputs and state for `(batch, time, features)`, many steps at once."""
+        assert self.system is not None  # merged so by its key
         y, x = synapses.sequence(self.system, u, state[0])
         return [y], [x]

@@ -127,9 +127,8 @@ class _Freezer:
             own = {"transform": self._transform(conn.transform, weights)}
             if conn.function is not None:
                 own |= {"function": conn.function}
-            return nengo.Connection(
-                _view(pre, conn.pre_slice), _view(post, conn.post_slice), **own, **common
-            )
+            ends = _view(pre, conn.pre_slice), _view(post, conn.post_slice)
+            return nengo.Connection(*ends, **own, **common)
         matrix = self.value(weights)
         if conn.solver.weights and isinstance(conn.post_obj, nengo.Ensemble):
             # The full matrix of weights; nengo multiplies it by the gains.
@@ -143,7 +142,9 @@ class _Freezer:
 
     def _transform(self, transform, weights):
         if isinstance(transform, nengo.transforms.NoTransform):
-            return None if weights is None else nengo.Dense(weights.shape, self.value(weights))
+            if weights is None:
+                return None
+            return nengo.Dense(weights.shape, self.value(weights))
         if isinstance(transform, nengo.Sparse):
             matrix = weights.initial_value
             coo = matrix.tocoo() if hasattr(matrix, "tocoo") else None
@@ -325,9 +326,7 @@ def _of_connection(conn, refs, silent) -> dict:
             f"{conn} cannot be stored, as it computes a Python function without"
             " decoders. Decode it from an ensemble of neurons."
         )
-    own = _fields(
-        conn, "transform", "synapse", "learning_rule_type", "label", "solver"
-    )
+    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label", "solver")
     if function is not None:
         own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
     return own | _ends(conn, refs) | {"seed": _seed(conn)}
@@ -384,13 +383,13 @@ def network_from_config(config: Mapping[str, Any]) -> nengo.Network:
 def _restored(config) -> nengo.Network:
     nets: list[nengo.Network] = []
     for stored in config["networks"]:
-        made = nengo.Network(
+        net = nengo.Network(
             label=stored["label"], seed=stored["seed"], add_to_container=False
         )
         if stored["parent"] is not None:
             with nets[stored["parent"]]:
-                nets[stored["parent"]].add(made)
-        nets.append(made)
+                nets[stored["parent"]].add(net)
+        nets.append(net)
     made: dict[str, list] = {}
     for kind, make in _MAKERS.items():
         made[kind] = []

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from nengo.builder.node import SimPyFunc
-from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.exceptions import SimulationError
 from nengo.utils.functions import function_name
@@ -133,7 +132,7 @@ class Host(Node):
 
     def compute(self, p, x, state, mode, like):
         size = max(self.call.size, 1)
-        y = call_host(self.call, [like, *x], size, mode.dtype)
+        y = call_host(self.call, [like, *x], size, mode.dtype, self.label)
         if not self.outs:
             return [], []
         bounds = np.cumsum([out.size for out in self.outs])
@@ -182,7 +181,9 @@ class Source:
 
     def _item(self, item, steps, times):
         signals, step = item
-        given = [times if self._is_time(signal) else steps for signal in self.call.reads]
+        given = [
+            times if self._is_time(signal) else steps for signal in self.call.reads
+        ]
         outputs = np.empty((len(steps), self.value.size))
         for i in range(len(steps)):
             outputs[i] = self.call._one(signals, step, [g[i : i + 1] for g in given])
@@ -211,5 +212,7 @@ def _evaluated(function, times, size, fn) -> np.ndarray:
             f" {type(bad)!r}"
         ) from error
     if not np.all(np.isfinite(array)):
-        raise SimulationError(f"Function '{function_name(fn)}' returned non-finite value")
+        raise SimulationError(
+            f"Function '{function_name(fn)}' returned non-finite value"
+        )
     return array.reshape(len(times), size)

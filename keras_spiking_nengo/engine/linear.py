@@ -10,9 +10,16 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics import learning, transforms
 from keras_spiking_nengo.engine.nodes import Node
-from keras_spiking_nengo.engine.signals import Fetch, Param, pick
+from keras_spiking_nengo.engine.signals import Param, pick
 
-__all__ = ["Convolve", "Learn", "Multiply", "Product", "RecursiveLeastSquares", "Sparse"]
+__all__ = [
+    "Convolve",
+    "Learn",
+    "Multiply",
+    "Product",
+    "RecursiveLeastSquares",
+    "Sparse",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +96,7 @@ class Product(Node):
     def pack(self, values, dt, mode):
         if not self.weights:
             return {}
-        shape = (self.count, self.rows, self.columns)
+        shape: tuple[int, ...] = (self.count, self.rows, self.columns)
         if self.shared or self.count == 1:
             shape = (self.count * self.rows, self.columns)
         weights = pick(values, self.weights)

@@ -205,7 +205,8 @@ class Sum(Node):
             for found in rewire(ref):
                 parts.append((found, index[start : start + found.size]))
                 start += found.size
-        return replace(super().rewired(rewire), parts=tuple(parts))
+        reads = super().rewired(rewire).reads
+        return replace(self, reads=reads, parts=tuple(parts))
 
     def params(self):
         return [value for value, _ in self.constants if isinstance(value, Param)]

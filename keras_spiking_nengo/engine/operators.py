@@ -34,6 +34,7 @@ from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine.cells import Filter, Neurons, dynamics_of
+from keras_spiking_nengo.engine.functions import Apply, is_tensor_function
 from keras_spiking_nengo.engine.host import Call, Host, Source
 from keras_spiking_nengo.engine.linear import (
     Convolve,
@@ -286,7 +287,8 @@ def _elementwise(op, found) -> None:
             f"Incompatible shapes in ElementwiseInc: Trying to do {op.Y.shape} +="
             f" {op.A.shape} * {op.X.shape}"
         )
-    weights, reads = [], []
+    weights: list[Param] = []
+    reads: list[Fetch] = []
     for signal, index in ((op.A, a), (op.X, x)):
         index = np.broadcast_to(index, shape).ravel()
         if found.is_constant(signal) and not weights:
@@ -309,11 +311,10 @@ def _dot(op, found) -> None:
         return
     columns = op.A.shape[-1]
     rows = op.A.size // columns
-    weights, reads = (), (found.fetch(op.X),)
-    if found.is_constant(op.A):
-        weights = (found.param(op.A),)
-    else:
-        reads = (*reads, found.fetch(op.A))
+    constant = found.is_constant(op.A)
+    weights = (found.param(op.A),) if constant else ()
+    factors = (op.X,) if constant else (op.X, op.A)
+    reads = tuple(found.fetch(signal) for signal in factors)
     out = Value(_label(op), rows)
     found.nodes.append(
         Product(_label(op), reads, (out,), rows=rows, columns=columns, weights=weights)
@@ -493,6 +494,17 @@ def _rls(op, found) -> None:
 
 
 @OPERATORS.register(SimPyFunc)
+def _function(op, found) -> None:
+    if not is_tensor_function(op.fn) or op.output is None or not op.reads:
+        host(op, found)
+        return
+    out = Value(_label(op), op.output.size)
+    reads = tuple(found.fetch(signal) for signal in op.reads)
+    own = {"function": op.fn, "timed": op.t_passed}
+    found.nodes.append(Apply(_label(op), reads, (out,), **own))
+    found.write(op, op.output, out)
+
+
 def host(op, found) -> None:
     """Run an operator as nengo wrote it: ahead, or by a call back."""
     times = {found.model.step, found.model.time}
@@ -516,4 +528,7 @@ def _read_updates(op, found) -> list:
 
 
 def _label(op) -> str:
-    return op.tag or type(op).__name__
+    if op.tag:
+        return str(op.tag)
+    signals = (*op.sets, *op.incs, *op.updates, *op.reads)
+    return f"{type(op).__name__} of {signals[0].name}" if signals else type(op).__name__

@@ -139,7 +139,9 @@ def schedule(needs: Sequence[set[int]], keys: Sequence[Hashable]) -> list[list[i
         for j in needed:
             readers[j].append(i)
     unmet = [len(needed) for needed in needs]
-    names = [i if key is None else (key,) for i, key in enumerate(keys)]
+    names: list[Hashable] = [
+        ("own", i) if key is None else ("key", key) for i, key in enumerate(keys)
+    ]
     remaining: dict[Any, int] = defaultdict(int)
     for name in names:
         remaining[name] += 1
@@ -151,9 +153,9 @@ def schedule(needs: Sequence[set[int]], keys: Sequence[Hashable]) -> list[list[i
     groups = []
     while ready:
         complete = (n for n, items in ready.items() if len(items) == remaining[n])
-        name = next(complete, None)
-        if name is None:
-            name = max(ready, key=lambda n: len(ready[n]) / remaining[n])
+        name = next(complete, None) or max(
+            ready, key=lambda n: len(ready[n]) / remaining[n]
+        )
         group = sorted(ready.pop(name))
         remaining[name] -= len(group)
         groups.append(group)
@@ -183,7 +185,9 @@ def condense(program: Program) -> Program:
             needs[label[b]].add(label[a])
     selfish = {a for a, b in edges if a == b}
     order = [c for group in schedule(needs, [None] * n_components) for c in group]
-    stages = tuple(_stage([nodes[i] for i in members[c]], members[c], selfish) for c in order)
+    stages = tuple(
+        _stage([nodes[i] for i in members[c]], members[c][0] in selfish) for c in order
+    )
     return replace(program, stages=stages)
 
 
@@ -199,7 +203,8 @@ def _edges(nodes: Sequence[Node]) -> Iterable[tuple[int, int]]:
     # Learned weights are never laid out over time: who reads them loops with them.
     for i, node in enumerate(nodes):
         if isinstance(node, Accumulate) and len(node.outs[0].shape) > 1:
-            for j in (*readers[node.outs[0]], *(maker[v] for v in node.sources if v in maker)):
+            writers = (maker[value] for value in node.sources if value in maker)
+            for j in (*readers[node.outs[0]], *writers):
                 yield i, j
                 yield j, i
     # Python sees what happened in the order of steps.
@@ -215,8 +220,8 @@ def _components(n: int, edges: Sequence[tuple[int, int]]):
     return connected_components(graph, directed=True, connection="strong")
 
 
-def _stage(nodes: Sequence[Node], members, selfish) -> Stage:
-    if len(nodes) > 1 or members[0] in selfish:
+def _stage(nodes: Sequence[Node], cyclic: bool) -> Stage:
+    if len(nodes) > 1 or cyclic:
         return Stage("loop", tuple(ordered(nodes)))
     (node,) = nodes
     if isinstance(node, Filter):
@@ -305,7 +310,7 @@ def _merged_nodes(nodes: Sequence[Node], moved: dict[Value, Ref]) -> list[Node]:
 def narrow(program: Program) -> Program:
     """Let each loop hand out only what is read of it elsewhere."""
     wanted = _wanted(program)
-    moved: dict[Value, Ref] = {}
+    moved: dict[Value | None, Ref] = {}
     stages = []
     for stage in program.stages:
         extra = []
@@ -344,7 +349,7 @@ def _wanted(program: Program) -> dict[tuple[int, Value], np.ndarray]:
     return wanted
 
 
-def _outside(program: Program, moved: dict[Value, Ref]) -> Program:
+def _outside(program: Program, moved: dict[Value | None, Ref]) -> Program:
     stages = []
     for stage in program.stages:
         own = {out for node in stage.nodes for out in node.outs}
@@ -356,8 +361,11 @@ def _outside(program: Program, moved: dict[Value, Ref]) -> Program:
         nodes = tuple(node.rewired(rewire) for node in stage.nodes)
         stages.append(replace(stage, nodes=nodes))
     outputs = {
-        key: Fetch(moved[r.value][r.index] if r.value in moved else r for r in f.refs)
-        for key, f in program.outputs.items()
+        key: Fetch(
+            moved[ref.value][ref.index] if ref.value in moved else ref
+            for ref in fetch.refs
+        )
+        for key, fetch in program.outputs.items()
     }
     return replace(program, stages=tuple(stages), outputs=outputs)
 

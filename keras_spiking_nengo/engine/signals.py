@@ -170,10 +170,11 @@ class Fetch:
         """Contiguous pieces `(value, start, stop)`, neighbours joined."""
         owners = [None, *self.values]
         number = {id(value): i for i, value in enumerate(owners)}
-        owner = [np.full(ref.size, number[id(ref.value)]) for ref in self.refs]
-        owner = np.concatenate(owner) if owner else np.zeros(0, int)
-        index = [ref.index for ref in self.refs] or [np.zeros(0, int)]
-        index = np.where(owner == 0, 0, np.concatenate(index))
+        none = np.zeros(0, int)
+        parts = [np.full(ref.size, number[id(ref.value)]) for ref in self.refs]
+        owner = np.concatenate([none, *parts])
+        index = np.concatenate([none, *(ref.index for ref in self.refs)])
+        index = np.where(owner == 0, 0, index)
         broken = (np.diff(owner) != 0) | ((np.diff(index) != 1) & (owner[1:] != 0))
         edges = [0, *(np.flatnonzero(broken) + 1), len(owner)]
         return [
@@ -224,7 +225,8 @@ class Fetch:
     @functools.cached_property
     def _sources(self):
         """What is taken of each value, and the order of what was taken."""
-        sources, places, start = [], [], 0
+        sources: list[tuple[Value, np.ndarray | None]] = []
+        places, start = [], 0
         for value in self.values:
             parts = [ref.index for ref in self.refs if ref.value is value]
             taken = np.concatenate(parts)

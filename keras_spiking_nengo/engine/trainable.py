@@ -109,7 +109,13 @@ def weights_of(net: nengo.Network, model: Model) -> list[Weight]:
         said = _said(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
-            found.append((f"{_label(obj)}.{kind}", signal, bool(default if said is None else said)))
+            found.append(
+                (
+                    f"{_label(obj)}.{kind}",
+                    signal,
+                    bool(default if said is None else said),
+                )
+            )
     names = _unique([name for name, _, _ in found])
     kept: dict[Any, Weight] = {}
     for name, (_, signal, trainable) in zip(names, found, strict=True):

@@ -10,7 +10,7 @@ from keras import ops
 from nengo.builder import Model
 
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.kernels import call_host, static_length
+from keras_spiking_nengo.dynamics.kernels import call_host, not_exported, static_length
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, compile_model
 from keras_spiking_nengo.engine.frozen import (
@@ -122,8 +122,12 @@ class NetworkCell(Cell):
             raise ValueError(
                 f"{self.name} takes {expected} values per step, for its input nodes"
                 f" {self.ports.describe()}; received {self.features}."
-                + ("" if expected else " Without input nodes give it any (batch, time,"
-                   " 1): it tells the number of steps.")
+                + (
+                    ""
+                    if expected
+                    else " Without input nodes give it any (batch, time,"
+                    " 1): it tells the number of steps."
+                )
             )
         used = set(self.engine.used_parameters())
         weights = [w for w in weights_of(self.net, self.model) if w.signal in used]
@@ -247,10 +251,18 @@ class NetworkCell(Cell):
             flat = [source(n - 1, 1)[0, 0] for n in np.ravel(numbers)]
             return np.reshape(flat, (*numbers.shape, source.value.size))
 
-        return call_host(values, [steps], source.value.size, self.state_dtype)
+        size, label = source.value.size, source.label
+        return call_host(values, [steps], size, self.state_dtype, label)
 
     def _joined(self, outputs: Mapping):
         return ops.concatenate([outputs[p] for p in self.ports.probes], axis=-1)
+
+    def python(self) -> list[str]:
+        """Labels of what calls Python while the program runs."""
+        labels = [node.label for node in self.engine.hosts]
+        if self.continued:
+            labels += [source.label for source in self.engine.sources]
+        return labels
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""
@@ -261,10 +273,9 @@ class NetworkCell(Cell):
     def get_config(self):
         frozen, new = freeze(self.net, self.model)
         ports = self.ports.moved(new)
-        trained = self.trained
-        if trained is None:
-            weights = weights_of(self.net, self.model)
-            trained = [weight.name for weight in weights if weight.trainable]
+        weights = weights_of(self.net, self.model)
+        trained = [weight.name for weight in weights if weight.trainable]
+        trained = trained if self.trained is None else list(self.trained)
         return {
             **super().get_config(),
             "net": network_to_config(frozen, frozenset(ports.nodes)),
@@ -273,7 +284,7 @@ class NetworkCell(Cell):
             "surrogate": keras.saving.serialize_keras_object(self.surrogate),
             "forward": self.training_mode,
             "seed": self.seed,
-            "trained": list(trained),
+            "trained": trained,
         }
 
 
@@ -483,6 +494,14 @@ class Network(SequenceLayer):
         """
         return self.cell.network()
 
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        # TensorFlow asks for these when it exports, after it has traced a graph that
+        # could not be run elsewhere.
+        if save_type == "savedmodel":
+            for label in self.cell.python():
+                raise NotImplementedError(not_exported(label))
+        return super()._trackable_children(save_type, **kwargs)
+
     # --- structures -------------------------------------------------------------
 
     def build(self, sequences_shape, initial_state_shape=None):
@@ -516,8 +535,8 @@ class Network(SequenceLayer):
         if not fits:
             keys = sorted(given) if isinstance(given, dict) else type(given).__name__
             raise ValueError(
-                f"{self.name} takes {wanted}, for {self.cell.ports.describe()}; received"
-                f" {keys}."
+                f"{self.name} takes {wanted}, for {self.cell.ports.describe()};"
+                f" received {keys}."
             )
 
     def _joined(self, sequences):
@@ -620,9 +639,9 @@ class Network(SequenceLayer):
             masks = mask.values() if isinstance(mask, dict) else mask
             mask = next((m for m in masks if m is not None), None)
         masks = _mapped(
-            lambda probe: mask
-            if self.return_sequences and not probe.sample_every
-            else None,
+            lambda probe: (
+                mask if self.return_sequences and not probe.sample_every else None
+            ),
             self.cell.ports.outputs,
         )
         if not self.return_state:

@@ -190,8 +190,8 @@ class NeuronsCell(Cell):
     @property
     def _width(self) -> float:
         """Width over which the rate curve is smoothed."""
-        smoothed = isinstance(self.surrogate, SoftLIF)
-        return self.surrogate.width if smoothed else SMOOTHING
+        surrogate = self.surrogate
+        return surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
 
     def get_config(self):
         return {

@@ -371,9 +371,7 @@ class Simulator:
             self._state = [ops.convert_to_tensor(value) for value in state["state"]]
         self._n_steps = state["n_steps"]
         self._records = state["records"]
-        for (_, call), memory in zip(
-            self._program.calls, state["memory"], strict=True
-        ):
+        for (_, call), memory in zip(self._program.calls, state["memory"], strict=True):
             call.restore(memory)
         if state["closed"]:
             self.close()
@@ -452,7 +450,9 @@ class Simulator:
         try:
             outputs, state = self._run(self._tensors, self._state, inputs)
             if self._program.hosts:  # errors of callbacks arrive late
-                outputs = [ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs]
+                outputs = [
+                    ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs
+                ]
             return outputs, state
         except Exception:
             for call in calls:
@@ -485,9 +485,7 @@ class Simulator:
             self._compile((*self._inputs, *missing))
             self.reset()
         batch = self.minibatch_size or 1
-        return [
-            _frames(node, nodes.get(node), batch, steps) for node in self._inputs
-        ]
+        return [_frames(node, nodes.get(node), batch, steps) for node in self._inputs]
 
 
 def _draws(op) -> bool:
@@ -547,9 +545,11 @@ def _frames(node, value, batch: int, steps: int) -> np.ndarray:
         )
     frames = np.asarray(value, dtype=float)
     frames = frames[None] if frames.ndim == 2 else frames
-    if frames.ndim != 3 or frames.shape[1:] != (steps, node.size_out) or len(
-        frames
-    ) not in (1, batch):
+    if (
+        frames.ndim != 3
+        or frames.shape[1:] != (steps, node.size_out)
+        or len(frames) not in (1, batch)
+    ):
         raise ValidationError(
             f"{node} takes data of shape ({steps}, {node.size_out}) or ({batch},"
             f" {steps}, {node.size_out}), (minibatch, steps, size); received"

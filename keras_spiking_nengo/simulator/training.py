@@ -197,9 +197,9 @@ class Training:
     def _keyed(self, data: Mapping, objects: Mapping[str, Any]) -> dict[str, Any]:
         """Data by the names of objects, from objects or labels."""
         names = {obj: name for name, obj in objects.items()}
-        found = {}
+        found: dict[str, Any] = {}
         for key, value in data.items():
-            name = names.get(key) if not isinstance(key, str) else key
+            name = names.get(key, "") if not isinstance(key, str) else key
             if isinstance(key, str):
                 same = [n for n, obj in objects.items() if obj.label == key]
                 if len(same) > 1:
