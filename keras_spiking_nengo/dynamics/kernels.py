@@ -22,6 +22,7 @@ from keras import ops
 __all__ = [
     "call_host",
     "compiled",
+    "gather",
     "not_exported",
     "precision",
     "scan",
@@ -139,6 +140,18 @@ def call_host(
         return jax.lax.bitcast_convert_type(y, dtype) if wide else y
     y = function(*map(ops.convert_to_numpy, inputs))
     return ops.convert_to_tensor(y, dtype=dtype)
+
+
+def gather(x, index: np.ndarray):
+    """Elements of the last axis at constant positions, which are all there."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(x, index.astype("int32"), axis=-1)
+    if backend == "jax":
+        return x.at[..., index].get(mode="promise_in_bounds")
+    return ops.take(x, index, axis=-1)
 
 
 def not_exported(label: str) -> str:

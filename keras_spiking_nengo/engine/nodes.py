@@ -119,9 +119,11 @@ class Node(abc.ABC):
 def join(nodes: Sequence[Node]) -> tuple[Node, dict[Value, Ref]]:
     """One node for several of one key, and where their outputs are in its own."""
     first = nodes[0]
+    # Where they read different numbers of things, `joined` sees to that itself.
+    n_reads = min(len(node.reads) for node in nodes)
     reads = tuple(
         Fetch(ref for node in nodes for ref in node.reads[j].refs)
-        for j in range(len(first.reads))
+        for j in range(n_reads)
     )
     moved: dict[Value, Ref] = {}
     outs = []
@@ -181,7 +183,8 @@ class Sum(Node):
     def key(self, looped):
         if self.matrix is not None:
             return None
-        return type(self), len(self.reads), bool(self.constants)
+        # One term apiece stays apart: there it may be no work at all.
+        return type(self), min(len(self.reads), 2), bool(self.constants)
 
     def joined(self, nodes, reads, outs, initial):
         parts, constants, start = [], [], 0
@@ -191,7 +194,7 @@ class Sum(Node):
             start += node.outs[0].size
         return replace(
             self,
-            reads=reads,
+            reads=_layers(parts, start),
             outs=outs,
             initial=initial,
             parts=tuple(parts),

@@ -16,6 +16,8 @@ import nengo
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.dynamics.kernels import gather
+
 __all__ = [
     "Fetch",
     "Param",
@@ -27,8 +29,8 @@ __all__ = [
     "whole",
 ]
 
-# More slices than this are one indexed read instead.
-_MANY = 12
+# More slices than this are one indexed read instead: XLA fuses no concatenation.
+_MANY = 3
 
 
 class Value:
@@ -205,13 +207,13 @@ class Fetch:
             return _joined(parts) if parts else _zeros(like, 0)
         sources, index = self._sources
         parts = [
-            env[value] if taken is None else ops.take(env[value], taken, axis=-1)
+            env[value] if taken is None else gather(env[value], taken)
             for value, taken in sources
         ]
         if self._padded:
             parts.append(_zeros(like, 1))
         joined = _joined(parts)
-        return joined if index is None else ops.take(joined, index, axis=-1)
+        return joined if index is None else gather(joined, index)
 
     def _slice(self, env, like, value, start, stop):
         if value is None:

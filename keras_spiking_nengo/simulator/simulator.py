@@ -397,7 +397,7 @@ class Simulator:
 
     def _pieces(self, steps: int) -> Iterator[int]:
         """Lengths of the blocks, those that are compiled already if they fit."""
-        longest = self._longest()
+        longest = self._block(steps)
         while steps > longest:
             yield longest
             steps -= longest
@@ -410,6 +410,15 @@ class Simulator:
                     steps -= length
         if steps:
             yield steps
+
+    def _block(self, steps: int) -> int:
+        """The most steps of a block; a divisor of `steps` if there is a good one."""
+        longest = self._longest()
+        fewest = -(-steps // longest)
+        divisors = (n for n in range(fewest, 2 * fewest + 1) if steps % n == 0)
+        n_blocks = next(divisors, None)
+        # A program is compiled for each length: equal blocks need one.
+        return longest if n_blocks is None else max(1, steps // n_blocks)
 
     def _longest(self) -> int:
         itemsize = np.dtype(self.dtype).itemsize * (self.minibatch_size or 1)
