@@ -66,7 +66,7 @@ def slow(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Run Nengo's own test suite, on KERAS_BACKEND or TensorFlow."""
     install(session, "-e", ".", "--group", "test", "--group", "conformance")
-    pytest(session, "-m", "conformance")
+    pytest(session, "-s", "-m", "conformance")
 
 
 @nox.session

@@ -5,6 +5,17 @@ import numpy as np
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
+from tests.networks import CONVOLUTIONS, NETWORKS, RANDOM_NETWORKS
+
+__all__ = [
+    "CONVOLUTIONS",
+    "LAYERS",
+    "NETWORKS",
+    "NEURONS",
+    "RANDOM",
+    "RANDOM_NETWORKS",
+    "SYNAPSES",
+]
 
 # Every neuron type with parameters that are not the defaults.
 NEURONS = {

@@ -24,6 +24,15 @@ __all__ = ["freeze", "network_from_config", "network_to_config"]
 Objects = dict[Any, Any]
 
 
+class _FullWeights(nengo.solvers.NoSolver):
+    """Given weights from neurons to neurons, which no encoders multiply.
+
+    Stored as the `NoSolver` that it is, with `weights=True`.
+    """
+
+    compositional = False
+
+
 def freeze(
     net: nengo.Network, model: Model, values: Mapping | None = None
 ) -> tuple[nengo.Network, Objects]:
@@ -130,15 +139,11 @@ class _Freezer:
             ends = _view(pre, conn.pre_slice), _view(post, conn.post_slice)
             return nengo.Connection(*ends, **own, **common)
         matrix = self.value(weights)
+        end = _view(post, conn.post_slice)
+        own = _decoders(pre, matrix)
         if conn.solver.weights and isinstance(conn.post_obj, nengo.Ensemble):
-            # The full matrix of weights; nengo multiplies it by the gains.
-            gain = self.model.params[conn.post_obj].gain
-            return nengo.Connection(
-                pre.neurons, post.neurons, transform=matrix / gain[:, None], **common
-            )
-        return nengo.Connection(
-            pre, _view(post, conn.post_slice), **_decoders(pre, matrix), **common
-        )
+            own = _full_weights(pre, matrix, end.size_in)
+        return nengo.Connection(pre, end, **own, **common)
 
     def _transform(self, transform, weights):
         if isinstance(transform, nengo.transforms.NoTransform):
@@ -170,8 +175,9 @@ class _Freezer:
         decoded = isinstance(ens, nengo.Ensemble) and probe.attr == "decoded_output"
         if decoded and not isinstance(ens.neuron_type, nengo.Direct):
             # The probe's own connection is known to the builder alone.
-            found = self._weights_of_probe(probe)
-            own["solver"] = nengo.solvers.NoSolver(found.T)
+            conn = self.of_probes[probe]
+            matrix = self.value(self.model.sig[conn]["weights"])
+            own["solver"] = nengo.solvers.NoSolver(matrix.T)
         return nengo.Probe(
             _view(self._moved(probe.obj), probe.slice),
             probe.attr,
@@ -181,13 +187,6 @@ class _Freezer:
             seed=self.model.seeds[probe],
             **own,
         )
-
-    def _weights_of_probe(self, probe) -> np.ndarray:
-        conn = self.of_probes[probe]
-        matrix = self.value(self.model.sig[conn]["weights"])
-        whole = np.zeros((probe.obj.dimensions, probe.obj.n_neurons))
-        whole[conn.pre_slice] = matrix
-        return whole
 
     def _moved(self, obj):
         if isinstance(obj, LearningRule):
@@ -220,6 +219,16 @@ def _decoders(pre, matrix: np.ndarray) -> dict[str, Any]:
         "function": np.zeros((1, len(matrix))),
         "eval_points": np.zeros((1, pre.size_out)),
         "solver": nengo.solvers.NoSolver(matrix.T),
+    }
+
+
+def _full_weights(pre, matrix: np.ndarray, size: int) -> dict[str, Any]:
+    """The same for weights from neurons to neurons of an ensemble."""
+    return {
+        "function": np.zeros((1, size)),
+        "eval_points": np.zeros((1, pre.size_out)),
+        "transform": nengo.Dense((size, size), init=np.eye(size)),
+        "solver": _FullWeights(matrix.T, weights=True),
     }
 
 
@@ -326,7 +335,11 @@ def _of_connection(conn, refs, silent) -> dict:
             f"{conn} cannot be stored, as it computes a Python function without"
             " decoders. Decode it from an ensemble of neurons."
         )
-    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label", "solver")
+    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
+    solver = conn.solver
+    if isinstance(solver, _FullWeights):
+        solver = nengo.solvers.NoSolver(solver.values, weights=True)
+    own["solver"] = _encoded(solver, conn)
     if function is not None:
         own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
     return own | _ends(conn, refs) | {"seed": _seed(conn)}
@@ -421,6 +434,9 @@ def _make_connection(stored, made):
     pre, post = (_found(stored[end], made) for end in ("pre", "post"))
     if isinstance(own["transform"], nengo.transforms.NoTransform):
         own["transform"] = None
+    solver = own["solver"]
+    if isinstance(solver, nengo.solvers.NoSolver) and solver.weights:
+        own["solver"] = _FullWeights(solver.values, weights=True)
     return nengo.Connection(pre, post, **own)
 
 

@@ -8,6 +8,7 @@ encoders that an online rule changes, and of objects that `configure` excludes.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import nengo
@@ -182,10 +183,14 @@ def _clean(label: str) -> str:
 
 
 def _unique(names: list[str]) -> list[str]:
-    total, seen = Counter(names), Counter[str]()
+    total, taken = Counter(names), set(names)
     unique = []
     for name in names:
-        seen[name] += 1
-        head, _, kind = name.rpartition(".")
-        unique.append(f"{head}_{seen[name]}.{kind}" if total[name] > 1 else name)
+        if total[name] > 1:
+            head, _, kind = name.rpartition(".")
+            name = next(
+                new for i in count(1) if (new := f"{head}_{i}.{kind}") not in taken
+            )
+            taken.add(name)
+        unique.append(name)
     return unique

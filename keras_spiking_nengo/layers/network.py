@@ -94,16 +94,12 @@ class NetworkCell(Cell):
 
     def _take(self, net: nengo.Network, model: Model | None) -> None:
         model = model or _built(net, self.dt)
-        if any(_solves_weights(conn) for conn in net.all_connections):
-            # Such a matrix includes the gains, which the stored form keeps apart.
-            net, new = freeze(net, model)
-            self.ports = self.ports.moved(new)
-            model = _built(net, self.dt)
         # Keras would wrap these, as it does with anything that could hold layers.
         object.__setattr__(self, "net", net)
         object.__setattr__(self, "model", model)
         program = compile_model(model, self.ports.nodes, self.ports.probes)
         object.__setattr__(self, "engine", program)
+        object.__setattr__(self, "_kept", {})
         rng = np.random.RandomState(self.seed or 0)
         for _, call in program.calls:
             call.reset(rng)
@@ -130,7 +126,14 @@ class NetworkCell(Cell):
                 )
             )
         used = set(self.engine.used_parameters())
-        weights = [w for w in weights_of(self.net, self.model) if w.signal in used]
+        weights = weights_of(self.net, self.model)
+        names = [weight.name for weight in weights]
+        unknown = sorted(set(self.trained or ()) - set(names))
+        if unknown:
+            raise ValueError(
+                f"{self.name} has no weights {unknown}; trained names some of {names}."
+            )
+        weights = [weight for weight in weights if weight.signal in used]
         # A tuple: TensorFlow exports no dict whose keys are not strings.
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = []
@@ -239,7 +242,8 @@ class NetworkCell(Cell):
         length = static_length(steps)
         if self.continued or length is None:
             return self._called(source, steps)
-        values = ops.convert_to_tensor(source(0, length), dtype=self.state_dtype)
+        values = self._values(source, np.arange(1, length + 1))[None]
+        values = ops.convert_to_tensor(values, dtype=self.state_dtype)
         shape = (ops.shape(steps)[0], length, source.value.size)
         return ops.broadcast_to(values, shape)
 
@@ -247,12 +251,19 @@ class NetworkCell(Cell):
         """A source's values, computed by Python when the program runs."""
 
         def values(steps):
-            numbers = np.round(steps[..., 0]).astype(int)
-            flat = [source(n - 1, 1)[0, 0] for n in np.ravel(numbers)]
-            return np.reshape(flat, (*numbers.shape, source.value.size))
+            return self._values(source, np.round(steps[..., 0]).astype(int))
 
         size, label = source.value.size, source.label
         return call_host(values, [steps], size, self.state_dtype, label)
+
+    def _values(self, source, numbers: np.ndarray) -> np.ndarray:
+        """A source's values at steps; it runs once, in order, as a process must."""
+        kept = self._kept.get(source, np.zeros((0, source.value.size)))
+        missing = np.max(numbers, initial=0) - len(kept)
+        if missing > 0:
+            kept = np.concatenate([kept, source(len(kept), missing)[0]])
+            self._kept[source] = kept
+        return kept[numbers - 1]
 
     def _joined(self, outputs: Mapping):
         return ops.concatenate([outputs[p] for p in self.ports.probes], axis=-1)
@@ -292,10 +303,6 @@ def _built(net: nengo.Network, dt: float) -> Model:
     model = Model(dt=dt, label=str(net))
     model.build(net)
     return model
-
-
-def _solves_weights(conn) -> bool:
-    return conn.solver.weights and isinstance(conn.post_obj, nengo.Ensemble)
 
 
 def _surrogate(value):

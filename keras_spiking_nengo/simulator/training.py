@@ -1,6 +1,7 @@
 """A simulator's network as a Keras model, and data keyed by nengo's objects."""
 
 from collections.abc import Mapping
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -128,7 +129,7 @@ class Training:
     def call(self, method: str, x, y, n_steps, kwargs):
         kwargs = dict(kwargs)
         held_out = kwargs.get("validation_data")
-        if isinstance(held_out, tuple):
+        if isinstance(held_out, tuple | list):
             kwargs["validation_data"] = (
                 self._given(held_out[0], n_steps, held_out[1]),
                 self._targets(held_out[1]),
@@ -238,6 +239,9 @@ def _named(objects) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for i, obj in enumerate(objects):
         kind = type(obj).__name__.lower()
-        name = (obj.label or f"{kind}_{i}").replace("/", "_")
-        named[f"{name}_{i}" if name in named else name] = obj
+        label = name = (obj.label or f"{kind}_{i}").replace("/", "_")
+        numbers = count(i)
+        while name in named:
+            name = f"{label}_{next(numbers)}"
+        named[name] = obj
     return named

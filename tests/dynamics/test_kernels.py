@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import scan
+from keras_spiking_nengo.dynamics.kernels import call_host, compiled, precision, scan
 from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
@@ -120,3 +120,76 @@ def test_the_traced_program_does_not_grow_with_time():
         return len(graph.get_operations())
 
     assert size(10) == size(1000)
+
+
+# --- Python in a compiled program --------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_calls_of_python_keep_their_order_inside_a_scan(dtype, request):
+    if keras.backend.backend() == "tensorflow":
+        reason = "bug: finding the shape of an output calls Python once too often"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    seen = []
+    x = np.arange(1.0, 9.0).reshape(1, 8, 1) + 1e-12
+    name = keras.backend.standardize_dtype(dtype)
+
+    def host(total, now):
+        seen.append((float(now[0, 0]), total.dtype.name))
+        return total + 10 * now
+
+    def step(p, now, s):
+        total = call_host(host, [s[0], now[0]], 1, name, "node")
+        return total, [total]
+
+    def run(x):
+        return scan(step, {}, [x], [ops.zeros((1, 1), dtype=name)], False)[0]
+
+    with precision(dtype):
+        inputs = ops.convert_to_tensor(x, dtype=dtype)
+        run = compiled(run, host=True)
+        for _ in range(2):  # the second run is not traced
+            y = ops.convert_to_numpy(run(inputs))
+    assert [kind for _, kind in seen] == [dtype] * 16
+    np.testing.assert_allclose([now for now, _ in seen], [*x[0, :, 0]] * 2, rtol=1e-7)
+    tolerance = 1e-15 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(y[0, :, 0], 10 * x[0, :, 0].cumsum(), rtol=tolerance)
+    assert y.dtype == dtype
+
+
+def test_doubles_pass_through_python_unrounded():
+    exact = np.array([[np.pi, 1 / 3, 1e300, -5e-324]])
+    with precision("float64"):
+        x = ops.convert_to_tensor(exact, dtype="float64")
+        run = compiled(
+            lambda x: call_host(lambda a: a, [x], 4, "float64", "node"), host=True
+        )
+        np.testing.assert_array_equal(ops.convert_to_numpy(run(x)), exact)
+
+
+def test_python_gets_no_gradient_and_gives_none():
+    def run(x):
+        return x * x + call_host(lambda a: 100 * a, [x], 2, "float32", "node")
+
+    x = np.array([[1.0, 2.0]], "float32")
+    y, slope = gradient(run, x)
+    np.testing.assert_allclose(y, [[101, 204]])
+    np.testing.assert_allclose(slope, [[2, 4]])
+
+
+def test_a_compiled_function_takes_nested_tensors():
+    traced = []
+
+    def function(tensors, state):
+        traced.append(1)
+        return tensors["a"] * tensors["b"][0], [s + 1 for s in state]
+
+    run = compiled(function)
+    a = ops.convert_to_tensor(np.float32([1, 2]))
+    for _ in range(2):
+        y, state = run({"a": a, "b": [a]}, [a])
+    np.testing.assert_array_equal(ops.convert_to_numpy(y), [1, 4])
+    np.testing.assert_array_equal(ops.convert_to_numpy(state[0]), [2, 3])
+    if keras.backend.backend() != "torch":
+        assert len(traced) == 1

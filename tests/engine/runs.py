@@ -1,0 +1,71 @@
+"""What the probes of the networks of the catalogue show, run in several ways."""
+
+import functools
+
+import nengo
+import numpy as np
+from keras import ops
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.dynamics.kernels import precision
+from keras_spiking_nengo.engine import Mode, compile_model
+from tests.cases import NETWORKS
+
+STEPS = 100
+SEED = 7
+
+
+def recorded(sim, steps=STEPS):
+    """The probes of a simulator, and the data of each."""
+    with sim:
+        sim.run_steps(steps)
+    probes = list(sim.model.probes)
+    return probes, [np.array(sim.data[probe]) for probe in probes]
+
+
+@functools.cache
+def by_nengo(name):
+    options = {"seed": SEED, "optimize": False, "progress_bar": False}
+    return recorded(nengo.Simulator(NETWORKS[name](), **options))
+
+
+@functools.cache
+def by_us(name, **options):
+    options = {"seed": SEED, "dtype": "float64", "progress_bar": False} | options
+    return recorded(ksn.Simulator(NETWORKS[name](), **options))[1]
+
+
+@functools.cache
+def built(name):
+    model = nengo.builder.Model()
+    model.build(NETWORKS[name]())
+    return model
+
+
+def compile_network(name, passes):
+    """A network's model and its program."""
+    model = built(name)
+    return model, compile_model(model, passes=passes)
+
+
+def by_program(name, passes, steps):
+    """The data of each probe from a program, without a compiler."""
+    model, program = compile_network(name, passes)
+    mode, rng = Mode(dtype="float64"), np.random.RandomState(SEED)
+    for _, call in program.calls:
+        call.reset(rng)
+    time = np.arange(1.0, steps + 1)[None, :, None]
+    inputs = [time, time * model.dt, *(s(0, steps) for s in program.sources)]
+    with precision("float64"):
+        inputs = [ops.convert_to_tensor(x, dtype="float64") for x in inputs]
+        values = dict(zip(program.inputs, inputs, strict=True))
+        state, packed = program.initial_state(1, mode), program.pack({}, mode)
+        outputs, _ = program.sequence(packed, state, values, mode, unroll=True)
+        return [ops.convert_to_numpy(outputs[probe]) for probe in model.probes]
+
+
+def difference(actual, expected):
+    """Largest difference, in parts of the range of what is expected."""
+    assert actual.shape == expected.shape
+    scale = np.max(np.abs(expected), initial=0)
+    return np.max(np.abs(actual - expected), initial=0) / (scale or 1)

@@ -1,0 +1,128 @@
+"""Passes change how a program runs, not what it computes."""
+
+import nengo
+import numpy as np
+import pytest
+from nengo.builder import Model
+
+from keras_spiking_nengo.engine import PASSES, compile_model
+from tests.cases import NETWORKS
+from tests.engine.runs import by_program, difference
+
+STEPS = 25
+QUICK = ("integrator", "two_ensembles_in_a_ring", "direct_mode", "voja")
+SOME = {
+    "none": (),
+    **{f"without {name}": tuple(n for n in PASSES if n != name) for name in PASSES},
+    **{f"only {name}": (name,) for name in PASSES},
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS],
+)
+def test_outputs_stay_the_same(name):
+    expected = by_program(name, tuple(PASSES), STEPS)
+    assert any(np.any(values) for values in expected)
+    for label, passes in SOME.items():
+        actual = by_program(name, passes, STEPS)
+        for ours, theirs in zip(actual, expected, strict=True):
+            assert difference(ours, theirs) <= 1e-12, label
+
+
+def program_of(net, passes=tuple(PASSES)):
+    model = Model()
+    model.build(net)
+    return compile_model(model, passes=passes)
+
+
+def counts(program):
+    return len(program.stages), len(program.nodes)
+
+
+def array_of(size, loop):
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(lambda t: np.ones(size) * t)
+        array = nengo.networks.EnsembleArray(10, n_ensembles=size)
+        nengo.Connection(source, array.input)
+        if loop:
+            nengo.Connection(array.output, array.input, synapse=0.1)
+        nengo.Probe(array.output, synapse=0.01)
+    return net
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_merge_makes_many_equal_ensembles_one(loop):
+    few, many = (program_of(array_of(n, loop)) for n in (3, 30))
+    assert counts(many) == counts(few)
+    unmerged = tuple(name for name in PASSES if name != "merge")
+    apart = program_of(array_of(30, loop), unmerged)
+    assert len(apart.nodes) > len(many.nodes) + 30
+
+
+def chain(*synapses):
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(np.sin)
+        for i, synapse in enumerate(synapses):
+            ens = nengo.Ensemble(10 + i, 1)
+            nengo.Connection(source, ens, synapse=synapse)
+            source = ens
+        nengo.Probe(source, synapse=0.01)
+    return net
+
+
+def test_condense_leaves_no_loop_of_several_nodes_in_a_feed_forward_network():
+    net = chain(None, 0.01, nengo.Alpha(0.02), 0)
+    for stage in program_of(net, ("simplify", "condense")).stages:
+        assert len(stage.nodes) == 1
+    (stage,) = program_of(net, ("simplify",)).stages
+    assert len(stage.nodes) > 10
+
+
+def test_condense_keeps_together_what_loops():
+    with chain(0.01, 0.01) as net:
+        first, second = net.ensembles
+        nengo.Connection(second, first, synapse=0.05)
+    stages = program_of(net, ("simplify", "condense")).stages
+    (loop,) = [stage for stage in stages if len(stage.nodes) > 1]
+    kinds = [type(node).__name__ for node in loop.nodes]
+    assert kinds.count("Neurons") == 2
+    # What is filtered for the probe alone stays outside.
+    assert kinds.count("Filter") == 2
+    assert any(stage.kind == "filter" for stage in stages)
+
+
+def test_simplify_drops_what_no_probe_shows():
+    with nengo.Network(seed=0) as net:
+        seen, unseen = nengo.Ensemble(10, 1), nengo.Ensemble(20, 1)
+        nengo.Connection(seen, unseen)
+        nengo.Probe(seen.neurons)
+    sizes = {out.size for node in program_of(net).nodes for out in node.outs}
+    assert 10 in sizes and 20 not in sizes
+    before = program_of(net, ())
+    assert 20 in {out.size for node in before.nodes for out in node.outs}
+
+
+def test_simplify_keeps_python_that_no_probe_shows():
+    with nengo.Network() as net:
+        node = nengo.Node(lambda t, x: None, size_in=1)
+        nengo.Connection(nengo.Node([1]), node)
+    assert len(program_of(net).hosts) == 1
+
+
+def test_narrow_hands_out_less():
+    with nengo.Network(seed=0) as net:
+        ens = nengo.Ensemble(100, 1)
+        nengo.Connection(ens, ens, synapse=0.1)
+        nengo.Probe(ens.neurons[:3])
+    wide = program_of(net, tuple(name for name in PASSES if name != "narrow"))
+    assert program_of(net).width < wide.width - 90
+
+
+def test_deep_chains_and_wide_networks_compile():
+    chained = program_of(chain(*[0.005] * 60))
+    assert len(chained.stages) > 60
+    assert counts(program_of(array_of(300, True))) == counts(
+        program_of(array_of(3, True))
+    )

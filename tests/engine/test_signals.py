@@ -1,0 +1,146 @@
+"""What is fetched of values is what NumPy's indexing finds."""
+
+import nengo
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import ops
+from nengo.builder.signal import Signal
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.engine.signals import (
+    Fetch,
+    Param,
+    Ref,
+    Value,
+    elements,
+    pick,
+    whole,
+)
+
+LEAD = (2, 3)
+SIZES = (1, 4, 30)
+
+
+@st.composite
+def refs(draw):
+    """Pieces: runs, single elements, whole values, permutations and zeros."""
+    values = [Value(str(size), size) for size in SIZES]
+    found = []
+    for _ in range(draw(st.integers(0, 6))):
+        value = draw(st.sampled_from([None, *values]))
+        size = 5 if value is None else value.size
+        kind = draw(st.sampled_from(["run", "any", "all"]))
+        if kind == "all":
+            index = np.arange(size)
+        elif kind == "run":
+            start = draw(st.integers(0, size - 1))
+            index = np.arange(start, draw(st.integers(start, size)))
+        else:
+            places = st.lists(st.integers(0, size - 1), max_size=40)
+            index = np.array(draw(places), dtype=int)
+        found.append(Ref(value, index))
+    return values, found
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(refs())
+def test_fetch_is_numpys_indexing(case):
+    values, found = case
+    rng = np.random.RandomState(0)
+    arrays = {v: rng.uniform(1, 2, (*LEAD, v.size)).astype("float32") for v in values}
+    expected = [
+        np.zeros((*LEAD, ref.size), "float32")
+        if ref.value is None
+        else arrays[ref.value][..., ref.index]
+        for ref in found
+    ]
+    expected = np.concatenate([np.zeros((*LEAD, 0), "float32"), *expected], axis=-1)
+    env = {v: ops.convert_to_tensor(array) for v, array in arrays.items()}
+    fetch = Fetch(found)
+    actual = ops.convert_to_numpy(fetch(env, env[values[0]]))
+    np.testing.assert_array_equal(actual, expected)
+    assert fetch.size == actual.shape[-1]
+    assert set(fetch.values) == {r.value for r in found if r.value and r.size}
+
+
+def test_whole_values_are_passed_on_untouched():
+    value = Value("v", 6)
+    x = ops.ones((2, 6))
+    for pieces in ([whole(value)], [whole(value)[:2], whole(value)[2:]]):
+        fetch = Fetch(pieces)
+        assert fetch.is_whole
+        assert fetch({value: x}, x) is x
+    assert not Fetch([whole(value)[::-1]]).is_whole
+    assert not Fetch([whole(value), whole(value)]).is_whole
+    assert not Fetch([Ref(None, np.arange(6))]).is_whole
+
+
+def test_equal_keys_mean_equal_elements():
+    a, b = Value("a", 3), Value("b", 3)
+    assert Fetch([whole(a)]).key == Fetch([whole(a)]).key
+    assert Fetch([whole(a)]).key != Fetch([whole(b)]).key
+    assert Fetch([whole(a)]).key != Fetch([whole(a)[::-1]]).key
+
+
+VIEWS = {
+    "slice": lambda s: s[2:5],
+    "step": lambda s: s[1::3],
+    "negative step": lambda s: s[::-2],
+    "element": lambda s: s[3:4],
+    "rows": lambda s: s.reshape((4, 3))[1:3],
+    "columns": lambda s: s.reshape((4, 3))[:, 1:],
+    "reversed columns": lambda s: s.reshape((4, 3))[::-1, ::-2],
+    "of a view": lambda s: s[2:10][::2][1:],
+    "empty": lambda s: s[5:5],
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_elements_of_a_view_are_numpys(name):
+    base = np.arange(12.0)
+    view = VIEWS[name](Signal(base, name="base"))
+    np.testing.assert_array_equal(elements(view), VIEWS[name](base).ravel())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_elements_do_not_depend_on_the_size_of_an_element(dtype):
+    signal = Signal(np.arange(12).astype(dtype), name="base")
+    np.testing.assert_array_equal(elements(signal[1::2]), np.arange(12)[1::2])
+    np.testing.assert_array_equal(elements(signal), np.arange(12))
+
+
+@pytest.mark.parametrize("tensors", [(), (0,), (0, 1)])
+def test_pick_joins_elements_of_parameters(tensors):
+    values = {"a": np.arange(6.0).reshape(2, 3), "b": np.arange(10.0, 14.0)}
+    given_values = {
+        key: ops.convert_to_tensor(value) if i in tensors else value
+        for i, (key, value) in enumerate(values.items())
+    }
+    params = [
+        Param("a", None, 6),
+        Param("a", np.array([4, 4, 0]), 6),
+        Param("b", np.array([1, 2]), 4),
+        Param("b", np.arange(4), 4),
+    ]
+    picked = pick(given_values, params)
+    assert ops.is_tensor(picked) == bool(tensors)
+    expected = [*range(6), 4, 4, 0, 11, 12, 10, 11, 12, 13]
+    np.testing.assert_array_equal(ops.convert_to_numpy(picked), expected)
+
+
+def test_a_network_that_reads_many_pieces_runs_as_nengo():
+    # More pieces than slices are worth: one gather.
+    order = np.random.RandomState(0).permutation(40)
+    with nengo.Network() as net:
+        source = nengo.Node(np.arange(40.0))
+        goal = nengo.Node(size_in=40)
+        nengo.Connection(source[order], goal, synapse=None)
+        nengo.Connection(source[order[:20]], goal[order[20:]], synapse=0)
+        probe = nengo.Probe(goal)
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        sim.run_steps(2)
+    with nengo.Simulator(net, progress_bar=False) as reference:
+        reference.run_steps(2)
+    np.testing.assert_array_equal(sim.data[probe], reference.data[probe])

@@ -1,0 +1,459 @@
+"""A simulator's network trains as a Keras model, keyed by nengo's objects."""
+
+import keras
+import nengo
+import numpy as np
+import pytest
+from nengo.exceptions import ValidationError
+
+import keras_spiking_nengo as ksn
+
+STEPS = 10
+
+
+def frames(*shape, seed=0):
+    return np.random.RandomState(seed).uniform(-1, 1, size=shape)
+
+
+def two(neuron_type=None):
+    """Two inputs, two probes, all labelled."""
+    with nengo.Network(seed=3) as net:
+        a = nengo.Node([0.0], label="a")
+        b = nengo.Node([0.0, 0.0], label="b")
+        ens = nengo.Ensemble(
+            15, 2, label="ens", neuron_type=neuron_type or nengo.LIFRate()
+        )
+        nengo.Connection(a, ens[0], synapse=None, label="from_a", transform=0.5)
+        nengo.Connection(b, ens, synapse=None, label="from_b", transform=np.eye(2))
+        nengo.Connection(ens, ens, synapse=0.01, transform=0.2, label="loop")
+        nengo.Probe(ens, label="p")
+        nengo.Probe(ens[1], synapse=0.01, label="q")
+    return net
+
+
+def one(node=None):
+    with nengo.Network(seed=3) as net:
+        u = nengo.Node([0.0] if node is None else node, label="u")
+        ens = nengo.Ensemble(15, 1, label="ens", neuron_type=nengo.LIFRate())
+        sink = nengo.Node(size_in=1, label="sink")
+        nengo.Connection(u, ens, synapse=None, label="into")
+        nengo.Connection(ens, sink, synapse=0.005, label="out")
+        nengo.Probe(sink, label="p")
+    return net
+
+
+def simulator(net, **options):
+    return ksn.Simulator(net, progress_bar=False, seed=7, **options)
+
+
+def data(items, by=None):
+    """Data of `two`, keyed by labels, or by objects of a network."""
+    x = {"a": frames(items, STEPS, 1), "b": frames(items, STEPS, 2, seed=1)}
+    y = {"p": np.zeros((items, STEPS, 2)), "q": np.zeros((items, STEPS, 1))}
+    if by is not None:
+        x = dict(zip(by.nodes, x.values(), strict=True))
+        y = dict(zip(by.probes, y.values(), strict=True))
+    return x, y
+
+
+def by_nengo(net, given):
+    for node, values in given.items():
+        node.output = lambda t, v=values: v[round(t / 0.001) - 1]
+    with nengo.Simulator(net, progress_bar=False, seed=7) as sim:
+        sim.run_steps(STEPS)
+    return {probe: np.array(sim.data[probe]) for probe in net.all_probes}
+
+
+@pytest.mark.parametrize("keyed", ["objects", "labels"])
+def test_fit_evaluate_and_predict(keyed):
+    net = two()
+    x, y = data(6, net if keyed == "objects" else None)
+    with simulator(net) as sim:
+        losses = dict.fromkeys(y, "mse")
+        metrics = dict.fromkeys(y, ["mae"])
+        sim.compile(keras.optimizers.Adam(1e-4), loss=losses, metrics=metrics)
+        before = sim.evaluate(x, y, verbose=0, return_dict=True)
+        history = sim.fit(x, y, epochs=8, batch_size=4, verbose=0).history
+        after = sim.evaluate(x, y, verbose=0, return_dict=True)
+        found = sim.predict(x, verbose=0)
+    assert set(found) == set(net.probes)
+    assert found[net.probes[0]].shape == (6, STEPS, 2)
+    assert after["loss"] < 0.8 * before["loss"]
+    assert history["loss"][-1] < history["loss"][0]
+    p, q = (found[probe] for probe in net.probes)
+    np.testing.assert_allclose(after["loss"], np.mean(p**2) + np.mean(q**2), rtol=1e-4)
+    assert {"p_mae", "q_mae"} <= set(after)
+
+
+def test_the_same_by_the_model(float64):
+    net = two()
+    x, y = data(4)
+    with simulator(net, dtype="float64") as sim:
+        sim.model.compile("sgd", "mse")
+        sim.model.fit(x, y, epochs=1, verbose=0)
+        assert np.isfinite(sim.model.evaluate(x, y, verbose=0)).all()
+        found = sim.model.predict(x, verbose=0)
+    assert set(found) == set(net.probes)
+
+
+def test_the_loss_may_be_given_by_position():
+    net = two()
+    x, y = data(4, net)
+    with simulator(net) as sim:
+        sim.compile("sgd", dict.fromkeys(net.probes, "mse"))
+        assert np.isfinite(sim.evaluate(x, y, verbose=0)).all()
+
+
+def test_some_probes_alone_may_have_a_loss():
+    net = two()
+    x, _ = data(4, net)
+    with simulator(net) as sim:
+        sim.compile(keras.optimizers.Adam(1e-4), loss={"q": "mse"})
+        y = {"q": np.zeros((4, STEPS, 1))}
+        losses = sim.fit(x, y, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("batch_size", [3, 32])
+def test_batches_that_do_not_divide(batch_size):
+    net = two()
+    x, y = data(5)
+    with simulator(net) as sim:
+        sim.compile("sgd", "mse")
+        history = sim.fit(
+            x, y, batch_size=batch_size, validation_split=0.3, verbose=0
+        ).history
+        assert np.isfinite(history["val_loss"]).all()
+        whole = sim.predict(x, verbose=0, batch_size=5)
+        parts = sim.predict(x, verbose=0, batch_size=batch_size)
+    for probe in net.probes:
+        np.testing.assert_allclose(parts[probe], whole[probe], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_validation_data_are_keyed_alike(kind):
+    net = two()
+    x, y = data(4, net)
+    with simulator(net) as sim:
+        sim.compile(keras.optimizers.SGD(0.0), "mse")
+        held_out = kind(data(3, net))
+        history = sim.fit(x, y, validation_data=held_out, verbose=0).history
+        expected = sim.evaluate(*data(3, net), verbose=0)
+    np.testing.assert_allclose(history["val_loss"][-1], expected[0], rtol=1e-5)
+
+
+def test_one_node_and_one_probe_take_arrays():
+    net = one()
+    x = frames(4, STEPS, 1)
+    with simulator(net) as sim:
+        sim.compile("sgd", "mse")
+        history = sim.fit(x, 0 * x, epochs=2, validation_split=0.25, verbose=0)
+        assert np.isfinite(history.history["val_loss"]).all()
+        assert np.isfinite(sim.evaluate(x, 0 * x, verbose=0))
+        (found,) = sim.predict(x, verbose=0).values()
+    assert found.shape == x.shape
+
+
+def test_predict_needs_no_compile_and_begins_at_the_start(float64):
+    net = two(nengo.LIF())
+    x, _ = data(2, net)
+    with simulator(net, dtype="float64") as sim:
+        sim.run_steps(7)
+        first = sim.predict(x, verbose=0)
+        sim.run_steps(3)
+        second = sim.predict(x, verbose=0)
+    expected = by_nengo(net, {node: v[1] for node, v in x.items()})
+    for probe in net.probes:
+        assert np.any(expected[probe])
+        np.testing.assert_array_equal(first[probe], second[probe])
+        np.testing.assert_allclose(first[probe][1], expected[probe], atol=1e-9)
+
+
+def fitted(net, **options):
+    """A simulator whose network was trained, on what, and its loss."""
+    x, y = data(4, net)
+    sim = simulator(net, **options)
+    sim.compile(keras.optimizers.Adam(1e-3), "mse")
+    sim.fit(x, y, epochs=3, batch_size=3, verbose=0)
+    return sim, x
+
+
+def test_running_uses_what_was_trained(float64):
+    net = two()
+    with simulator(net, dtype="float64") as sim:
+        x, y = data(4, net)
+        item = {node: v[0] for node, v in x.items()}
+        sim.run_steps(STEPS, data=item)
+        untrained = {probe: np.array(sim.data[probe]) for probe in net.probes}
+        sim.compile(keras.optimizers.Adam(1e-3), "mse")
+        sim.fit(x, y, epochs=3, batch_size=3, verbose=0)
+        sim.reset()
+        sim.run_steps(STEPS, data=item)
+        found = sim.predict(x, verbose=0)
+        for probe in net.probes:
+            np.testing.assert_allclose(
+                sim.data[probe], found[probe][0], rtol=1e-9, atol=1e-12
+            )
+            assert np.max(np.abs(sim.data[probe] - untrained[probe])) > 1e-3
+
+
+def test_data_show_what_was_trained(float64):
+    net = two()
+    with simulator(net, dtype="float64") as sim:
+        ens, built = net.ensembles[0], sim.data[net.ensembles[0]]
+        weights = {c: np.array(sim.data[c].weights) for c in net.connections}
+        x, y = data(4, net)
+        sim.compile(keras.optimizers.Adam(1e-3), "mse")
+        sim.fit(x, y, epochs=2, verbose=0)
+        layer = {w.name: w for w in sim.keras_model.trainable_weights}
+        now = sim.data[ens]
+        np.testing.assert_array_equal(now.bias, layer["ens.bias"].numpy())
+        np.testing.assert_array_equal(
+            now.scaled_encoders, layer["ens.encoders"].numpy()
+        )
+        gain = (now.gain / ens.radius)[:, None]
+        np.testing.assert_allclose(now.encoders * gain, now.scaled_encoders)
+        assert np.any(now.bias != built.bias)
+        assert np.any(now.encoders != built.encoders)
+        for conn in net.connections:
+            trained = layer[f"{conn.label}.weights"].numpy()
+            np.testing.assert_array_equal(sim.data[conn].weights, trained)
+            assert np.any(trained != weights[conn])
+
+
+def test_the_network_written_back_equals_what_was_trained(float64):
+    net = two(nengo.LIF())
+    sim, x = fitted(net, dtype="float64")
+    with sim:
+        found = sim.predict(x, verbose=0)
+        copy = sim.network()
+    assert copy is not net
+    given = dict(zip(copy.nodes, (v[2] for v in x.values()), strict=True))
+    expected = by_nengo(copy, given)
+    untrained = by_nengo(net, {node: v[2] for node, v in x.items()})
+    for ours, theirs in zip(net.probes, copy.probes, strict=True):
+        np.testing.assert_allclose(found[ours][2], expected[theirs], atol=1e-9)
+        assert np.max(np.abs(untrained[ours] - expected[theirs])) > 1e-3
+
+
+def test_compiling_again_keeps_what_was_trained():
+    net = two()
+    sim, x = fitted(net)
+    with sim:
+        before = sim.predict(x, verbose=0)
+        sim.compile("adam", "mae", forward="rate")
+        after = sim.predict(x, verbose=0)
+    for probe in net.probes:
+        np.testing.assert_allclose(after[probe], before[probe], rtol=1e-6)
+
+
+def test_configured_objects_are_not_trained():
+    net = two()
+    ksn.configure(net, nengo.Ensemble, nengo.Connection, trainable=False)
+    ksn.configure(net, net.connections[0], trainable=True)
+    sim, _ = fitted(net)
+    with sim:
+        names = [w.name for w in sim.keras_model.trainable_weights]
+    assert names == ["from_a.weights"]
+
+
+def test_a_simulator_in_double_precision_trains_without_keras_being_so():
+    net = two()
+    sim, x = fitted(net, dtype="float64")
+    with sim:
+        found = sim.predict(x, verbose=0)
+        for probe in net.probes:
+            assert found[probe].dtype == "float64"
+        sim.run_steps(STEPS, data={node: v[0] for node, v in x.items()})
+        for probe in net.probes:
+            np.testing.assert_allclose(sim.data[probe], found[probe][0], atol=1e-9)
+
+
+# --- without inputs, and with functions ------------------------------------------
+
+
+def test_without_inputs_the_number_of_steps_is_said():
+    net = one(lambda t: np.cos(300 * t))
+    with simulator(net) as sim:
+        sim.compile(keras.optimizers.Adam(1e-3), "mse")
+        y = np.zeros((3, STEPS, 1))
+        before = sim.evaluate(y=y, n_steps=STEPS, verbose=0)
+        sim.fit(y=y, n_steps=STEPS, epochs=4, batch_size=2, verbose=0)
+        assert sim.evaluate(y=y, n_steps=STEPS, verbose=0) < before
+        (found,) = sim.predict(n_steps=STEPS, verbose=0).values()
+        sim.run_steps(STEPS)
+        assert found.shape == (1, STEPS, 1)
+        np.testing.assert_allclose(
+            sim.data[net.probes[0]], found[0], rtol=1e-4, atol=1e-5
+        )
+        with pytest.raises(ValidationError, match="say n_steps"):
+            sim.fit(y=y, verbose=0)
+        with pytest.raises(ValidationError, match="say n_steps"):
+            sim.predict(verbose=0)
+
+
+def test_validation_without_inputs():
+    net = one(lambda t: np.cos(300 * t))
+    with simulator(net) as sim:
+        sim.compile("sgd", "mse")
+        y = np.zeros((3, STEPS, 1))
+        history = sim.fit(
+            y={net.probes[0]: y},
+            n_steps=STEPS,
+            validation_data=(None, {"p": y[:2]}),
+            verbose=0,
+        ).history
+    assert np.isfinite(history["val_loss"]).all()
+
+
+def test_a_function_may_be_given_data():
+    net = one(lambda t: np.cos(300 * t))
+    x = frames(3, STEPS, 1)
+    with simulator(net) as sim:
+        with pytest.raises(ValidationError, match=r"a function.*compile\(inputs"):
+            sim.predict({"u": x}, verbose=0)
+        with pytest.raises(ValidationError, match=r"a function.*compile\(inputs"):
+            sim.predict({net.nodes[0]: x}, verbose=0)
+        sim.compile("sgd", "mse", inputs=[net.nodes[0]])
+        for key in (net.nodes[0], "u"):
+            found = sim.predict({key: x}, verbose=0)[net.probes[0]]
+            assert np.max(np.abs(found[0] - found[1])) > 1e-3
+        sim.fit({"u": x}, {"p": x}, verbose=0)
+
+
+def test_compiling_with_other_inputs_keeps_what_was_trained():
+    net = one(lambda t: np.cos(300 * t))
+    y = np.zeros((3, STEPS, 1))
+    with simulator(net) as sim:
+        sim.compile(keras.optimizers.Adam(1e-3), "mse")
+        sim.fit(y=y, n_steps=STEPS, epochs=3, verbose=0)
+        expected = sim.predict(n_steps=STEPS, verbose=0)[net.probes[0]]
+        sim.compile("sgd", "mse", inputs=net.nodes[:1])
+        times = 0.001 * np.arange(1, STEPS + 1)
+        x = np.cos(300 * times)[None, :, None]
+        found = sim.predict({"u": x}, verbose=0)[net.probes[0]]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_data_sets_are_keyed_by_labels():
+    net = two()
+    x, y = data(4)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, i):
+            part = slice(2 * i, 2 * i + 2)
+            return {k: v[part] for k, v in x.items()}, {
+                k: v[part] for k, v in y.items()
+            }
+
+    with simulator(net) as sim:
+        sim.compile(keras.optimizers.SGD(0.0), "mse")
+        loss = sim.fit(Batches(), epochs=1, verbose=0).history["loss"][-1]
+        expected = sim.evaluate(x, y, verbose=0)
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-5)
+
+
+# --- what is refused --------------------------------------------------------------
+
+WRONG = {
+    "unknown input": (lambda x, y: ({**x, "c": x["a"]}, y), "c is not among.*a.*b"),
+    "unknown target": (lambda x, y: (x, {"r": y["p"]}), "r is not among.*p.*q"),
+    "missing node": (lambda x, y: ({"a": x["a"]}, y), r"lack \['b'\].*a.*b"),
+    "lengths": (lambda x, y: ({**x, "b": x["b"][:, :4]}, y), "items and steps"),
+    "items": (lambda x, y: ({**x, "b": x["b"][:2]}, y), "items and steps"),
+    "an array": (lambda x, y: (x["a"], y), "dict keyed by the nodes.*a.*b"),
+    "nothing": (lambda x, y: (None, y), "dict keyed by the nodes.*a.*b"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate"])
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_data_are_refused(name, method):
+    change, message = WRONG[name]
+    with simulator(two()) as sim:
+        sim.compile("sgd", "mse")
+        x, y = change(*data(4))
+        with pytest.raises(ValidationError, match=f"(?s){message}"):
+            getattr(sim, method)(x, y, verbose=0)
+
+
+def test_wrong_sizes_are_refused():
+    with simulator(two()) as sim:
+        x, _ = data(4)
+        with pytest.raises(ValueError, match="b"):
+            sim.predict({**x, "b": frames(4, STEPS, 3)}, verbose=0)
+        with pytest.raises(ValueError):
+            sim.predict({**x, "b": frames(4, STEPS)}, verbose=0)
+
+
+def test_objects_of_another_network_are_refused():
+    with simulator(two()) as sim:
+        x, _ = data(4, two())
+        with pytest.raises(ValidationError, match="is not among"):
+            sim.predict(x, verbose=0)
+        with pytest.raises(ValueError, match="is not in"):
+            sim.compile("sgd", "mse", inputs=[two().nodes[0]])
+
+
+def test_duplicate_labels_are_refused_but_objects_are_not():
+    net = two()
+    net.nodes[1].label = "a"
+    net.probes[1].label = "p"
+    a, b = frames(4, STEPS, 1), frames(4, STEPS, 2)
+    with simulator(net) as sim:
+        with pytest.raises(ValidationError, match="2 objects have the label 'a'"):
+            sim.predict({"a": a}, verbose=0)
+        found = sim.predict(dict(zip(net.nodes, (a, b), strict=True)), verbose=0)
+        assert [y.shape[-1] for y in found.values()] == [2, 1]
+        with pytest.raises(ValidationError, match="2 objects have the label 'p'"):
+            sim.compile("sgd", loss={"p": "mse"})
+
+
+@pytest.mark.parametrize("labels", [("a", "a", "a_1"), ("a_2", "a", "a")])
+def test_labels_that_look_like_numbered_ones(labels):
+    with nengo.Network(seed=3) as net:
+        for label in labels:
+            nengo.Probe(nengo.Node([0.0], label=label), label=label)
+    x = {node: np.full((1, 3, 1), i + 1.0) for i, node in enumerate(net.nodes)}
+    with simulator(net) as sim:
+        found = sim.predict(x, verbose=0)
+    assert [found[p][0, 0, 0] for p in net.probes] == [1, 2, 3]
+
+
+def test_labels_of_any_characters():
+    net = one()
+    net.nodes[0].label = "µ/in put:0"
+    net.probes[0].label = "out/put (1)"
+    x = frames(2, STEPS, 1)
+    with simulator(net) as sim:
+        sim.compile("sgd", {"out/put (1)": "mse"})
+        sim.fit({"µ/in put:0": x}, {"out/put (1)": x}, verbose=0)
+
+
+def test_given_twice_is_refused():
+    net = two()
+    x, _ = data(4)
+    with simulator(net) as sim, pytest.raises(ValidationError, match="given twice"):
+        sim.predict({**x, net.nodes[0]: x["a"]}, verbose=0)
+
+
+def test_a_built_model_alone_does_not_train():
+    model = nengo.builder.Model(dt=0.001)
+    net = one()
+    model.build(net)
+    refused = pytest.raises(ValidationError, match="needs the network itself")
+    with simulator(None, model=model) as sim, refused:
+        sim.compile("sgd", "mse")
+
+
+def test_unlabelled_objects_are_named_by_their_place():
+    with nengo.Network(seed=3) as net:
+        nengo.Probe(nengo.Node([0.0]))
+    x = frames(2, 4, 1)
+    with simulator(net) as sim:
+        (found,) = sim.predict({"node_0": x}, verbose=0).values()
+        assert list(sim.keras_model.output) == ["probe_0"]
+    np.testing.assert_allclose(found, x, rtol=1e-6)
