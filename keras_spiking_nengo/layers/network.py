@@ -100,6 +100,7 @@ class NetworkCell(Cell):
         program = compile_model(model, self.ports.nodes, self.ports.probes)
         object.__setattr__(self, "engine", program)
         object.__setattr__(self, "_kept", {})
+        object.__setattr__(self, "_asked", set())
         rng = np.random.RandomState(self.seed or 0)
         for _, call in program.calls:
             call.reset(rng)
@@ -207,7 +208,7 @@ class NetworkCell(Cell):
             count = state.pop(0) + 1 if self._clocked else ops.ones_like(x[0][..., :1])
             inputs = self._inputs(x[0], count)
             for source in self.engine.sources:
-                inputs[source.value] = self._called(source, count)
+                inputs[source.value] = self._by_python(source, count)
             outputs, state = self.engine.step(own, state, inputs, mode)
             new = [count, *state] if self._clocked else state
             return self._joined(outputs), new
@@ -241,18 +242,20 @@ class NetworkCell(Cell):
         """A source's values for all steps."""
         length = static_length(steps)
         if self.continued or length is None:
-            return self._called(source, steps)
+            return self._by_python(source, steps)
+        self._asked.discard(source)
         values = self._values(source, np.arange(1, length + 1))[None]
         values = ops.convert_to_tensor(values, dtype=self.state_dtype)
         shape = (ops.shape(steps)[0], length, source.value.size)
         return ops.broadcast_to(values, shape)
 
-    def _called(self, source, steps):
+    def _by_python(self, source, steps):
         """A source's values, computed by Python when the program runs."""
 
         def values(steps):
             return self._values(source, np.round(steps[..., 0]).astype(int))
 
+        self._asked.add(source)
         size, label = source.value.size, source.label
         return call_host(values, [steps], size, self.state_dtype, label)
 
@@ -269,11 +272,9 @@ class NetworkCell(Cell):
         return ops.concatenate([outputs[p] for p in self.ports.probes], axis=-1)
 
     def python(self) -> list[str]:
-        """Labels of what calls Python while the program runs."""
-        labels = [node.label for node in self.engine.hosts]
-        if self.continued:
-            labels += [source.label for source in self.engine.sources]
-        return labels
+        """Labels of what calls Python when the program runs as it last did."""
+        sources = [source for source in self.engine.sources if source in self._asked]
+        return [item.label for item in (*self.engine.hosts, *sources)]
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""

@@ -1,6 +1,7 @@
 """A Nengo network as a layer: what Nengo computes, and what an LSTM can do."""
 
 import json
+import math
 
 import keras
 import nengo
@@ -371,7 +372,8 @@ def test_a_source_is_exported_where_the_length_is_known(tmp_path):
     model = keras.Model(inputs, layer_of(with_python(True), inputs="u")(inputs))
     model.export(tmp_path / "served", verbose=False)
     x = frames(2, STEPS, 2).astype("float32")
-    answer = tf.saved_model.load(tmp_path / "served").serve(x).numpy()
+    served = tf.saved_model.load(tmp_path / "served")
+    answer = served.serve(x).numpy()
     np.testing.assert_allclose(answer, numpy(model(x)), rtol=1e-3, atol=1e-4)
 
 
@@ -730,11 +732,8 @@ def test_modes_of_training():
         nengo.Connection(u, ens, synapse=None)
         nengo.Probe(ens.neurons)
     x = frames(1, STEPS, 1)
-    rates = np.asarray(net.ensembles[0].neuron_type.rates)
-    assert rates is not None
     with nengo.Simulator(net, progress_bar=False) as sim:
         built = sim.data[net.ensembles[0]]
-    expected = nengo.LIF().rates(x[0], built.gain * built.encoders[:, 0], built.bias)
     for forward in ("spikes", "spike_aware", "rate"):
         layer = layer_of(net, forward=forward)
         training, running = (numpy(layer(x, training=t))[0] for t in (True, False))
@@ -748,7 +747,6 @@ def test_modes_of_training():
             np.testing.assert_allclose(training, lif, rtol=1e-3, atol=1e-3)
         else:
             assert np.any(training != 0)
-    assert expected.shape[-1] == 10
 
 
 def test_compiled_by_xla_in_training():
@@ -756,7 +754,7 @@ def test_compiled_by_xla_in_training():
     inputs = {"a": keras.Input((STEPS, 1)), "b": keras.Input((STEPS, 2))}
     layer = layer_of(net, inputs={"a": "a", "b": "b"}, outputs={"y": "decoded"})
     model = keras.Model(inputs, layer(inputs))
-    model.compile("adam", {"y": "mse"}, jit_compile=True)
+    model.compile(keras.optimizers.Adam(1e-4), {"y": "mse"}, jit_compile=True)
     x = {"a": frames(4, STEPS, 1), "b": frames(4, STEPS, 2)}
     y = {"y": np.zeros((4, STEPS, 2))}
     losses = model.fit(x, y, epochs=3, verbose=0).history["loss"]
@@ -818,7 +816,8 @@ def test_a_tensor_function_is_exported(tmp_path):
     model = keras.Model(inputs, layer(inputs))
     model.export(tmp_path / "served", verbose=False)
     x = frames(2, STEPS, 2).astype("float32")
-    answer = tf.saved_model.load(tmp_path / "served").serve(x).numpy()
+    served = tf.saved_model.load(tmp_path / "served")
+    answer = served.serve(x).numpy()
     np.testing.assert_allclose(answer, numpy(model(x)), rtol=1e-3, atol=1e-4)
 
 
@@ -846,7 +845,7 @@ def test_a_tensor_function_of_time_or_on_a_direct_connection(float64):
 
 def test_what_takes_no_mark_is_refused():
     with pytest.raises(TypeError, match="takes no mark"):
-        ksn.tensor_function(np.sin)
+        ksn.tensor_function(math.sin)
 
 
 # --- what is refused -----------------------------------------------------------------
