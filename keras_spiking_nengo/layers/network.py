@@ -554,6 +554,10 @@ class Network(SequenceLayer):
         self._check_structure(sequences)
         named = isinstance(structure, dict)
         flat = [sequences[name] for name in structure] if named else list(sequences)
+        shapes = [tuple(x.shape) for x in flat]
+        self._joined_shape(
+            dict(zip(structure, shapes, strict=True)) if named else shapes
+        )
         dtype = self.cell.state_dtype
         return ops.concatenate([ops.cast(x, dtype) for x in flat], axis=-1)
 

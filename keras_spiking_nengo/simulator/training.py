@@ -10,6 +10,7 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import ValidationError
 
+from keras_spiking_nengo.dynamics.kernels import precision
 from keras_spiking_nengo.layers.network import Network
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class Training:
     @property
     def model(self) -> keras.Model:
         if self._model is None:
-            self._make(None, "spikes", None)
+            with precision(self.sim.dtype):
+                self._make(None, "spikes", None)
         assert self._model is not None
         return self._model
 
@@ -118,13 +120,15 @@ class Training:
         self._layer.cell.assign(before)
 
     def compile(self, args, kwargs, inputs, forward, surrogate) -> None:
-        self._make(inputs, forward, surrogate)
+        with precision(self.sim.dtype):
+            self._make(inputs, forward, surrogate)
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if isinstance(kwargs.get(name), Mapping):
                 kwargs = {**kwargs, name: self._keyed(kwargs[name], self._outputs)}
         if args[1:] and isinstance(args[1], Mapping):
             args = (args[0], self._keyed(args[1], self._outputs), *args[2:])
-        self.model.compile(*args, **kwargs)
+        with precision(self.sim.dtype):
+            self.model.compile(*args, **kwargs)
 
     def call(self, method: str, x, y, n_steps, kwargs):
         kwargs = dict(kwargs)
@@ -135,21 +139,23 @@ class Training:
                 self._targets(held_out[1]),
                 *held_out[2:],
             )
-        result = getattr(self.model, method)(
-            self._given(x, n_steps, y), self._targets(y), **kwargs
-        )
+        given, targets = self._given(x, n_steps, y), self._targets(y)
+        with precision(self.sim.dtype):
+            result = getattr(self.model, method)(given, targets, **kwargs)
         self.changed = True
         return result
 
     def predict(self, x, n_steps, kwargs) -> dict[nengo.Probe, np.ndarray]:
-        found = self.model.predict(self._given(x, n_steps, None), **kwargs)
+        given = self._given(x, n_steps, None)
+        with precision(self.sim.dtype):
+            found = self.model.predict(given, **kwargs)
         return {probe: found[name] for name, probe in self._outputs.items()}
 
     # --- data -------------------------------------------------------------------
 
     def _given(self, x, n_steps, y):
-        if not self._model:
-            self._make(None, "spikes", None)
+        model = self.model  # makes it, and so the names, if there was none
+        assert model is not None
         if x is None and not self._inputs:
             return {_CLOCK: self._ticks(n_steps, y)}
         if isinstance(x, Mapping):
@@ -221,7 +227,9 @@ class Training:
         return found
 
     def _hint(self, key) -> str:
-        if isinstance(key, nengo.Node) and callable(key.output):
+        nodes = self.sim.network_given.all_nodes
+        found = [node for node in nodes if key in (node, node.label)]
+        if found and callable(found[0].output):
             return "its output is a function. Name it in compile(inputs=[...])."
         return "key data by source nodes, targets by probes, or by their labels."
 
