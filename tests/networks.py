@@ -413,7 +413,7 @@ def ensemble_noise():
 @network
 def neuron_connections():
     a, b = nengo.Ensemble(12, 1), nengo.Ensemble(16, 2)
-    source, sink = signal(12, 0.3), nengo.Node(size_in=3)
+    source, sink = signal(12, 3), nengo.Node(size_in=3)
     nengo.Connection(source, a.neurons, synapse=None)
     nengo.Connection(a.neurons, b.neurons, transform=MATRIX * 1e-3, synapse=0.01)
     nengo.Connection(b.neurons[3:9], a.neurons[::2], transform=1e-3, synapse=0.02)
@@ -562,9 +562,9 @@ CONVOLUTIONS = {
 
 @network
 def convolutions():
-    for transform in CONVOLUTIONS.values():
+    for name, transform in CONVOLUTIONS.items():
         source = signal(transform.size_in)
-        sink = nengo.Node(size_in=transform.size_out)
+        sink = nengo.Node(size_in=transform.size_out, label=name)
         nengo.Connection(source, sink, transform=transform, synapse=0.005)
         nengo.Probe(sink)
     transform = CONVOLUTIONS["2d"]

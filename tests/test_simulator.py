@@ -23,18 +23,9 @@ from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
 
-CALLED_TWICE = pytest.mark.xfail(
-    strict=True,
-    reason="bug: on TensorFlow each run calls Python in a loop once too often",
-)
-INTERRUPTED = pytest.mark.xfail(
-    strict=True, reason="bug: an interruption inside a node comes out as another error"
-)
 STALE = pytest.mark.xfail(
     strict=True, reason="bug: data asked for before the first run stay empty"
 )
-NO_STEPS = pytest.mark.xfail(strict=True, reason="bug: run_steps(0) divides by zero")
-
 OPTIONS = {"dtype": "float64", "progress_bar": False}
 KEPT = []
 
@@ -113,7 +104,6 @@ def test_a_run_of_less_than_a_step_is_none(shared):
     assert sim.data[net.probe].shape == (3, 1)
 
 
-@NO_STEPS
 def test_no_steps_are_none(shared):
     net, sim = shared
     sim.run_steps(3)
@@ -481,7 +471,6 @@ def test_values_that_are_not_finite_are_refused(size_in, bad):
             sim.run_steps(2)
 
 
-@INTERRUPTED
 def test_an_interrupted_run_can_be_gone_on_with():
     stop = []
 
@@ -524,9 +513,7 @@ def seen_by_a_node(looped):
 
 
 @pytest.mark.parametrize("looped", [False, True])
-def test_nodes_see_each_step_once_and_in_order(looped, request):
-    if looped and keras.backend.backend() == "tensorflow":
-        request.applymarker(CALLED_TWICE)
+def test_nodes_see_each_step_once_and_in_order(looped):
     ours, theirs = seen_by_a_node(looped)
     assert len(theirs) == 8
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)

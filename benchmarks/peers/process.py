@@ -14,7 +14,11 @@ ROOT = PEERS.parents[1]
 
 
 def report_of(
-    script: str, *arguments: str, backend: str | None = None, peer: str | None = None
+    script: str,
+    *arguments: str,
+    backend: str | None = None,
+    peer: str | None = None,
+    minutes: float | None = None,
 ) -> dict:
     """The report of a worker, the last line that it prints.
 
@@ -23,20 +27,25 @@ def report_of(
         arguments: of its command line.
         backend: Keras backend, for our own workers. Defaults to TensorFlow.
         peer: whose environment it runs in. Defaults to ours.
+        minutes: after which it is stopped. Defaults to none.
 
     Raises:
-        Unavailable: if a backend is not installed, or a peer does not run.
+        Unavailable: if a backend is not installed, a peer does not run, or time is up.
         RuntimeError: if a worker of ours fails.
     """
     if backend and not find_spec(backend):
         raise Unavailable(f"{backend} is not installed here")
     python = environment(peer) if peer else sys.executable
-    done = subprocess.run(
-        (python, PEERS / script, *arguments),
-        capture_output=True,
-        text=True,
-        env=_peer_variables() if peer else _our_variables(backend),
-    )
+    try:
+        done = subprocess.run(
+            (python, PEERS / script, *arguments),
+            capture_output=True,
+            text=True,
+            env=_peer_variables() if peer else _our_variables(backend),
+            timeout=minutes and 60 * minutes,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"not done after {minutes:g} minutes") from error
     if done.returncode and not peer:
         raise RuntimeError(f"{script} {' '.join(arguments)} failed:\n{done.stderr}")
     if done.returncode:

@@ -5,6 +5,7 @@ number of unrolled steps, in an environment that has the simulator.
 """
 
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import nengo
 import numpy as np
 from circuits import CIRCUITS
 
-# Largest rms difference, as part of the range. In float32 a spike comes a step later
-# at times, and in a recurrent network all those after it are others.
-ALLOWED = {"float32": 0.02, "float64": 1e-9}
+# Largest rms difference, as part of the range: in float64, and in float32 at least.
+# There nengo itself may say more: a spike a step later changes all those after it, so
+# twice the difference that float32 makes to nengo is allowed.
+EXACT = 1e-9
+CLOSE = 1e-3
 EXACT_STEPS = 200
 
 
@@ -27,7 +30,8 @@ class Work:
 
     Attributes:
         network: name in `CIRCUITS`.
-        reference: file of nengo's output, `(steps, size)`; nengo itself writes it.
+        reference: `.npz` file that nengo writes: its output, `(steps, size)`, and
+            `single`, how far float32 takes it from that.
         batches: sizes of minibatches.
         repeats: least number of timed runs; more, up to `most`, in `enough` seconds.
     """
@@ -117,16 +121,40 @@ def repeated(work: Work, sim) -> list[float]:
 
 def exact(work: Work) -> dict:
     """Our simulator in float64 beside nengo, spike for spike."""
-    net, probe = CIRCUITS[work.network]()
     steps = min(EXACT_STEPS, work.steps)
-    with ours(net, 1, dtype="float64") as sim:
+    output = run_once(work, lambda net: ours(net, 1, dtype="float64"), steps)
+    return compared(work, f"{steps} steps in float64", output, EXACT)
+
+
+def run_once(work: Work, simulator, steps: int) -> np.ndarray:
+    net, probe = CIRCUITS[work.network]()
+    with simulator(net) as sim:
         sim.run_steps(steps)
-        output = probed(sim, probe)
-    return compared(work, f"{steps} steps in float64", output, "float64")
+        return probed(sim, probe)
 
 
-def compared(work: Work, name: str, output: np.ndarray, dtype="float32") -> dict:
-    """Rms difference from nengo's output, relative to the range of that.
+def write_reference(work: Work, output: np.ndarray) -> dict:
+    """Keep nengo's output, and how far it moves if nengo computes in float32."""
+    nengo.rc.set("precision", "bits", "32")
+    single = run_once(work, lambda net: core(net, 1), work.steps)
+    nengo.rc.set("precision", "bits", "64")
+    moved = relative_rms(single, output[0])
+    np.savez(work.reference, output=output[0], single=moved)
+    name = f"{work.network}, in float32"
+    return {"name": name, "wanted": "", "found": f"{moved:.1e}", "ok": True}
+
+
+def relative_rms(output: np.ndarray, expected: np.ndarray) -> float:
+    """Of the item of the batch that differs most, as part of the range of values."""
+    difference = output - expected[: output.shape[1]]
+    rms = float(np.sqrt(np.mean(difference**2, axis=(1, 2))).max())
+    return rms / float(np.ptp(expected))
+
+
+def compared(
+    work: Work, name: str, output: np.ndarray, allowed: float | None = None
+) -> dict:
+    """The difference from nengo's output; by default what float32 may make.
 
     Without a reference (nengo itself, or another version of it) the output must only
     be finite and move.
@@ -136,11 +164,11 @@ def compared(work: Work, name: str, output: np.ndarray, dtype="float32") -> dict
         moved = float(np.ptp(output, axis=1).max())
         ok = bool(np.isfinite(output).all()) and moved > 0.01
         return check | {"wanted": "range > 0.01", "found": f"{moved:.3g}", "ok": ok}
-    expected, allowed = np.load(work.reference), ALLOWED[dtype]
-    difference = output - expected[: output.shape[1]]
-    rms = float(np.sqrt(np.mean(difference**2, axis=(1, 2))).max())
-    relative = rms / float(np.ptp(expected))
-    wanted, found = f"rms / range <= {allowed:g}", f"{relative:.1e}"
+    with np.load(work.reference) as reference:
+        expected, single = reference["output"], float(reference["single"])
+    allowed = allowed or max(CLOSE, 2 * single)
+    relative = relative_rms(output, expected)
+    wanted, found = f"rms / range <= {allowed:.1e}", f"{relative:.1e}"
     return check | {"wanted": wanted, "found": found, "ok": relative <= allowed}
 
 
@@ -160,10 +188,11 @@ def main(work: Work, name: str) -> dict:
         rows.append(row)
         checks.append(check)
         if name == "nengo":
-            np.save(work.reference, output[0])
+            checks.append(write_reference(work, output))
     if name == "ours":
         checks.append(exact(work))
-    return {"versions": installed(), "rows": rows, "checks": checks}
+    load = round(os.getloadavg()[0], 2)
+    return {"versions": installed(), "load": load, "rows": rows, "checks": checks}
 
 
 if __name__ == "__main__":

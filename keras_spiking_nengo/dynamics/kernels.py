@@ -24,6 +24,7 @@ __all__ = [
     "compiled",
     "gather",
     "not_exported",
+    "precise",
     "precision",
     "scan",
     "static_length",
@@ -107,7 +108,7 @@ def call_host(
     Raises:
         NotImplementedError: where JAX exports it, with sizes that are symbols.
     """
-    inputs = [ops.stop_gradient(x) for x in inputs]
+    inputs = [ops.cast(ops.stop_gradient(x), dtype) for x in inputs]
     backend = keras.backend.backend()
     lead = inputs[0].shape[:-1]
     if backend == "tensorflow":
@@ -152,6 +153,18 @@ def gather(x, index: np.ndarray):
     if backend == "jax":
         return x.at[..., index].get(mode="promise_in_bounds")
     return ops.take(x, index, axis=-1)
+
+
+def precise(name: str, x):
+    """`keras.ops.<name>` of one array, in the array's own precision.
+
+    Keras on JAX computes some functions of doubles in single precision.
+    """
+    if keras.backend.backend() == "jax":
+        from jax import numpy as jnp
+
+        return getattr(jnp, name)(x)
+    return getattr(ops, name)(x)
 
 
 def not_exported(label: str) -> str:
@@ -274,11 +287,29 @@ def _tf_forward(step, parameters, inputs, state, save):
         y, new = step(parameters, [x[:, t] for x in inputs], s)
         return new, [y, *s] if save else [y]
 
-    # Only for the shape and dtype of y; the graph drops it.
-    y, _ = step(parameters, [x[:, 0] for x in inputs], state)
-    emitted = [y, *state] if save else [y]
-    final, emits = _tf_loop(tf.shape(inputs[0])[1], body, state, emitted)
+    if tf.executing_eagerly():
+        final, emits = _eager_loop(inputs[0].shape[1], body, state)
+        return _tf_swap(emits[0]), final, emits[1:]
+
+    def first():
+        return body(0, state)[1]
+
+    # Only for shapes and dtypes: it is traced and never run, as a call of Python in
+    # it would be one too many.
+    emitted = tf.function(first, autograph=False).get_concrete_function()
+    length = tf.shape(inputs[0])[1]
+    final, emits = _tf_loop(length, body, state, emitted.structured_outputs)
     return _tf_swap(emits[0]), final, emits[1:]
+
+
+def _eager_loop(length: int, body, carry):
+    import tensorflow as tf
+
+    emits = []
+    for t in range(length):
+        carry, emit = body(t, carry)
+        emits.append(emit)
+    return list(carry), [tf.stack(values) for values in zip(*emits, strict=True)]
 
 
 def _tf_reverse(step, parameters, inputs, state, saved, dy, ds):

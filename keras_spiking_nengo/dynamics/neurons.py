@@ -33,6 +33,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import random
+from keras_spiking_nengo.dynamics.kernels import precise
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.rules import Rules
 from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
@@ -178,7 +179,7 @@ def _sigmoid(p, J):
 
 
 def _tanh(p, J):
-    return ops.tanh(J) / p["tau_ref"]
+    return precise("tanh", J) / p["tau_ref"]
 
 
 def _lif_rates(p, J):

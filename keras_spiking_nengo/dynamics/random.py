@@ -16,6 +16,8 @@ import math
 
 from keras import ops
 
+from keras_spiking_nengo.dynamics.kernels import precise
+
 __all__ = ["MAX_KEY", "STATES", "fold", "poisson", "uniform"]
 
 STATES = ("seed", "draws")
@@ -86,5 +88,5 @@ def poisson(mean, state: list):
     _, count, _, _ = ops.while_loop(unfinished, term_after, loop)
     z = math.sqrt(2.0) * ops.erfinv(2 * u - 1)
     expansion = mean + ops.sqrt(mean) * z + (z * z - 1) / 6
-    large = ops.floor(ops.maximum(expansion, 0) + 0.5)
+    large = precise("floor", ops.maximum(expansion, 0) + 0.5)
     return ops.where(mean > _LARGE_MEAN, large, count), state

@@ -13,6 +13,8 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
+from keras_spiking_nengo.dynamics.kernels import precise
+
 __all__ = [
     "Arctan",
     "FastSigmoid",
@@ -199,7 +201,7 @@ class Arctan(Surrogate):
         super().__init__(width)
 
     def smooth(self, x):
-        return ops.arctan(math.pi / self.width * x) / math.pi + 0.5
+        return precise("arctan", math.pi / self.width * x) / math.pi + 0.5
 
     def gradient(self, x):
         return 1 / (self.width * (1 + ops.square(math.pi / self.width * x)))

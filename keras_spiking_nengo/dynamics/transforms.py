@@ -61,17 +61,37 @@ def convolve(conv, kernel, x):
 
 
 def _transposed(conv, kernel, images):
-    y = ops.conv_transpose(
+    """Zeros between the inputs, then a convolution with the kernel mirrored.
+
+    Padding is nengo's, whose larger half comes first.
+    """
+    sizes, n = conv.output_shape.spatial_shape, conv.dimensions
+    for axis, stride in enumerate(conv.strides, start=1):
+        shape = images.shape
+        images = ops.expand_dims(images, axis + 1)
+        width = [(0, 0)] * (n + 3)
+        width[axis + 1] = (0, stride - 1)
+        images = ops.pad(images, width)
+        images = ops.reshape(
+            images, (-1, *shape[1:axis], shape[axis] * stride, *shape[axis + 1 :])
+        )
+    pads = [_transposed_padding(conv, axis, size) for axis, size in enumerate(sizes)]
+    crop = tuple(slice(0, size) for size in sizes)
+    images = images[(slice(None), *crop)]
+    images = ops.pad(images, [(0, 0), *pads, (0, 0)])
+    y = ops.conv(
         images,
-        ops.swapaxes(kernel, -1, -2),
-        strides=conv.strides,
-        padding=conv.padding,
+        ops.flip(kernel, axis=tuple(range(n))),
+        padding="valid",
         data_format="channels_last",
     )
-    # Keras may give less than nengo's size at the far edge: those are zeros.
-    sizes = conv.output_shape.spatial_shape
-    missing = [n - m for n, m in zip(sizes, y.shape[1:-1], strict=True)]
-    if any(missing):
-        y = ops.pad(y, [(0, 0), *((0, max(k, 0)) for k in missing), (0, 0)])
-        y = y[(slice(None), *(slice(0, n) for n in sizes))]
-    return y
+    return y[(slice(None), *crop)]
+
+
+def _transposed_padding(conv, axis: int, size: int) -> tuple[int, int]:
+    k = conv.kernel_size[axis]
+    total = 2 * (k - 1)
+    if conv.padding == "same":
+        spread = (conv.input_shape.spatial_shape[axis] - 1) * conv.strides[axis] + 1
+        total = min(max(size + k - 1 - spread, 0), total)
+    return -(-total // 2), total // 2

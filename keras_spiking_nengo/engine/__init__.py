@@ -76,4 +76,4 @@ def compile_model(
 def _read(found, signal) -> Fetch:
     if signal.sparse:
         raise nengo.exceptions.BuildError(f"{signal} is sparse and cannot be probed.")
-    return Fetch([found.ref(signal)])
+    return found.shown(signal)

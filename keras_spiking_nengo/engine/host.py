@@ -44,7 +44,7 @@ class Call:
         self.writes = tuple(writes)
         self.label = label
         self.independent = False
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.reset(np.random.RandomState(0))
 
     @property
@@ -93,7 +93,7 @@ class Call:
         """
         try:
             return self._call(like, inputs)
-        except Exception as error:
+        except BaseException as error:  # an interruption by the user, too
             self.error = error
             raise
 

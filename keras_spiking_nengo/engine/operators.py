@@ -86,6 +86,7 @@ class Translation:
         self._parts: dict[Any, list] = defaultdict(list)
         self._constants: dict[Any, list] = defaultdict(list)
         self._set: dict[Any, np.ndarray] = {}
+        self._updates: dict[Any, list] = defaultdict(list)
         self._read_bases: set[Any] = set()
         # What some operator reads, a probe among them.
         self.shared = {s.base for op in self.model.operators for s in op.reads}
@@ -149,9 +150,33 @@ class Translation:
         if any(signal is s for s in op.sets):
             self.set(signal)
         elif any(signal is s for s in op.updates):
-            self.set(signal)
+            self.update(signal, lambda: value)
             ref = Ref(self.delayed(value, signal), ref.index)
         self.add(signal, ref)
+
+    def update(self, signal, after: Callable[[], Value]) -> None:
+        """Say that a signal is updated: `after` makes what it then is."""
+        self.set(signal)
+        self._updates[signal.base].append((after, elements(signal)))
+
+    def shown(self, signal) -> Fetch:
+        """What a probe shows of a signal: its elements after the step's updates."""
+        updates = self._updates.get(signal.base, [])
+        where = elements(signal)
+        updated = np.full(signal.base.size, -1)
+        for i, (_, index) in enumerate(updates):
+            updated[index] = i
+        if np.all(updated[where] < 0):
+            return self.fetch(signal)
+        parts = []
+        for i, (after, index) in enumerate(updates):
+            value, chosen = after(), updated[index] == i
+            parts.append((Ref(value, np.flatnonzero(chosen)), index[chosen]))
+        rest = np.flatnonzero(updated < 0)
+        parts.append((Ref(self.value(signal), rest), rest))
+        out = Value(f"{signal.base.name} after", signal.base.size, signal.base.shape)
+        self.nodes.append(Sum.of(signal.base.name, out, parts, ()))
+        return Fetch([Ref(out, where)])
 
     def delayed(self, value: Value, signal) -> Value:
         """The value that was computed in the last step."""
@@ -419,6 +444,17 @@ def _process(op, found) -> None:
         host(op, found)
         return
     lag = op.mode == "update"
+    # A lagged output is nengo's update: its delay is in the system already.
+    out = _filtered(op, found, lag)
+    found.add(op.output, Ref(out, np.arange(out.size)))
+    if lag:
+        found.update(op.output, lambda: _filtered(op, found, False))
+    else:
+        found.set(op.output)
+
+
+def _filtered(op, found, lag: bool) -> Value:
+    """The output of a linear synapse, before or after it has moved."""
     system = _system(op.process, found.dt, int(lag))
     out = Value(_label(op), op.output.size)
     reads = (found.fetch(op.input),)
@@ -429,9 +465,7 @@ def _process(op, found) -> None:
         systems = ((system, op.output.size),)
         node = Filter(_label(op), reads, (out,), initial, systems=systems, lag=lag)
     found.nodes.append(node)
-    # A lagged output is nengo's update: its delay is in the system already.
-    found.set(op.output)
-    found.add(op.output, Ref(out, np.arange(out.size)))
+    return out
 
 
 @functools.lru_cache(maxsize=256)

@@ -24,9 +24,6 @@ from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
 
 __all__ = ["PASSES", "condense", "merge", "narrow", "ordered", "simplify"]
 
-# A gather of more pieces than this stays a value of its own.
-_FEW_PIECES = 8
-
 
 def simplify(program: Program) -> Program:
     """Drop dead nodes, states that nobody looks at, and sums of one term."""
@@ -43,7 +40,7 @@ def simplify(program: Program) -> Program:
     for node in ordered(stage.nodes):
         node = node.rewired(trace)
         alias = node.alias if isinstance(node, Sum) else None
-        if alias is not None and len(alias.pieces) <= _FEW_PIECES:
+        if alias is not None:
             found[node.outs[0]] = alias
         else:
             nodes.append(node)

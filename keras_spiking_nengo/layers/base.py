@@ -385,9 +385,8 @@ class SequenceLayer(keras.layers.RNN):
             new = [_where(keep, n, s) for n, s in zip(new, state, strict=True)]
             return shown, [y, *new]
 
-        last = self.compute_output_shape(inputs.shape)
-        last = last[0] if self.return_state else last
-        features = last[2:] if self.return_sequences else last[1:]
+        size = self.cell.output_size
+        features = size if isinstance(size, tuple) else (size,)
         last = ops.zeros((ops.shape(inputs)[0], *features), dtype=inputs.dtype)
         mask = ops.cast(mask, "bool")
         outputs, (_, *state) = scan(

@@ -13,7 +13,7 @@ from keras_spiking_nengo.engine.signals import elements
 if TYPE_CHECKING:
     from keras_spiking_nengo.simulator.simulator import Simulator
 
-__all__ = ["Signals", "SimulationData"]
+__all__ = ["Signals", "SimulationData", "written_signals"]
 
 
 class SimulationData(Mapping):
@@ -34,7 +34,7 @@ class SimulationData(Mapping):
         records = self._sim._records
         if key not in records:
             return self._trained(key, self._sim.model.params[key])
-        if len(records[key]) > 1 or key not in self._joined:
+        if len(records[key]) != 1 or key not in self._joined:
             self._joined[key] = _readonly(self._join(records[key]))
         return self._joined[key]
 
@@ -79,6 +79,17 @@ def _readonly(array: np.ndarray) -> np.ndarray:
     return view
 
 
+def written_signals(model) -> dict:
+    """The base signals that operators write, each as its own key."""
+    times = {model.step, model.time}
+    bases = (
+        signal.base
+        for op in model.operators
+        for signal in (*op.sets, *op.incs, *op.updates)
+    )
+    return {base: base for base in bases if base not in times and not base.sparse}
+
+
 class Signals(Mapping):
     """Present values of signals, for as long as the simulator keeps them.
 
@@ -87,14 +98,10 @@ class Signals(Mapping):
 
     def __init__(self, sim: "Simulator"):
         self._sim = sim
-        self._written = {
-            signal.base
-            for op in sim.model.operators
-            for signal in (*op.sets, *op.incs, *op.updates)
-        }
+        self._written = set(written_signals(sim.model))
         last = (0, -1) if sim.minibatch_size else -1
         ports = {probe: sim.model.sig[probe]["in"] for probe in sim.model.probes}
-        self._probed = {
+        self._probed = sim._watched | {
             signal.base: sim.data[probe][last]
             for probe, signal in ports.items()
             if not signal.is_view and sim.data[probe].size

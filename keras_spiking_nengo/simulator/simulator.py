@@ -25,7 +25,11 @@ from nengo.utils.simulator import operator_dependency_graph
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
 from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
-from keras_spiking_nengo.simulator.data import Signals, SimulationData
+from keras_spiking_nengo.simulator.data import (
+    Signals,
+    SimulationData,
+    written_signals,
+)
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
@@ -129,7 +133,9 @@ class Simulator:
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
         passes = tuple(PASSES) if self.optimize else ()
-        self._program: Program = compile_model(self.model, inputs, passes=passes)
+        # Without probes, signals are all there is to look at.
+        watched = None if self.model.probes else written_signals(self.model)
+        self._program: Program = compile_model(self.model, inputs, watched, passes)
         for _, call in self._program.calls:
             call.independent = self.independent_noise
         self._mode = Mode(dtype=self.dtype)
@@ -239,6 +245,7 @@ class Simulator:
         if seed is not None:
             self.seed = seed
         self._n_steps = 0
+        self._watched: dict[Any, np.ndarray] = {}
         with precision(self.dtype):
             batch = self.minibatch_size or 1
             self._state = self._program.initial_state(batch, self._mode)
@@ -397,7 +404,7 @@ class Simulator:
 
     def _pieces(self, steps: int) -> Iterator[int]:
         """Lengths of the blocks, those that are compiled already if they fit."""
-        longest = self._block(steps)
+        longest = self._block(steps) if steps else 1
         while steps > longest:
             yield longest
             steps -= longest
@@ -444,8 +451,11 @@ class Simulator:
         # Only now, so that an interruption leaves the last block's end.
         self._state = state
         self._n_steps += n_steps
-        for probe, values in zip(self._program.outputs, outputs, strict=True):
-            self._record(probe, values, steps[0, :, 0])
+        for key, values in zip(self._program.outputs, outputs, strict=True):
+            if isinstance(key, nengo.Probe):
+                self._record(key, values, steps[0, :, 0])
+            else:
+                self._watched[key] = values[0, -1]
 
     def _take_trained(self) -> None:
         """Run with what training has made of the parameters."""
@@ -463,7 +473,7 @@ class Simulator:
                     ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs
                 ]
             return outputs, state
-        except Exception:
+        except BaseException:
             for call in calls:
                 if call.error is not None:
                     error, call.error = call.error, None

@@ -167,6 +167,8 @@ class Training:
                     f" {sorted(self._inputs)}.",
                     attr="data",
                 )
+            for name, value in found.items():
+                self._check_size(name, np.shape(value))
             lengths = {name: np.shape(value)[:2] for name, value in found.items()}
             if len(set(lengths.values())) > 1:
                 raise ValidationError(
@@ -176,7 +178,9 @@ class Training:
                 )
             return found
         if len(self._inputs) == 1 and hasattr(x, "shape"):
-            return {next(iter(self._inputs)): x}
+            (name,) = self._inputs
+            self._check_size(name, np.shape(x))
+            return {name: x}
         if hasattr(x, "shape") or x is None:
             raise ValidationError(
                 f"x is a dict keyed by the nodes {sorted(self._inputs)}; received"
@@ -184,6 +188,14 @@ class Training:
                 attr="data",
             )
         return x  # a data set, whose elements are keyed by labels
+
+    def _check_size(self, name: str, shape: tuple) -> None:
+        # Before Keras sees it: on JAX, a model is lost if a call of it fails.
+        size = self._inputs[name].size_out
+        if len(shape) != 3 or shape[2] != size:
+            raise ValidationError(
+                f"{name} takes (items, steps, {size}); received {shape}.", attr="data"
+            )
 
     def _ticks(self, n_steps, y):
         if n_steps is None:
@@ -227,7 +239,8 @@ class Training:
         return found
 
     def _hint(self, key) -> str:
-        nodes = self.sim.network_given.all_nodes
+        net = self.sim.network_given
+        nodes = [] if net is None else net.all_nodes
         found = [node for node in nodes if key in (node, node.label)]
         if found and callable(found[0].output):
             return "its output is a function. Name it in compile(inputs=[...])."

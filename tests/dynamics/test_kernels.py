@@ -127,10 +127,7 @@ def test_the_traced_program_does_not_grow_with_time():
 
 @pytest.mark.torch
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_calls_of_python_keep_their_order_inside_a_scan(dtype, request):
-    if keras.backend.backend() == "tensorflow":
-        reason = "bug: finding the shape of an output calls Python once too often"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_calls_of_python_keep_their_order_inside_a_scan(dtype):
     seen = []
     x = np.arange(1.0, 9.0).reshape(1, 8, 1) + 1e-12
     name = keras.backend.standardize_dtype(dtype)

@@ -35,20 +35,6 @@ def by_us(conv, kernel, x):
     return ops.convert_to_numpy(y)
 
 
-def cropped_wrongly(conv):
-    """Whether a transposed convolution shows the known bug."""
-    if not isinstance(conv, nengo.ConvolutionTranspose) or conv.padding != "same":
-        return False
-    pairs = zip(conv.kernel_size, conv.strides, strict=True)
-    return any((k - 1) // 2 != max(k - s, 0) // 2 for k, s in pairs)
-
-
-def known_bug(request, conv):
-    if cropped_wrongly(conv):
-        reason = "bug: transposed 'same' convolution is cropped elsewhere than nengo's"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-
-
 def assert_as_nengo(conv):
     kernel = RNG.standard_normal(conv.kernel_shape)
     x = RNG.standard_normal((2, 3, conv.size_in))
@@ -61,18 +47,16 @@ def assert_as_nengo(conv):
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_convolutions_of_the_catalogue_equal_nengos(name, request, float64):
-    known_bug(request, CONVOLUTIONS[name])
+def test_convolutions_of_the_catalogue_equal_nengos(name, float64):
     assert_as_nengo(CONVOLUTIONS[name])
 
 
 @pytest.mark.parametrize("kind", [nengo.Convolution, nengo.ConvolutionTranspose])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("kernel, stride", itertools.product((1, 2, 3, 5), (1, 2, 3)))
-def test_kernels_strides_and_sizes(kind, padding, kernel, stride, request, float64):
+def test_kernels_strides_and_sizes(kind, padding, kernel, stride, float64):
     options = {"kernel_size": (kernel,), "strides": (stride,), "padding": padding}
     convs = [kind(2, (n, 3), **options) for n in (5, 8)]
-    known_bug(request, convs[0])
     for conv in convs:
         assert_as_nengo(conv)
 

@@ -1,7 +1,10 @@
 """What the probes of the networks of the catalogue show, run in several ways."""
 
+import contextlib
 import functools
+from unittest import mock
 
+import keras
 import nengo
 import numpy as np
 from keras import ops
@@ -24,15 +27,28 @@ def recorded(sim, steps=STEPS):
 
 
 @functools.cache
-def by_nengo(name):
+def by_nengo(name, steps=STEPS):
     options = {"seed": SEED, "optimize": False, "progress_bar": False}
-    return recorded(nengo.Simulator(NETWORKS[name](), **options))
+    return recorded(nengo.Simulator(NETWORKS[name](), **options), steps)
 
 
 @functools.cache
-def by_us(name, **options):
+def by_us(name, steps=STEPS, **options):
     options = {"seed": SEED, "dtype": "float64", "progress_bar": False} | options
-    return recorded(ksn.Simulator(NETWORKS[name](), **options))[1]
+    return recorded(ksn.Simulator(NETWORKS[name](), **options), steps)[1]
+
+
+def by_us_uncompiled(name, steps):
+    """As `by_us`, one operation after the other: for few steps that is quicker."""
+    with contextlib.ExitStack() as stack:
+        module = "keras_spiking_nengo.simulator.simulator"
+        patch = mock.patch(f"{module}.compiled", lambda function, host=False: function)
+        stack.enter_context(patch)
+        if keras.backend.backend() == "jax":
+            import jax
+
+            stack.enter_context(jax.disable_jit())
+        return by_us.__wrapped__(name, steps)
 
 
 @functools.cache

@@ -52,12 +52,7 @@ def array_of(size, loop):
     return net
 
 
-COPIED = pytest.mark.xfail(
-    strict=True, reason="bug: a gather of more than 8 pieces stays, as a mere copy"
-)
-
-
-@pytest.mark.parametrize("size", [pytest.param(3, marks=COPIED), 10])
+@pytest.mark.parametrize("size", [3, 10])
 @pytest.mark.parametrize("loop", [False, True])
 def test_merge_makes_many_equal_ensembles_one(loop, size):
     few, many = (program_of(array_of(n, loop)) for n in (size, 30))
