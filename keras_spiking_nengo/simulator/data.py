@@ -34,7 +34,9 @@ class SimulationData(Mapping):
         records = self._sim._records
         if key not in records:
             return self._trained(key, self._sim.model.params[key])
-        if len(records[key]) != 1 or key not in self._joined:
+        if not records[key]:
+            return _readonly(np.zeros(0))
+        if len(records[key]) > 1 or key not in self._joined:
             self._joined[key] = _readonly(self._join(records[key]))
         return self._joined[key]
 
@@ -42,7 +44,7 @@ class SimulationData(Mapping):
         if len(record) > 1:
             axis = 1 if self._sim.minibatch_size else 0
             record[:] = [np.concatenate(record, axis=axis)]
-        return record[0] if record else np.zeros(0)
+        return record[0]
 
     def _trained(self, obj, built):
         values = self._sim._training.values()
