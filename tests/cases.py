@@ -63,6 +63,17 @@ SYNAPSES = {
     "None": None,
 }
 
+def _network() -> nengo.Network:
+    """A small recurrent network with an input and a probe."""
+    with nengo.Network(seed=4) as net:
+        stimulus = nengo.Node([0.0, 0.0], label="stimulus")
+        memory = nengo.Ensemble(12, 2, label="memory")
+        nengo.Connection(stimulus, memory, synapse=0.004)
+        nengo.Connection(memory, memory, synapse=0.02)
+        nengo.Probe(memory, synapse=0.003)
+    return net
+
+
 # Layer class, arguments (none of them the default), and shape of the features.
 LAYERS = {
     "Neurons(LIF)": (
@@ -132,6 +143,11 @@ LAYERS = {
         ksn.layers.Synapse,
         {"synapse": SYNAPSES["Lowpass"], "trainable_parameters": {"tau": "unit"}},
         (3,),
+    ),
+    "Network": (
+        ksn.layers.Network,
+        {"net": _network(), "dt": 0.002, "surrogate": "triangle", "seed": 5},
+        (2,),
     ),
     "Synapse(Triangle)": (ksn.layers.Synapse, {"synapse": SYNAPSES["Triangle"]}, (2,)),
     "Synapse(None)": (ksn.layers.Synapse, {"synapse": None, "dt": 0.002}, (2,)),

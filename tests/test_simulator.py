@@ -23,9 +23,6 @@ from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
 
-STALE = pytest.mark.xfail(
-    strict=True, reason="bug: data asked for before the first run stay empty"
-)
 OPTIONS = {"dtype": "float64", "progress_bar": False}
 KEPT = []
 
@@ -112,7 +109,6 @@ def test_no_steps_are_none(shared):
     assert sim.data[net.probe].shape == (3, 1)
 
 
-@STALE
 def test_data_asked_for_before_the_run_do_not_hide_those_after_it(shared):
     net, sim = shared
     assert sim.data[net.probe].size == 0

@@ -7,6 +7,7 @@ without Python, has gradients, and can be exported.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, TypeVar
 
 from keras import ops
@@ -41,12 +42,13 @@ def tensor_function(function: F) -> F:
         ...     node = nengo.Node(
         ...         tensor_function(lambda t, x: ops.sin(x) * t), size_in=1, size_out=1)
     """
-    try:
-        setattr(function, _MARK, True)
-    except AttributeError as error:
+    if not isinstance(function, FunctionType):
+        # A mark on numpy.sin would hold wherever it is used.
         raise TypeError(
-            f"{function!r} takes no mark. Wrap it in a def or lambda of your own."
-        ) from error
+            f"tensor_function marks functions of your own; received {function!r}. Wrap"
+            " it in a def or lambda."
+        )
+    setattr(function, _MARK, True)
     return function
 
 

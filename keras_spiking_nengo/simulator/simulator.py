@@ -459,10 +459,10 @@ class Simulator:
 
     def _take_trained(self) -> None:
         """Run with what training has made of the parameters."""
-        if self._training.changed:
+        values = self._training.values()
+        if values:
             with precision(self.dtype):
-                self._load(self._training.values())
-            self._training.changed = False
+                self._load(values)
 
     def _guarded(self, inputs):
         calls = [call for _, call in self._program.calls]

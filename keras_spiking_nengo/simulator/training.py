@@ -60,12 +60,10 @@ class Training:
 
     Attributes:
         sim: the simulator.
-        changed: whether weights may differ from what the simulator runs with.
     """
 
     def __init__(self, sim: "Simulator"):
         self.sim = sim
-        self.changed = False
         self._layer: Network | None = None
         self._model: keras.Model | None = None
         self._inputs: dict[str, nengo.Node] = {}
@@ -142,7 +140,6 @@ class Training:
         given, targets = self._given(x, n_steps, y), self._targets(y)
         with precision(self.sim.dtype):
             result = getattr(self.model, method)(given, targets, **kwargs)
-        self.changed = True
         return result
 
     def predict(self, x, n_steps, kwargs) -> dict[nengo.Probe, np.ndarray]:

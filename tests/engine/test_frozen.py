@@ -201,7 +201,7 @@ def test_changed_weights_are_written_back(float64):
         assert difference(y, other) < 1e-9
 
 
-@pytest.mark.parametrize("weight", range(14))
+@pytest.mark.parametrize("weight", range(17))
 def test_each_weight_alone_is_written_back(weight):
     net = trainable()
     model = built(net)
