@@ -13,8 +13,10 @@ computes in float64 and has no minibatches: its time for 16 is 16 times that for
 We and NengoDL compute in float32, with minibatches of 1 and 16. NengoDL 3.6.0 runs in
 an environment of its own, with the TensorFlow and nengo that it needs and
 `inference_only=True`; `unroll_simulation` is 1, its default, and 25, that of its own
-benchmarks, as its documentation says to try. Claims about NengoDL take the better of
-the two. *start* is build and first run together.
+benchmarks, as its documentation says to try. NumPy's products have one thread: two
+that wait for each other are slower as soon as the machine has other work. nengo runs
+with all cores as well. Claims take the better row of a peer, and *start* is build and
+first run together.
 
 *build*: the constructor, nengo's cache of decoders disabled. *first*: the first run,
 what is compiled then included. *run*: the median of at least five more, each from the
@@ -33,7 +35,7 @@ import json
 import statistics
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from peers.environment import Unavailable
@@ -46,6 +48,7 @@ from peers.report import (
     show_verdicts,
     write,
 )
+from peers.workload import cores
 from rich.table import Table
 
 BATCH = 16
@@ -84,14 +87,22 @@ class Row:
 
 def simulators(chosen: argparse.Namespace) -> dict[str, dict]:
     """Label -> how `report_of` reaches it; nengo first, as others are compared."""
-    found = {CORE: {"arguments": ("nengo",)}}
+    found: dict[str, dict] = {}
+    for threads in sorted({1, cores()}):
+        label = f"{CORE}, {threads} thread{'s' * (threads > 1)}"
+        found[label] = {"arguments": ("nengo",), "threads": threads}
     for backend in chosen.backends:
-        found[OURS[backend]] = {"arguments": ("ours",), "backend": backend}
+        found[OURS[backend]] = {
+            "arguments": ("ours",),
+            "backend": backend,
+            "threads": 1,
+        }
     for steps in UNROLLED if chosen.nengodl else ():
         found[f"NengoDL, unroll {steps}"] = {
             "arguments": ("nengodl", str(steps)),
             "peer": "nengodl",
             "minutes": chosen.minutes,
+            "threads": 1,
         }
     return found
 
@@ -146,12 +157,11 @@ def rows_of(network: str, reports: dict) -> list[Row]:
         for row in report["rows"]
         if row["seconds"]
     ]
-    core = [row for row in rows if row.simulator == CORE]
-    rows += [
-        Row(network, CORE, BATCH, row.build, BATCH * row.first, BATCH * row.run)
-        for row in core
+    return rows + [
+        replace(row, batch=BATCH, first=BATCH * row.first, run=BATCH * row.run)
+        for row in rows
+        if row.simulator.startswith(CORE)
     ]
-    return rows
 
 
 def least(rows: list[Row], simulator: str, batch: int, what: str) -> float | None:

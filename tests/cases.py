@@ -63,6 +63,7 @@ SYNAPSES = {
     "None": None,
 }
 
+
 def _network() -> nengo.Network:
     """A small recurrent network with an input and a probe."""
     with nengo.Network(seed=4) as net:

@@ -19,6 +19,7 @@ def report_of(
     backend: str | None = None,
     peer: str | None = None,
     minutes: float | None = None,
+    threads: int | None = None,
 ) -> dict:
     """The report of a worker, the last line that it prints.
 
@@ -28,6 +29,7 @@ def report_of(
         backend: Keras backend, for our own workers. Defaults to TensorFlow.
         peer: whose environment it runs in. Defaults to ours.
         minutes: after which it is stopped. Defaults to none.
+        threads: of NumPy's products. Defaults to OpenBLAS's choice, all cores.
 
     Raises:
         Unavailable: if a backend is not installed, a peer does not run, or time is up.
@@ -36,12 +38,15 @@ def report_of(
     if backend and not find_spec(backend):
         raise Unavailable(f"{backend} is not installed here")
     python = environment(peer) if peer else sys.executable
+    variables = _peer_variables() if peer else _our_variables(backend)
+    if threads:
+        variables["OPENBLAS_NUM_THREADS"] = str(threads)
     try:
         done = subprocess.run(
             (python, PEERS / script, *arguments),
             capture_output=True,
             text=True,
-            env=_peer_variables() if peer else _our_variables(backend),
+            env=variables,
             timeout=minutes and 60 * minutes,
         )
     except subprocess.TimeoutExpired as error:

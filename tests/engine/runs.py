@@ -1,6 +1,5 @@
 """What the probes of the networks of the catalogue show, run in several ways."""
 
-import contextlib
 import functools
 from unittest import mock
 
@@ -10,7 +9,7 @@ import numpy as np
 from keras import ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.dynamics.kernels import precision
+from keras_spiking_nengo.dynamics.kernels import compiled, precision
 from keras_spiking_nengo.engine import Mode, compile_model
 from tests.cases import NETWORKS
 
@@ -38,16 +37,12 @@ def by_us(name, steps=STEPS, **options):
     return recorded(ksn.Simulator(NETWORKS[name](), **options), steps)[1]
 
 
-def by_us_uncompiled(name, steps):
-    """As `by_us`, one operation after the other: for few steps that is quicker."""
-    with contextlib.ExitStack() as stack:
-        module = "keras_spiking_nengo.simulator.simulator"
-        patch = mock.patch(f"{module}.compiled", lambda function, host=False: function)
-        stack.enter_context(patch)
-        if keras.backend.backend() == "jax":
-            import jax
-
-            stack.enter_context(jax.disable_jit())
+def by_us_quickly(name, steps):
+    """As `by_us`, on TensorFlow without its compiler, which takes longer than that."""
+    if keras.backend.backend() != "tensorflow":
+        return by_us(name, steps)
+    module = "keras_spiking_nengo.simulator.simulator"
+    with mock.patch(f"{module}.compiled", lambda function, host=False: function):
         return by_us.__wrapped__(name, steps)
 
 
@@ -65,19 +60,25 @@ def compile_network(name, passes):
 
 
 def by_program(name, passes, steps):
-    """The data of each probe from a program, without a compiler."""
+    """The data of each probe from a program."""
     model, program = compile_network(name, passes)
     mode, rng = Mode(dtype="float64"), np.random.RandomState(SEED)
     for _, call in program.calls:
         call.reset(rng)
     time = np.arange(1.0, steps + 1)[None, :, None]
     inputs = [time, time * model.dt, *(s(0, steps) for s in program.sources)]
+
+    def run(state, inputs):
+        values = dict(zip(program.inputs, inputs, strict=True))
+        outputs, _ = program.sequence(packed, state, values, mode)
+        return [outputs[probe] for probe in model.probes]
+
     with precision("float64"):
         inputs = [ops.convert_to_tensor(x, dtype="float64") for x in inputs]
-        values = dict(zip(program.inputs, inputs, strict=True))
         state, packed = program.initial_state(1, mode), program.pack({}, mode)
-        outputs, _ = program.sequence(packed, state, values, mode, unroll=True)
-        return [ops.convert_to_numpy(outputs[probe]) for probe in model.probes]
+        if keras.backend.backend() != "tensorflow":  # whose compiler takes longer
+            run = compiled(run)
+        return [ops.convert_to_numpy(y) for y in run(state, inputs)]
 
 
 def difference(actual, expected):

@@ -1,5 +1,6 @@
 """A compiled network computes, step by step, what Nengo's simulator computes."""
 
+import keras
 import nengo
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.engine.runs import (
     STEPS,
     by_nengo,
     by_us,
-    by_us_uncompiled,
+    by_us_quickly,
     compile_network,
     difference,
 )
@@ -27,7 +28,8 @@ EXACT = [name for name in NETWORKS if name not in RANDOM_NETWORKS]
 # Quick to compile, with state, noise, learning, and Python among them.
 QUICK = ("integrator", "ensemble_noise", "nodes", "voja")
 COMPILED = (*QUICK, "two_ensembles_in_a_ring", "processes", "direct_mode", "slices")
-FEW = 40
+# JAX compiles these, too, and what it ran once is kept.
+FEW = 40 if keras.backend.backend() == "tensorflow" else STEPS
 
 
 def marked(names, *marks):
@@ -101,7 +103,7 @@ def assert_equal(probe, ours, theirs):
 def test_equals_nengo_step_by_step(name):
     probes, expected = by_nengo(name, FEW)
     assert any(np.any(theirs) for theirs in expected)
-    actual = by_us_uncompiled(name, FEW)
+    actual = by_us_quickly(name, FEW)
     for probe, theirs, ours in zip(probes, expected, actual, strict=True):
         assert_equal(probe, ours, theirs)
 
@@ -112,7 +114,7 @@ def test_equals_nengo_step_by_step(name):
 def test_equals_nengo_step_by_step_when_compiled(name):
     probes, expected = by_nengo(name)
     for probe, theirs, ours in zip(probes, expected, by_us(name), strict=True):
-        assert np.any(theirs), probe
+        assert np.any(theirs) or probe.sample_every, probe
         assert_equal(probe, ours, theirs)
 
 

@@ -10,7 +10,7 @@ from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
 
 STEPS = 15
-QUICK = ("integrator", "two_ensembles_in_a_ring", "direct_mode", "voja")
+QUICK = ("direct_mode", "voja")
 SOME = {
     "none": (),
     **{f"without {name}": tuple(n for n in PASSES if n != name) for name in PASSES},

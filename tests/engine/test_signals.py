@@ -44,7 +44,7 @@ def refs(draw):
     return values, found
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(refs())
 def test_fetch_is_numpys_indexing(case):
     values, found = case

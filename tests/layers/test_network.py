@@ -856,8 +856,8 @@ def test_a_tensor_function_of_time_or_on_a_direct_connection(float64):
     assert not layer.cell.python()
 
 
-def test_what_takes_no_mark_is_refused():
-    with pytest.raises(TypeError, match="takes no mark"):
+def test_functions_of_a_library_are_not_marked():
+    with pytest.raises(TypeError, match="functions of your own"):
         ksn.tensor_function(math.sin)
 
 
