@@ -515,10 +515,6 @@ def test_nodes_see_each_step_once_and_in_order(looped):
     np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: nodes without input run ahead of what others do to Python's memory",
-)
 def test_nodes_share_what_python_remembers():
     """An environment in Python: one node acts on it, another shows it."""
     world = {"place": 0.0}

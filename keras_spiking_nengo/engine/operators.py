@@ -91,6 +91,17 @@ class Translation:
         # What some operator reads, a probe among them.
         self.shared = {s.base for op in self.model.operators for s in op.reads}
 
+    @functools.cached_property
+    def interactive(self) -> bool:
+        """Whether Python functions are called while the program runs."""
+        times = {self.model.step, self.model.time}
+        return any(
+            isinstance(op, SimPyFunc)
+            and not is_tensor_function(op.fn)
+            and (op.output is None or any(s.base not in times for s in op.reads))
+            for op in self.model.operators
+        )
+
     # --- reading ----------------------------------------------------------------
 
     @property
@@ -547,7 +558,9 @@ def host(op, found) -> None:
     call = Call(op, found.dt, given, writes, _label(op))
     found.calls[op] = call
     outs = tuple(Value(_label(op), signal.size) for signal in writes)
-    if len(outs) == 1 and all(signal.base in times for signal in given):
+    ahead = len(outs) == 1 and all(signal.base in times for signal in given)
+    # Functions may share what Python remembers: all keep nengo's order then.
+    if ahead and not (isinstance(op, SimPyFunc) and found.interactive):
         found.sources.append(Source(call, outs[0], len(given)))
     else:
         reads = tuple(found.fetch(signal) for signal in given)
