@@ -138,10 +138,12 @@ class NetworkCell(Cell):
         # A tuple: TensorFlow exports no dict whose keys are not strings.
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = []
+        on_torch = keras.backend.backend() == "torch"
         for weight in weights:
             value = self.engine.parameters[weight.signal]
             variable = self.add_weight(
-                name=weight.name,
+                # Torch takes no dots in the names of its parameters.
+                name=weight.name.replace(".", ":") if on_torch else weight.name,
                 shape=np.shape(value),
                 dtype=self.state_dtype,
                 initializer=lambda shape, dtype, value=value: ops.cast(
