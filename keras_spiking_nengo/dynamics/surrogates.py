@@ -113,6 +113,10 @@ class Surrogate(abc.ABC):
         """
         return _Inline(self)
 
+    def plain(self) -> "Surrogate":
+        """The spike alone, without a derivative and what it costs."""
+        return _Plain(self)
+
     def get_config(self) -> dict:
         return {"width": self.width}
 
@@ -145,6 +149,11 @@ class _Inline(Surrogate):
         given = ops.stop_gradient(x)
         # x - given is 0, with a derivative of 1.
         return forward(given) + (x - given) * self.gradient(distance(given))
+
+
+class _Plain(_Inline):
+    def _with_gradient(self, x, forward, distance):
+        return forward(x)
 
 
 @keras.saving.register_keras_serializable(_PACKAGE)

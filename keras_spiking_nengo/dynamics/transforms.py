@@ -29,7 +29,8 @@ def products(matrices, x):
         terms = [matrices[..., j] * x[..., j, None] for j in range(matrices.shape[-1])]
         return sum(terms[1:], terms[0])
     if matrices.shape[-2] == 1:
-        return ops.sum(matrices[..., 0, :] * x, axis=-1, keepdims=True)
+        terms = matrices[..., 0, :] * x
+        return ops.matmul(terms, ops.ones((x.shape[-1], 1), dtype=x.dtype))
     return ops.einsum("kmn,...kn->...km", matrices, x)
 
 

@@ -83,6 +83,7 @@ class Neurons(Node):
         surrogate = mode.surrogate
         width = surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
         spike = surrogate if mode.training else surrogate.inline()
+        spike = spike if mode.differentiable else surrogate.plain()
         return step_of_mode(self.dynamics, self._mode(mode), values, dt, spike, width)
 
     def pack(self, values, dt, mode):

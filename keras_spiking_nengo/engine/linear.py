@@ -53,6 +53,10 @@ class Multiply(Node):
         return [total * p["weights"] if "weights" in p else total], []
 
 
+# A matrix with so many elements is large.
+_LARGE = 2**12
+
+
 @dataclass(frozen=True, eq=False)
 class Product(Node):
     """Products of matrices `(rows, columns)` with vectors.
@@ -62,13 +66,11 @@ class Product(Node):
     Attributes:
         rows, columns: shape of each matrix.
         weights: parameters, row by row, one matrix after the other.
-        shared: whether all matrices take the same vector.
     """
 
     rows: int = 1
     columns: int = 1
     weights: tuple[Param, ...] = ()
-    shared: bool = False
 
     @property
     def count(self) -> int:
@@ -79,6 +81,11 @@ class Product(Node):
             return None
         return type(self), self.rows, self.columns, bool(self.weights)
 
+    @property
+    def large(self) -> bool:
+        """Whether more time goes into it than into what is around it."""
+        return bool(self.weights) and self.rows * self.columns >= _LARGE
+
     def joined(self, nodes, reads, outs, initial):
         shared = len({node.reads[0].key for node in nodes}) == 1 and bool(self.weights)
         return replace(
@@ -86,8 +93,9 @@ class Product(Node):
             label=f"{self.label} and {len(nodes) - 1} more",
             reads=nodes[0].reads if shared else reads,
             outs=outs,
+            # Of one vector, the matrices are one.
+            rows=len(nodes) * self.rows if shared else self.rows,
             weights=tuple(w for node in nodes for w in node.weights),
-            shared=shared,
         )
 
     def params(self):
@@ -97,8 +105,7 @@ class Product(Node):
         if not self.weights:
             return {}
         shape: tuple[int, ...] = (self.count, self.rows, self.columns)
-        if self.shared or self.count == 1:
-            shape = (self.count * self.rows, self.columns)
+        shape = shape[1:] if self.count == 1 else shape
         weights = pick(values, self.weights)
         reshape = ops.reshape if ops.is_tensor(weights) else np.reshape
         return {"weights": reshape(weights, shape)}

@@ -36,12 +36,14 @@ class Mode:
         training: whether gradients will be asked for.
         forward: what spiking neurons do in training; see `dynamics.modes`.
         surrogate: of their spikes.
+        differentiable: whether gradients may be asked for, training or not.
     """
 
     dtype: str = "float32"
     training: bool = False
     forward: str = "spikes"
     surrogate: Surrogate = field(default_factory=Arctan)
+    differentiable: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from nengo.exceptions import BuildError
 from scipy.sparse.csgraph import connected_components
 
 from keras_spiking_nengo.engine.cells import Filter, Neurons
+from keras_spiking_nengo.engine.linear import Product
 from keras_spiking_nengo.engine.nodes import Accumulate, Node, Sum, join
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
@@ -230,9 +231,31 @@ def _stage(nodes: Sequence[Node], cyclic: bool) -> Stage:
 
 
 def merge(program: Program) -> Program:
-    """Join what does the same to different values."""
+    """Join what does the same to different values, or to the same."""
+    stages, moved = _stacked_stages(program.stages)
+    program = _moved(replace(program, stages=stages), moved)
     stages, moved = _merged_stages(program.stages)
     return _moved(replace(program, stages=stages), moved)
+
+
+def _stacked_stages(stages: Sequence[Stage]):
+    """Large products of the same vector in a loop, as one: it is read once."""
+    moved: dict[Value, Ref] = {}
+    stacked = []
+    for stage in stages:
+        groups = defaultdict(list)
+        for node in stage.nodes if stage.kind == "loop" else ():
+            if isinstance(node, Product) and node.large:
+                groups[node.key(True), node.reads[0].key].append(node)
+        nodes = dict.fromkeys(stage.nodes)
+        for group in groups.values():
+            if len(group) > 1:
+                node, places = join(group)
+                moved.update(places)
+                nodes = {node if n is group[0] else n: None for n in nodes}
+                nodes = {n: None for n in nodes if n not in group[1:]}
+        stacked.append(replace(stage, nodes=tuple(nodes)))
+    return tuple(stacked), moved
 
 
 def _moved(program: Program, moved: dict[Value, Ref]) -> Program:

@@ -20,7 +20,7 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.kernels import scan, static_length
 from keras_spiking_nengo.engine.host import Source
 from keras_spiking_nengo.engine.nodes import Mode, Node
-from keras_spiking_nengo.engine.signals import Fetch, Value, whole
+from keras_spiking_nengo.engine.signals import Fetch, Value, joined, whole
 
 __all__ = ["Program", "Stage"]
 
@@ -199,6 +199,33 @@ class Program:
             new += after
         return {key: fetch(env, like) for key, fetch in self.outputs.items()}, new
 
+    def in_blocks(self, packed: Packed, state: Sequence, inputs, mode, length: int):
+        """As `sequence`, `length` steps at a time, which then stay in the cache.
+
+        Args:
+            packed, state, inputs, mode: as for `sequence`.
+            length: divides the number of steps.
+        """
+        values = list(inputs)
+        split = [
+            ops.reshape(x, (x.shape[0], -1, length, x.shape[-1]))
+            for x in inputs.values()
+        ]
+        tensors, restore = _flat(packed)
+
+        def step(p, x, state):
+            given = dict(zip(values, x, strict=True))
+            outputs, new = self.sequence(restore(p), state, given, mode)
+            return joined(list(outputs.values())), new
+
+        y, new = scan(step, tensors, split, list(state), save=False)
+        y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
+        outputs, start = {}, 0
+        for key, fetch in self.outputs.items():
+            outputs[key] = y[..., start : start + fetch.size]
+            start += fetch.size
+        return outputs, new
+
     def _parts(self, packed: Packed, state: list):
         """Each stage with its nodes' parameters and states."""
         at, place = 0, 0
@@ -285,18 +312,11 @@ class _Loop:
         self.given = tuple(dict.fromkeys(read))
 
     def __call__(self, packed, states, env, mode, like, save, unroll):
-        tensors = {
-            f"{i}.{name}": value
-            for i, p in enumerate(packed)
-            for name, value in p.items()
-        }
+        tensors, restore = _flat(packed)
         counts = [len(s) for s in states]
 
         def step(p, x, state):
-            own: Packed = [{} for _ in self.nodes]
-            for key, value in p.items():
-                i, _, name = key.partition(".")
-                own[int(i)][name] = value
+            own = restore(p)
             now, *given = x
             before = dict(zip(self.given, given, strict=True))
             parted = _parted(state, counts)
@@ -311,6 +331,22 @@ class _Loop:
             env[value] = y[..., start : start + value.size]
             start += value.size
         return env, new
+
+
+def _flat(packed: Packed):
+    """Parameters in one dict, and the function that parts them again."""
+    flat = {
+        f"{i}.{name}": value for i, p in enumerate(packed) for name, value in p.items()
+    }
+
+    def restore(values: Mapping[str, Any]) -> Packed:
+        own: Packed = [{} for _ in packed]
+        for key, value in values.items():
+            i, _, name = key.partition(".")
+            own[int(i)][name] = value
+        return own
+
+    return flat, restore
 
 
 def _parted(values: Sequence, counts: Sequence[int]) -> list[list]:

@@ -24,6 +24,7 @@ __all__ = [
     "Ref",
     "Value",
     "elements",
+    "joined",
     "pick",
     "probe_connections",
     "whole",
@@ -204,7 +205,7 @@ class Fetch:
         """
         if len(self.pieces) <= _MANY:
             parts = [self._slice(env, like, *piece) for piece in self.pieces]
-            return _joined(parts) if parts else _zeros(like, 0)
+            return joined(parts) if parts else _zeros(like, 0)
         sources, index = self._sources
         parts = [
             env[value] if taken is None else gather(env[value], taken)
@@ -212,8 +213,8 @@ class Fetch:
         ]
         if self._padded:
             parts.append(_zeros(like, 1))
-        joined = _joined(parts)
-        return joined if index is None else gather(joined, index)
+        everything = joined(parts)
+        return everything if index is None else gather(everything, index)
 
     def _slice(self, env, like, value, start, stop):
         if value is None:
@@ -262,5 +263,6 @@ def _zeros(like, size: int):
     return ops.zeros((*ops.shape(like)[:-1], size), dtype=like.dtype)
 
 
-def _joined(parts):
+def joined(parts: Sequence):
+    """Arrays side by side, on the last axis."""
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)

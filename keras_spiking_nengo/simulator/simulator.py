@@ -37,6 +37,8 @@ __all__ = ["Simulator"]
 # Bytes that the values of a block may take, and the most steps of a block.
 _BUDGET = 2**27
 _LONGEST = 2000
+# Within a block, at most so many steps are laid out at once.
+_CACHED = 25
 # A compiled length is used for other runs if it divides them into so few pieces.
 _PIECES = 50
 
@@ -138,7 +140,7 @@ class Simulator:
         self._program: Program = compile_model(self.model, inputs, watched, passes)
         for _, call in self._program.calls:
             call.independent = self.independent_noise
-        self._mode = Mode(dtype=self.dtype)
+        self._mode = Mode(dtype=self.dtype, differentiable=False)
         self._lengths: set[int] = set()
         with precision(self.dtype):
             self._load({})
@@ -158,8 +160,13 @@ class Simulator:
     def _function(self, tensors, state, inputs):
         packed = [n | t for n, t in zip(self._numbers, tensors, strict=True)]
         values = dict(zip(self._program.inputs, inputs, strict=True))
-        sequence = self._program.sequence
-        outputs, state = sequence(packed, state, values, self._mode)
+        given = packed, state, values, self._mode
+        steps = inputs[0].shape[1]
+        length = steps if self._program.hosts else _cached_steps(steps)
+        if length < steps:
+            outputs, state = self._program.in_blocks(*given, length)
+        else:
+            outputs, state = self._program.sequence(*given)
         return [outputs[probe] for probe in self._program.outputs], state
 
     # --- training ---------------------------------------------------------------
@@ -505,6 +512,11 @@ class Simulator:
             self.reset()
         batch = self.minibatch_size or 1
         return [_frames(node, nodes.get(node), batch, steps) for node in self._inputs]
+
+
+def _cached_steps(steps: int) -> int:
+    """Steps whose values stay in the processor's cache: a divisor of `steps`."""
+    return next((n for n in range(_CACHED, 9, -1) if steps % n == 0), steps)
 
 
 def _draws(op) -> bool:
