@@ -281,6 +281,20 @@ def test_a_run_in_blocks_equals_short_pieces(shared, monkeypatch):
         np.testing.assert_allclose(sim.data[probe], values, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.parametrize("steps", [47, 77])
+def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, steps):
+    net, sim = shared  # 77 is 7 times 11; 47 has no divisor
+    sim.run_steps(steps)
+    together = [np.array(sim.data[probe]) for probe in (net.probe, net.sampled)]
+    module = "keras_spiking_nengo.simulator.simulator"
+    monkeypatch.setattr(f"{module}._cached_steps", lambda steps: steps)
+    with simulator(net) as at_once:
+        at_once.run_steps(steps)
+    for probe, values in zip((net.probe, net.sampled), together, strict=True):
+        assert np.any(values)
+        np.testing.assert_allclose(at_once.data[probe], values, rtol=1e-12, atol=1e-13)
+
+
 def test_given_data_are_cut_to_blocks(shared, monkeypatch):
     net, _ = shared
     x = np.random.RandomState(0).uniform(-1, 1, size=(25, 1))

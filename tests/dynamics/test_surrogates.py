@@ -47,6 +47,9 @@ def test_spike_is_a_step_with_that_gradient(surrogate):
     inline, inline_slope = gradient(surrogate.inline().spike, X.astype("float32"))
     np.testing.assert_array_equal(inline, spikes)
     np.testing.assert_allclose(inline_slope, slope, rtol=1e-5)
+    plain = surrogate.plain()
+    x = ops.convert_to_tensor(X.astype("float32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(plain.spike(x)), spikes)
 
 
 @pytest.mark.parametrize("surrogate", SURROGATES, ids=repr)

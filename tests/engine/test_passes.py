@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from nengo.builder import Model
 
+import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import PASSES, compile_model
+from keras_spiking_nengo.engine.linear import Product
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
 
@@ -60,6 +62,44 @@ def test_merge_makes_many_equal_ensembles_one(loop, size):
     unmerged = tuple(name for name in PASSES if name != "merge")
     apart = program_of(array_of(30, loop), unmerged)
     assert len(apart.nodes) > len(many.nodes) + 30
+
+
+def fan(n_targets):
+    """Ensembles that each send to `n_targets` of themselves, and a probe."""
+    with nengo.Network(seed=0) as net:
+        ensembles = [nengo.Ensemble(640, 8, label=str(i)) for i in range(4)]
+        for i, pre in enumerate(ensembles):
+            for j in range(n_targets):
+                solver = nengo.solvers.NoSolver(np.full((640, 8), (i + j + 1) * 1e-6))
+                nengo.Connection(pre, ensembles[(i + j) % 4], solver=solver)
+        nengo.Probe(ensembles[0].neurons)
+    return net
+
+
+def test_merge_reads_a_vector_once_for_all_large_products_of_it():
+    program = program_of(fan(3))
+    decoders = [
+        node
+        for node in program.nodes
+        if isinstance(node, Product) and node.columns == 640
+    ]
+    (product,) = decoders
+    assert (product.count, product.rows) == (4, 3 * 8)
+    # As many spikes are read as there are neurons, and not three times as many.
+    assert product.reads[0].size == 4 * 640
+
+
+def test_outputs_stay_the_same_where_large_products_are_one():
+    data = []
+    for optimize in (True, False):
+        sim = ksn.Simulator(
+            fan(3), seed=1, optimize=optimize, dtype="float64", progress_bar=False
+        )
+        with sim:
+            sim.run_steps(60)
+        data.append(sim.data[sim.model.probes[0]])
+    assert data[0].any()
+    np.testing.assert_array_equal(*data)
 
 
 def chain(*synapses):
