@@ -281,6 +281,24 @@ def test_a_run_in_blocks_equals_short_pieces(shared, monkeypatch):
         np.testing.assert_allclose(sim.data[probe], values, rtol=1e-12, atol=1e-13)
 
 
+def test_raw_data_are_steps_that_can_be_forgotten(shared):
+    net, sim = shared  # nengo-gui draws so, and cuts what it has drawn
+    sim.run_steps(3)
+    rows = sim.data.raw[net.probe]
+    assert len(rows) == len(rows[:]) == 3
+    np.testing.assert_array_equal(rows[:], sim.data[net.probe])
+    assert set(sim.data.raw) == {net.probe, net.sampled}
+    last = rows[-1]
+    del rows[:2]
+    np.testing.assert_array_equal(sim.data[net.probe], [last])
+    del rows[:]
+    assert len(rows) == 0 == sim.data[net.probe].size
+    sim.run_steps(2)
+    assert len(rows) == 2 and sim.data[net.probe].shape == (2, 1)
+    with pytest.raises(KeyError):
+        sim.data.raw[net.ens]
+
+
 @pytest.mark.parametrize("steps", [47, 77])
 def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, steps):
     net, sim = shared  # 77 is 7 times 11; 47 has no divisor

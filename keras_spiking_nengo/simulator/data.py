@@ -1,6 +1,6 @@
 """What a simulator shows: probed data, built parameters, signals."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import nengo
@@ -30,6 +30,22 @@ class SimulationData(Mapping):
         """Forget joined arrays."""
         self._joined.clear()
 
+    @property
+    def raw(self) -> "RawData":
+        """Probed data as lists of steps, which can be cut to save memory."""
+        return RawData(self)
+
+    def cut(self, probe: nengo.Probe, steps) -> None:
+        """Forget some of a probe's steps."""
+        record, axis = self._sim._records[probe], self._axis
+        kept = np.delete(self[probe], steps, axis=axis) if record else np.zeros((0, 0))
+        record[:] = [kept] if kept.shape[axis] else []
+        self._joined.pop(probe, None)
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self._sim.minibatch_size else 0
+
     def __getitem__(self, key):
         records = self._sim._records
         if key not in records:
@@ -42,8 +58,7 @@ class SimulationData(Mapping):
 
     def _join(self, record: list[np.ndarray]) -> np.ndarray:
         if len(record) > 1:
-            axis = 1 if self._sim.minibatch_size else 0
-            record[:] = [np.concatenate(record, axis=axis)]
+            record[:] = [np.concatenate(record, axis=self._axis)]
         return record[0]
 
     def _trained(self, obj, built):
@@ -73,6 +88,45 @@ class SimulationData(Mapping):
 
     def __repr__(self) -> str:
         return f"SimulationData({list(self)})"
+
+
+class RawData(Mapping):
+    """The steps of each probe: one array per step, as `nengo.Simulator` keeps them."""
+
+    def __init__(self, data: SimulationData):
+        self._data = data
+
+    def __getitem__(self, probe: nengo.Probe) -> "Steps":
+        if probe not in self._data._sim._records:
+            raise KeyError(probe)
+        return Steps(self._data, probe)
+
+    def __iter__(self):
+        return iter(self._data._sim._records)
+
+    def __len__(self) -> int:
+        return len(self._data._sim._records)
+
+
+class Steps(Sequence):
+    """What a probe showed, step by step; `del` forgets steps."""
+
+    def __init__(self, data: SimulationData, probe: nengo.Probe):
+        self._data, self._probe = data, probe
+
+    def _arrays(self) -> np.ndarray:
+        values = self._data[self._probe]
+        return np.moveaxis(values, self._data._axis, 0) if values.size else values
+
+    def __len__(self) -> int:
+        return len(self._arrays())
+
+    def __getitem__(self, steps):
+        values = self._arrays()[steps]
+        return list(values) if isinstance(steps, slice) else values
+
+    def __delitem__(self, steps) -> None:
+        self._data.cut(self._probe, steps)
 
 
 def _readonly(array: np.ndarray) -> np.ndarray:
