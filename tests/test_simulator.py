@@ -299,6 +299,12 @@ def test_raw_data_are_steps_that_can_be_forgotten(shared):
         sim.data.raw[net.ens]
 
 
+def test_an_empty_network_counts_its_steps():
+    with simulator(nengo.Network()) as sim:
+        sim.run_steps(50)
+        assert sim.n_steps == len(sim.trange()) == 50
+
+
 @pytest.mark.parametrize("steps", [47, 77])
 def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, steps):
     net, sim = shared  # 77 is 7 times 11; 47 has no divisor

@@ -162,7 +162,8 @@ class Simulator:
         values = dict(zip(self._program.inputs, inputs, strict=True))
         given = packed, state, values, self._mode
         steps = inputs[0].shape[1]
-        length = steps if self._program.hosts else _cached_steps(steps)
+        parted = self._program.outputs and not self._program.hosts
+        length = _cached_steps(steps) if parted else steps
         if length < steps:
             outputs, state = self._program.in_blocks(*given, length)
         else:
