@@ -64,7 +64,9 @@ def by_nengo(net, given):
     return {probe: np.array(sim.data[probe]) for probe in net.all_probes}
 
 
-@pytest.mark.parametrize("keyed", ["objects", "labels"])
+@pytest.mark.parametrize(
+    "keyed", ["objects", pytest.param("labels", marks=pytest.mark.slow)]
+)
 def test_fit_evaluate_and_predict(keyed):
     net = two()
     x, y = data(6, net if keyed == "objects" else None)
@@ -114,7 +116,7 @@ def test_some_probes_alone_may_have_a_loss():
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("batch_size", [3, 32])
+@pytest.mark.parametrize("batch_size", [3, pytest.param(32, marks=pytest.mark.slow)])
 def test_batches_that_do_not_divide(batch_size):
     net = two()
     x, y = data(5)
@@ -130,7 +132,7 @@ def test_batches_that_do_not_divide(batch_size):
         np.testing.assert_allclose(parts[probe], whole[probe], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [tuple, list])
+@pytest.mark.parametrize("kind", [tuple, pytest.param(list, marks=pytest.mark.slow)])
 def test_validation_data_are_keyed_alike(kind):
     net = two()
     x, y = data(4, net)

@@ -237,7 +237,14 @@ def test_contract(check):
     check_layer(*contract_case("LIF"), only=[check])
 
 
-@pytest.mark.parametrize("check", ["check_config", "check_training", "check_stateful"])
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_config",
+        "check_stateful",
+        pytest.param("check_training", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("name", ["AdaptiveLIF", "LIFRate"])
 def test_contract_of_other_networks(name, check):
     check_layer(*contract_case(name), only=[check])
