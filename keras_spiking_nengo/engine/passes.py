@@ -243,22 +243,27 @@ def _stacked_stages(stages: Sequence[Stage]):
     moved: dict[Value, Ref] = {}
     stacked = []
     for stage in stages:
-        groups = defaultdict(list)
+        groups: dict[Hashable, list[Node]] = defaultdict(list)
         for node in stage.nodes if stage.kind == "loop" else ():
             if isinstance(node, Product) and node.large:
                 groups[node.key(True), node.reads[0].key].append(node)
-        nodes = dict.fromkeys(stage.nodes)
+        instead: dict[Node, Node | None] = {}
         for group in groups.values():
             if len(group) > 1:
                 node, places = join(group)
                 moved.update(places)
-                nodes = {node if n is group[0] else n: None for n in nodes}
-                nodes = {n: None for n in nodes if n not in group[1:]}
-        stacked.append(replace(stage, nodes=tuple(nodes)))
+                instead.update(dict.fromkeys(group))
+                instead[group[0]] = node
+        nodes = (instead.get(node, node) for node in stage.nodes)
+        kept = tuple(node for node in nodes if node is not None)
+        stacked.append(replace(stage, nodes=kept))
     return tuple(stacked), moved
 
 
 def _moved(program: Program, moved: dict[Value, Ref]) -> Program:
+    if not moved:
+        return program
+
     def rewire(ref: Ref) -> Sequence[Ref]:
         # A value may have moved more than once.
         while ref.value in moved:

@@ -220,11 +220,8 @@ class Program:
 
         y, new = scan(step, tensors, split, list(state), save=False)
         y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
-        outputs, start = {}, 0
-        for key, fetch in self.outputs.items():
-            outputs[key] = y[..., start : start + fetch.size]
-            start += fetch.size
-        return outputs, new
+        sizes = {key: fetch.size for key, fetch in self.outputs.items()}
+        return _sliced(y, sizes), new
 
     def _parts(self, packed: Packed, state: list):
         """Each stage with its nodes' parameters and states."""
@@ -326,11 +323,7 @@ class _Loop:
         inputs = [like, *(env[value] for value in self.given)]
         flat = [value for s in states for value in s]
         y, new = scan(step, tensors, inputs, flat, save, unroll)
-        env, start = dict(env), 0
-        for value in self.handed_out:
-            env[value] = y[..., start : start + value.size]
-            start += value.size
-        return env, new
+        return env | _sliced(y, {value: value.size for value in self.handed_out}), new
 
 
 def _flat(packed: Packed):
@@ -347,6 +340,15 @@ def _flat(packed: Packed):
         return own
 
     return flat, restore
+
+
+def _sliced(y, sizes: Mapping[Any, int]) -> dict:
+    """Parts of the last axis, one after the other, by key."""
+    parts, start = {}, 0
+    for key, size in sizes.items():
+        parts[key] = y[..., start : start + size]
+        start += size
+    return parts
 
 
 def _parted(values: Sequence, counts: Sequence[int]) -> list[list]:

@@ -38,8 +38,9 @@ class SimulationData(Mapping):
     def cut(self, probe: nengo.Probe, steps) -> None:
         """Forget some of a probe's steps."""
         record, axis = self._sim._records[probe], self._axis
-        kept = np.delete(self[probe], steps, axis=axis) if record else np.zeros((0, 0))
-        record[:] = [kept] if kept.shape[axis] else []
+        if record:
+            kept = np.delete(self[probe], steps, axis=axis)
+            record[:] = [kept] if kept.shape[axis] else []
         self._joined.pop(probe, None)
 
     @property
