@@ -8,18 +8,18 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.engine.nodes import Mode
 from keras_spiking_nengo.engine.operators import OPERATORS, translate
-from keras_spiking_nengo.engine.passes import PASSES, ordered
+from keras_spiking_nengo.engine.passes import ALWAYS, PASSES, ordered
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Value
 
-__all__ = ["OPERATORS", "PASSES", "Mode", "Program", "compile_model"]
+__all__ = ["ALWAYS", "OPERATORS", "PASSES", "Mode", "Program", "compile_model"]
 
 
 def compile_model(
     model: Model,
     inputs: Iterable[nengo.Node] = (),
     outputs: Mapping[Any, Any] | Iterable[nengo.Probe] | None = None,
-    passes: Iterable[str] = tuple(PASSES),
+    passes: Iterable[str] = ALWAYS,
 ) -> Program:
     """A built nengo model as a program.
 
@@ -28,7 +28,7 @@ def compile_model(
         inputs: nodes whose output is given from outside, in order.
         outputs: probes, or signals by any key. Defaults to all probes.
         passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
-            before the others.
+            before the others. Defaults to `ALWAYS`.
 
     Returns:
         A `Program` whose `inputs` are the number of the step, the time, the given

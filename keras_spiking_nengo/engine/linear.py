@@ -55,6 +55,8 @@ class Multiply(Node):
 
 # A matrix with so many elements is large.
 _LARGE = 2**12
+# For many items, up to so many large products are faster one by one than as one.
+_APART = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +110,21 @@ class Product(Node):
         shape = shape[1:] if self.count == 1 else shape
         weights = pick(values, self.weights)
         reshape = ops.reshape if ops.is_tensor(weights) else np.reshape
-        return {"weights": reshape(weights, shape)}
+        matrices = reshape(weights, shape)
+        if mode.many and self.large and 1 < self.count <= _APART:
+            columns = ops.transpose if ops.is_tensor(weights) else np.transpose
+            return {f"weights_{i}": columns(matrices[i]) for i in range(self.count)}
+        return {"weights": matrices}
 
     def compute(self, p, x, state, mode, like):
         lead = ops.shape(x[0])[:-1]
+        if "weights_0" in p:
+            n = self.columns
+            parts = [
+                ops.matmul(x[0][..., i * n : (i + 1) * n], p[f"weights_{i}"])
+                for i in range(self.count)
+            ]
+            return [ops.concatenate(parts, axis=-1)], []
         if "weights" not in p:
             shape = (*lead, self.count, self.rows, self.columns)
             matrices = ops.reshape(x[1], shape)

@@ -37,6 +37,7 @@ class Mode:
         forward: what spiking neurons do in training; see `dynamics.modes`.
         surrogate: of their spikes.
         differentiable: whether gradients may be asked for, training or not.
+        many: whether a loop is known to do many items of a batch in each step.
     """
 
     dtype: str = "float32"
@@ -44,6 +45,7 @@ class Mode:
     forward: str = "spikes"
     surrogate: Surrogate = field(default_factory=Arctan)
     differentiable: bool = True
+    many: bool = False
 
 
 @dataclass(frozen=True, eq=False)

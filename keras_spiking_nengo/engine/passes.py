@@ -2,9 +2,11 @@
 
 `simplify` drops what nothing reads, and sums that only pass on what they read.
 `condense` splits the one loop over all nodes into strongly connected components: a
-node on no cycle does all steps at once, and only real recurrences loop. `merge`
-joins stages, and nodes within a stage, that do the same to different values.
-`narrow` lets a loop hand out only those elements that others read.
+node on no cycle does all steps at once, and only real recurrences loop. `sink` takes
+products back into a loop, which then hands out less; it pays for several rows at a
+time, and without gradients. `merge` joins stages, and nodes within a stage, that do
+the same to different values. `narrow` lets a loop hand out only those elements that
+others read.
 """
 
 from collections import defaultdict
@@ -23,7 +25,16 @@ from keras_spiking_nengo.engine.nodes import Accumulate, Node, Sum, join
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
 
-__all__ = ["PASSES", "condense", "merge", "narrow", "ordered", "simplify"]
+__all__ = [
+    "ALWAYS",
+    "PASSES",
+    "condense",
+    "merge",
+    "narrow",
+    "ordered",
+    "simplify",
+    "sink",
+]
 
 
 def simplify(program: Program) -> Program:
@@ -227,6 +238,44 @@ def _stage(nodes: Sequence[Node], cyclic: bool) -> Stage:
     return Stage("loop" if node.initial else "map", (node,))
 
 
+def sink(program: Program) -> Program:
+    """Take large products of what a loop multiplies anyway into that loop.
+
+    Only where they are all that reads it outside, so that it is not handed out.
+    """
+    home = {out: s for s in program.stages for n in s.nodes for out in n.outs}
+    shown = {value for fetch in program.outputs.values() for value in fetch.values}
+    readers: dict[Value, list[Stage]] = defaultdict(list)
+    for stage in program.stages:
+        for value in {value for node in stage.nodes for value in node.sources}:
+            if home.get(value) not in (None, stage):
+                readers[value].append(stage)
+    sunk: dict[Stage, list[Node]] = defaultdict(list)
+    gone: set[Stage] = set()
+    for value, stages in readers.items():
+        loop = home[value]
+        inside = {_multiplied(node) for node in loop.nodes} - {None}
+        outside = {
+            _multiplied(stage.nodes[0]) if stage.kind == "map" else None
+            for stage in stages
+        }
+        if loop.kind == "loop" and value not in shown and outside <= inside:
+            sunk[loop] += [stage.nodes[0] for stage in stages]
+            gone.update(stages)
+    stages = tuple(
+        replace(stage, nodes=(*stage.nodes, *sunk[stage])) if stage in sunk else stage
+        for stage in program.stages
+        if stage not in gone
+    )
+    return replace(program, stages=stages)
+
+
+def _multiplied(node: Node) -> Hashable:
+    """What a large product reads; None of any other node."""
+    large = isinstance(node, Product) and node.large
+    return (node.key(True), node.reads[0].key) if large else None
+
+
 # --- merging --------------------------------------------------------------------
 
 
@@ -245,8 +294,8 @@ def _stacked_stages(stages: Sequence[Stage]):
     for stage in stages:
         groups: dict[Hashable, list[Node]] = defaultdict(list)
         for node in stage.nodes if stage.kind == "loop" else ():
-            if isinstance(node, Product) and node.large:
-                groups[node.key(True), node.reads[0].key].append(node)
+            if _multiplied(node) is not None:
+                groups[_multiplied(node)].append(node)
         instead: dict[Node, Node | None] = {}
         for group in groups.values():
             if len(group) > 1:
@@ -398,6 +447,10 @@ def _outside(program: Program, moved: dict[Value | None, Ref]) -> Program:
 PASSES: dict[str, Callable[[Program], Program]] = {
     "simplify": simplify,
     "condense": condense,
+    "sink": sink,
     "merge": merge,
     "narrow": narrow,
 }
+
+# Those that never cost time.
+ALWAYS = tuple(name for name in PASSES if name != "sink")

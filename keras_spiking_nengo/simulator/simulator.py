@@ -23,7 +23,7 @@ from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
-from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
+from keras_spiking_nengo.engine import ALWAYS, PASSES, Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.simulator.data import (
     Signals,
@@ -134,13 +134,14 @@ class Simulator:
 
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
-        passes = tuple(PASSES) if self.optimize else ()
+        many = (self.minibatch_size or 1) > 1
+        passes = (tuple(PASSES) if many else ALWAYS) if self.optimize else ()
         # Without probes, signals are all there is to look at.
         watched = None if self.model.probes else written_signals(self.model)
         self._program: Program = compile_model(self.model, inputs, watched, passes)
         for _, call in self._program.calls:
             call.independent = self.independent_noise
-        self._mode = Mode(dtype=self.dtype, differentiable=False)
+        self._mode = Mode(dtype=self.dtype, differentiable=False, many=many)
         self._lengths: set[int] = set()
         with precision(self.dtype):
             self._load({})
