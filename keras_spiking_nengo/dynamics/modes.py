@@ -19,7 +19,7 @@ from keras import ops
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 
-__all__ = ["FORWARDS", "curve", "step_of_mode", "with_slope"]
+__all__ = ["FORWARDS", "constants_of_mode", "curve", "step_of_mode", "with_slope"]
 
 FORWARDS = ("spikes", "spike_aware", "rate")
 
@@ -40,31 +40,35 @@ def curve(dynamics: Neuron, values: Values, J, width: float = SMOOTHING):
     return with_slope(rates, dynamics.slopes(values, J, width))
 
 
-def step_of_mode(
-    dynamics: Neuron,
-    mode: str,
-    values: Values,
-    dt: float,
-    spike: Surrogate,
-    width: float = SMOOTHING,
-) -> tuple[Callable[[Values, Any, list], tuple[Any, list]], Values]:
-    """`step(constants, J, state)` and its constants, for one of `FORWARDS`.
+def constants_of_mode(dynamics: Neuron, mode: str, values: Values, dt: float) -> Values:
+    """What `step_of_mode` needs of the parameters.
 
     Args:
         dynamics: of the neuron type.
         mode: one of `FORWARDS`.
         values: the neuron type's parameters, numbers or tensors.
         dt: float, seconds.
+    """
+    constants = dynamics.constants(values, dt)
+    if mode == "spikes":
+        return constants
+    return constants | {f"rate_{k}": v for k, v in values.items()}
+
+
+def step_of_mode(
+    dynamics: Neuron, mode: str, spike: Surrogate, width: float = SMOOTHING
+) -> Callable[[Values, Any, list], tuple[Any, list]]:
+    """`step(constants, J, state)` for one of `FORWARDS`.
+
+    Args:
+        dynamics: of the neuron type.
+        mode: one of `FORWARDS`.
         spike: surrogate of the spike.
         width: of the smoothing of the rate curve.
     """
-    constants = dynamics.constants(values, dt)
 
     def spikes(p, J, state):
         return dynamics.step(p, J, state, spike)
-
-    if mode == "spikes":
-        return spikes, constants
 
     def rate_of(p, J):
         rates = {k[5:]: v for k, v in p.items() if k.startswith("rate_")}
@@ -77,5 +81,4 @@ def step_of_mode(
         y, state = spikes(p, ops.stop_gradient(J), state)
         return with_slope(y, rate_of(p, J)), state
 
-    step = {"spike_aware": spike_aware, "rate": rate}[mode]
-    return step, constants | {f"rate_{k}": v for k, v in values.items()}
+    return {"spikes": spikes, "spike_aware": spike_aware, "rate": rate}[mode]

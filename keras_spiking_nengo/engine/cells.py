@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import synapses
-from keras_spiking_nengo.dynamics.modes import step_of_mode
+from keras_spiking_nengo.dynamics.modes import constants_of_mode, step_of_mode
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, from_rates, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF
 from keras_spiking_nengo.dynamics.synapses import LinearSystem
@@ -28,6 +28,29 @@ def shown_state(name: str, constants: Mapping[str, Any], value):
     return constants["tau_rc"] * ops.log(value) if name == "refractory" else value
 
 
+# Neurons whose voltage is 0 while their refractory clock runs need one array for both:
+# the clock, negative, while it runs in the next step too, else the voltage. A clock
+# that was set in this step is marked by an exact factor, so that spikes can be read off
+# the array alone. The loop then passes over memory fewer times.
+_MARK = 2.0**60
+
+
+def _folded(voltage, clock, decay, spiked):
+    runs = ops.logical_or(spiked, clock * decay > 1)
+    clock = ops.where(spiked, clock * _MARK, clock)
+    return ops.where(runs, -clock, voltage)
+
+
+def _unfolded(both):
+    running = both < 0
+    clock = ops.where(_spiked(both), both / -_MARK, -both)
+    return ops.where(running, 0.0, both), ops.where(running, clock, 1.0)
+
+
+def _spiked(both):
+    return both < -(_MARK**0.5)
+
+
 @dataclass(frozen=True, eq=False)
 class Neurons(Node):
     """Populations of one class of neuron types.
@@ -38,11 +61,14 @@ class Neurons(Node):
         populations: neuron type and number of neurons of each.
         generator: whether these are second halves: spikes of given rates.
         shown: names of states that are read by others.
+        compact: whether the first two states, a voltage and a refractory clock, are
+            kept in one array.
     """
 
     populations: tuple[tuple[nengo.neurons.NeuronType, int], ...] = ()
     generator: bool = False
     shown: tuple[str, ...] = ()
+    compact: bool = False
 
     @property
     def dynamics(self):
@@ -63,6 +89,20 @@ class Neurons(Node):
             populations=tuple(p for node in nodes for p in node.populations),
         )
 
+    def compacted(self) -> "Neurons":
+        """The same in less memory, where that loses nothing."""
+        if self.dynamics.states[:2] != ("voltage", "refractory"):
+            return self
+        voltage, clock, *rest = self.initial
+        suited = all(
+            t.min_voltage == 0 and t.tau_ref < 10 * t.tau_rc
+            for t, _ in self.populations
+        )
+        if not suited or np.any((voltage < 0) | ((voltage > 0) & (clock > 1))):
+            return self
+        initial = (np.where(clock > 1, -clock, voltage), *rest)
+        return replace(self, initial=initial, compact=True)
+
     def _parameters(self) -> dict[str, Any]:
         """A number where all populations agree, else a value per neuron."""
         found = [dynamics_of(t, self.generator).parameters for t, _ in self.populations]
@@ -79,26 +119,33 @@ class Neurons(Node):
         drilled = mode.training and dynamics.spiking and dynamics.rates is not None
         return mode.forward if drilled else "spikes"
 
-    def _step(self, values, dt: float, mode: Mode):
+    def _step(self, mode: Mode):
         surrogate = mode.surrogate
         width = surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
         spike = surrogate if mode.training else surrogate.inline()
         spike = spike if mode.differentiable else surrogate.plain()
-        return step_of_mode(self.dynamics, self._mode(mode), values, dt, spike, width)
+        return step_of_mode(self.dynamics, self._mode(mode), spike, width)
 
     def pack(self, values, dt, mode):
         parameters = self._parameters()
-        step, constants = self._step(parameters, dt, mode)
+        kind = self._mode(mode)
+        constants = constants_of_mode(self.dynamics, kind, parameters, dt)
         shown = {f"shown_{k}": v for k, v in parameters.items() if self.shown}
         return constants | shown
 
     def compute(self, p, x, state, mode, like):
-        step, _ = self._step(self._parameters(), 1.0, mode)
         constants = {k: v for k, v in p.items() if not k.startswith("shown_")}
-        y, state = step(constants, x[0], state)
+        if self.compact:
+            state = [*_unfolded(state[0]), *state[1:]]
+        y, state = self._step(mode)(constants, x[0], state)
         names = dict(zip(self.dynamics.states, state, strict=True))
         given = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
         shown = [shown_state(name, given, names[name]) for name in self.shown]
+        if self.compact:
+            voltage, clock, *rest = state
+            both = _folded(voltage, clock, constants["d"], y > 0)
+            y = ops.cast(_spiked(both), both.dtype) * constants["height"]
+            state = [both, *rest]
         return [y, *shown], list(state)
 
 

@@ -3,10 +3,12 @@
 `simplify` drops what nothing reads, and sums that only pass on what they read.
 `condense` splits the one loop over all nodes into strongly connected components: a
 node on no cycle does all steps at once, and only real recurrences loop. `sink` takes
-products back into a loop, which then hands out less; it pays for several rows at a
-time, and without gradients. `merge` joins stages, and nodes within a stage, that do
-the same to different values. `narrow` lets a loop hand out only those elements that
-others read.
+products back into a loop, which then hands out less. `merge` joins stages, and nodes
+within a stage, that do the same to different values. `narrow` lets a loop hand out
+only those elements that others read. `compact` keeps states in less memory.
+
+`sink` pays for several items at a time, and like `compact` where no gradients are
+asked for.
 """
 
 from collections import defaultdict
@@ -28,6 +30,7 @@ from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
 __all__ = [
     "ALWAYS",
     "PASSES",
+    "compact",
     "condense",
     "merge",
     "narrow",
@@ -252,16 +255,16 @@ def sink(program: Program) -> Program:
                 readers[value].append(stage)
     sunk: dict[Stage, list[Node]] = defaultdict(list)
     gone: set[Stage] = set()
-    for value, stages in readers.items():
+    for value, reading in readers.items():
         loop = home[value]
         inside = {_multiplied(node) for node in loop.nodes} - {None}
         outside = {
             _multiplied(stage.nodes[0]) if stage.kind == "map" else None
-            for stage in stages
+            for stage in reading
         }
         if loop.kind == "loop" and value not in shown and outside <= inside:
-            sunk[loop] += [stage.nodes[0] for stage in stages]
-            gone.update(stages)
+            sunk[loop] += [stage.nodes[0] for stage in reading]
+            gone.update(reading)
     stages = tuple(
         replace(stage, nodes=(*stage.nodes, *sunk[stage])) if stage in sunk else stage
         for stage in program.stages
@@ -444,13 +447,32 @@ def _outside(program: Program, moved: dict[Value | None, Ref]) -> Program:
     return replace(program, stages=tuple(stages), outputs=outputs)
 
 
+# --- memory ---------------------------------------------------------------------
+
+
+def compact(program: Program) -> Program:
+    """Keep the state of neurons in less memory, where that loses nothing."""
+    stages = tuple(
+        replace(
+            stage,
+            nodes=tuple(
+                node.compacted() if isinstance(node, Neurons) else node
+                for node in stage.nodes
+            ),
+        )
+        for stage in program.stages
+    )
+    return replace(program, stages=stages)
+
+
 PASSES: dict[str, Callable[[Program], Program]] = {
     "simplify": simplify,
     "condense": condense,
     "sink": sink,
     "merge": merge,
     "narrow": narrow,
+    "compact": compact,
 }
 
-# Those that never cost time.
-ALWAYS = tuple(name for name in PASSES if name != "sink")
+# Those that suit every use.
+ALWAYS = tuple(name for name in PASSES if name not in ("sink", "compact"))

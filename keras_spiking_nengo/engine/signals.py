@@ -206,6 +206,8 @@ class Fetch:
         if len(self.pieces) <= _MANY:
             parts = [self._slice(env, like, *piece) for piece in self.pieces]
             return joined(parts) if parts else _zeros(like, 0)
+        if self._columns is not None:
+            return self._block(env[self.values[0]], *self._columns)
         sources, index = self._sources
         parts = [
             env[value] if taken is None else gather(env[value], taken)
@@ -215,6 +217,35 @@ class Fetch:
             parts.append(_zeros(like, 1))
         everything = joined(parts)
         return everything if index is None else gather(everything, index)
+
+    @functools.cached_property
+    def _columns(self) -> tuple[int, int, int, int, int] | None:
+        """The pieces as a block of a matrix, if they are one.
+
+        Returns:
+            Columns of the matrix that the value is, first row and number of rows,
+            first and last column of the block.
+        """
+        value, first, stop = self.pieces[0]
+        starts = np.array([start for _, start, _ in self.pieces])
+        widths = {stop - start for _, start, stop in self.pieces}
+        steps = set(np.diff(starts).tolist())
+        owners = {owner for owner, _, _ in self.pieces}
+        if value is None or len(owners) > 1 or len(widths) > 1 or len(steps) > 1:
+            return None
+        (step,) = steps
+        row, column = divmod(first, step) if step > 0 else (0, 0)
+        width = stop - first
+        if step <= 0 or value.size % step or column + width > step:
+            return None
+        return step, row, len(starts), column, column + width
+
+    @staticmethod
+    def _block(x, columns, row, count, start, stop):
+        lead = ops.shape(x)[:-1]
+        matrix = ops.reshape(x, (*lead, x.shape[-1] // columns, columns))
+        block = matrix[..., row : row + count, start:stop]
+        return ops.reshape(block, (*lead, count * (stop - start)))
 
     def _slice(self, env, like, value, start, stop):
         if value is None:

@@ -14,6 +14,7 @@ from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.kernels import scan
 from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
+    constants_of_mode,
     curve,
     step_of_mode,
     with_slope,
@@ -158,14 +159,11 @@ class NeuronsCell(Cell):
     def program(self, training=False):
         # Only "spikes" differentiates the spike itself.
         spike = self.surrogate or surrogates.Arctan()
-        step, constants = step_of_mode(
-            self.dynamics,
-            self._mode(training),
-            self.parameters(),
-            self.dt,
-            spike if training else spike.inline(),
-            self._width,
+        mode = self._mode(training)
+        step = step_of_mode(
+            self.dynamics, mode, spike if training else spike.inline(), self._width
         )
+        constants = constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
         return lambda p, x, state: step(p, x[0], state), constants
 
     def sequence(self, inputs, state, training, unroll):

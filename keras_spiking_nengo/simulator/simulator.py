@@ -23,7 +23,7 @@ from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
-from keras_spiking_nengo.engine import ALWAYS, PASSES, Mode, Program, compile_model
+from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.simulator.data import (
     Signals,
@@ -135,7 +135,7 @@ class Simulator:
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
         many = (self.minibatch_size or 1) > 1
-        passes = (tuple(PASSES) if many else ALWAYS) if self.optimize else ()
+        passes = [n for n in PASSES if many or n != "sink"] if self.optimize else ()
         # Without probes, signals are all there is to look at.
         watched = None if self.model.probes else written_signals(self.model)
         self._program: Program = compile_model(self.model, inputs, watched, passes)

@@ -7,6 +7,7 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import PASSES, compile_model
+from keras_spiking_nengo.engine.cells import Neurons
 from keras_spiking_nengo.engine.linear import Product
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
@@ -100,6 +101,72 @@ def test_outputs_stay_the_same_where_large_products_are_one():
         data.append(sim.data[sim.model.probes[0]])
     assert data[0].any()
     np.testing.assert_array_equal(*data)
+
+
+def test_sink_takes_what_a_loop_multiplies_anyway_into_it():
+    with fan(1) as net:
+        net.probes.clear()
+        out = nengo.Node(size_in=8)
+        for ens in net.ensembles:
+            solver = nengo.solvers.NoSolver(np.full((640, 8), 1e-6))
+            nengo.Connection(ens, out, solver=solver)
+        nengo.Probe(out)
+    sunk, apart = (
+        program_of(net, tuple(name for name in PASSES if name not in without))
+        for without in ((), ("sink",))
+    )
+    assert sunk.width < apart.width - 4 * 600
+    # In a minibatch, which is when it pays.
+    with ksn.Simulator(
+        net, seed=1, minibatch_size=2, dtype="float64", progress_bar=False
+    ) as sim:
+        sim.run_steps(60)
+    with nengo.Simulator(net, seed=1, progress_bar=False) as reference:
+        reference.run_steps(60)
+    (probe,) = net.probes
+    for item in sim.data[probe]:
+        assert difference(item, reference.data[probe]) <= 1e-12
+
+
+LIFS = {
+    "default": nengo.LIF(),
+    "adaptive": nengo.AdaptiveLIF(tau_n=0.01),
+    "short": nengo.LIF(tau_ref=0.0004),
+    "one step": nengo.LIF(tau_ref=0.001),
+    "none": nengo.LIF(tau_ref=0),
+    "amplitude": nengo.LIF(amplitude=0.1),
+    "started": nengo.LIF(
+        initial_state={
+            "voltage": nengo.dists.Choice([0]),
+            "refractory_time": nengo.dists.Uniform(0, 0.004),
+        }
+    ),
+    "held": nengo.LIF(initial_state={"refractory_time": nengo.dists.Uniform(0, 0.004)}),
+    "floored": nengo.LIF(min_voltage=-0.5),
+    "long": nengo.LIF(tau_rc=0.0002, tau_ref=0.0022),
+}
+
+
+@pytest.mark.parametrize("name", LIFS)
+def test_compact_neurons_are_nengos_spike_for_spike(name):
+    compact = name not in ("held", "floored", "long")
+    with nengo.Network(seed=0) as net:
+        ens = nengo.Ensemble(60, 1, neuron_type=LIFS[name])
+        nengo.Connection(ens, ens, synapse=0.1)
+        probes = [nengo.Probe(ens.neurons), nengo.Probe(ens.neurons, "voltage")]
+    populations = [n for n in program_of(net).nodes if isinstance(n, Neurons)]
+    assert [node.compact for node in populations] == [compact]
+    data = []
+    for simulator, options in (
+        (ksn.Simulator, {"dtype": "float64"}),
+        (nengo.Simulator, {}),
+    ):
+        with simulator(net, progress_bar=False, **options) as sim:
+            sim.run_steps(200)
+        data.append([sim.data[probe] for probe in probes])
+    assert data[0][0].any()
+    np.testing.assert_array_equal(data[0][0], data[1][0])
+    np.testing.assert_allclose(data[0][1], data[1][1], atol=1e-9)
 
 
 def chain(*synapses):

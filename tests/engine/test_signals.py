@@ -1,5 +1,7 @@
 """What is fetched of values is what NumPy's indexing finds."""
 
+from unittest import mock
+
 import nengo
 import numpy as np
 import pytest
@@ -25,18 +27,25 @@ SIZES = (1, 4, 30)
 
 @st.composite
 def refs(draw):
-    """Pieces: runs, single elements, whole values, permutations and zeros."""
+    """Pieces: runs, single elements, whole values, blocks of a matrix, and zeros."""
     values = [Value(str(size), size) for size in SIZES]
     found = []
     for _ in range(draw(st.integers(0, 6))):
         value = draw(st.sampled_from([None, *values]))
         size = 5 if value is None else value.size
-        kind = draw(st.sampled_from(["run", "any", "all"]))
+        kind = draw(st.sampled_from(["run", "any", "all", "block"]))
         if kind == "all":
             index = np.arange(size)
         elif kind == "run":
             start = draw(st.integers(0, size - 1))
             index = np.arange(start, draw(st.integers(start, size)))
+        elif kind == "block" and size == 30:
+            columns = draw(st.sampled_from([2, 3, 5, 6]))
+            rows, across = (
+                slice(*sorted(draw(st.tuples(*[st.integers(0, n)] * 2))))
+                for n in (30 // columns, columns)
+            )
+            index = np.arange(30).reshape(-1, columns)[rows, across].ravel()
         else:
             places = st.lists(st.integers(0, size - 1), max_size=40)
             index = np.array(draw(places), dtype=int)
@@ -63,6 +72,20 @@ def test_fetch_is_numpys_indexing(case):
     np.testing.assert_array_equal(actual, expected)
     assert fetch.size == actual.shape[-1]
     assert set(fetch.values) == {r.value for r in found if r.value and r.size}
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"),
+    [(slice(5), slice(2, 4)), (slice(1, 5), slice(1)), (slice(1, 6), slice(5, 6))],
+)
+def test_a_block_of_a_matrix_is_sliced(rows, columns):
+    value = Value("matrix", 36)
+    index = np.arange(36).reshape(6, 6)[rows, columns].ravel()
+    array = np.random.RandomState(0).uniform(1, 2, (*LEAD, 36)).astype("float32")
+    with mock.patch("keras_spiking_nengo.engine.signals.gather") as gather:
+        y = Fetch([Ref(value, index)])({value: ops.convert_to_tensor(array)}, None)
+    np.testing.assert_array_equal(ops.convert_to_numpy(y), array[..., index])
+    gather.assert_not_called()
 
 
 def test_whole_values_are_passed_on_untouched():
