@@ -7,16 +7,19 @@ True
 """
 
 from keras_spiking_nengo import layers, serialization, types
-from keras_spiking_nengo.convert import NengoExport, to_nengo
+from keras_spiking_nengo.convert import NengoExport, from_nengo, to_nengo
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.simulator import Simulator
+from keras_spiking_nengo.training import initializers
 
 __all__ = [
     "NengoExport",
     "Simulator",
     "configure",
+    "from_nengo",
+    "initializers",
     "layers",
     "serialization",
     "surrogates",

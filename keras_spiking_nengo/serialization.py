@@ -30,9 +30,10 @@ from nengo.utils import least_squares_solvers
 
 from keras_spiking_nengo import types
 
-__all__ = ["from_config", "register", "supported", "to_config"]
+__all__ = ["altered", "from_config", "register", "supported", "to_config"]
 
 C = TypeVar("C", bound=type)
+F = TypeVar("F", bound=FrozenObject)
 State = dict[str, Any]
 
 _MAX_DEPTH = 64
@@ -133,6 +134,31 @@ def from_config(config: Any) -> Any:
         LIF(tau_rc=0.1)
     """
     return _decode(config, 0)
+
+
+def altered(frozen: F, **changes: Any) -> F:
+    """A copy of a frozen object with other values of some attributes.
+
+    Args:
+        frozen: instance of a class in `supported()`.
+        **changes: values by name of the attribute.
+
+    Returns:
+        `frozen` itself, if nothing changes.
+
+    Raises:
+        TypeError, ValueError: as `to_config` and `from_config`.
+
+    Example:
+        >>> import nengo
+        >>> altered(nengo.LIF(), tau_rc=0.1)
+        LIF(tau_rc=0.1)
+    """
+    if not changes:
+        return frozen
+    config = to_config(frozen)
+    config["state"] |= {name: to_config(value) for name, value in changes.items()}
+    return from_config(config)
 
 
 def register(cls: C) -> C:

@@ -150,6 +150,21 @@ LAYERS = {
         {"net": _network(), "dt": 0.002, "surrogate": "triangle", "seed": 5},
         (2,),
     ),
+    "Ensemble": (
+        ksn.layers.Ensemble,
+        {
+            "n_neurons": 12,
+            "dimensions": 2,
+            "neuron_type": nengo.AdaptiveLIF(),
+            "radius": 4.0,
+            "recurrent": True,
+            "recurrent_synapse": 0.05,
+            "dt": 0.002,
+            "surrogate": "triangle",
+            "seed": 5,
+        },
+        (2,),
+    ),
     "Synapse(Triangle)": (ksn.layers.Synapse, {"synapse": SYNAPSES["Triangle"]}, (2,)),
     "Synapse(None)": (ksn.layers.Synapse, {"synapse": None, "dt": 0.002}, (2,)),
 }

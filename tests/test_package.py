@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -93,3 +94,11 @@ def test_the_readmes_code_does_what_its_comments_say(tmp_path):
     (spikes,) = ksn.to_nengo(model).verify(x).spikes
     # In float32 a rounding moves a spike now and then.
     assert spikes.differing <= 0.01 * spikes.total > 0
+
+
+def test_the_table_of_what_is_supported_is_up_to_date():
+    path = Path(__file__).parents[1] / "docs" / "supported.py"
+    spec = importlib.util.spec_from_file_location("supported", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.FILE.read_text() == module.text(), "run: python docs/supported.py"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from keras import Model
 
 from keras_spiking_nengo.convert.export import NengoExport
+from keras_spiking_nengo.convert.functional import from_nengo
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras import read
 from keras_spiking_nengo.convert.nengo import write
@@ -20,6 +21,7 @@ __all__ = [
     "Port",
     "VerifyReport",
     "Vertex",
+    "from_nengo",
     "to_nengo",
 ]
 

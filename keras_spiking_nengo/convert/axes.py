@@ -48,7 +48,9 @@ def _said(calls: Calls, call: Call) -> Iterator[tuple[str, bool]]:
         yield from ((name, True) for name in (*call.sources, call.name))
     elif time is Time.RUNS:
         yield from ((name, True) for name in call.sources)
-        yield call.name, call.layer.return_sequences
+        # What goes into a layer with calls for its outputs is a sequence.
+        enters = call.port is None and calls.rule(call).outputs is not None
+        yield call.name, enters or call.layer.return_sequences
     elif time is Time.STARTS:
         yield from ((name, False) for name in call.sources)
         yield call.name, True

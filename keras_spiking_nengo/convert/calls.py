@@ -29,6 +29,8 @@ class Call:
         sources: names of the calls whose outputs it takes.
         shape: of its output, with the batch and, if temporal, time.
         per_step: whether it is within a `TimeDistributed`.
+        port: number of the output, for a layer whose outputs are calls of their own,
+            which take the call of the layer itself.
     """
 
     layer: keras.Layer
@@ -37,6 +39,7 @@ class Call:
     sources: tuple[str, ...]
     shape: Shape
     per_step: bool = False
+    port: int | None = None
 
     def refusal(self, reason: str) -> NotImplementedError:
         """The error for this call, with its reason."""
@@ -190,7 +193,40 @@ class _Walk:
         if isinstance(layer, keras.Model):
             return self._submodel(layer, taken, path, per_step)
         _check(layer, path)
-        return [self._call(layer, path, tuple(s for _, s in taken), per_step)]
+        rule = LAYERS[layer]
+        if rule.inputs is not None:
+            by_key = dict(taken)
+            keys = rule.inputs(layer)
+            taken = [(key, by_key[key]) for key in keys] if keys else taken
+        sources = tuple(source for _, source in taken)
+        if rule.outputs is not None:
+            return self._ports(layer, rule.outputs(layer), path, sources, per_step)
+        return [self._call(layer, path, sources, per_step)]
+
+    def _ports(self, layer, sizes: dict, path, sources, per_step) -> list[str]:
+        """Adds a call of a layer, and one for each of its outputs."""
+        if per_step:
+            raise refusal(
+                path,
+                type(layer).__name__,
+                "it is within a TimeDistributed, and there is one axis of time only",
+            )
+        lead = self.calls[sources[0]].shape[:2]
+        total = sum(self.calls[source].shape[2] for source in sources)
+        hub = self._add(layer, path, sources, (*lead, total), False)
+        lead = lead if layer.return_sequences else lead[:1]
+        # In Keras's order of a structure's leaves.
+        return [
+            self._add(
+                layer,
+                f"{hub}:{key}" if key else f"{hub}:out",
+                (hub,),
+                (*lead, *size),
+                False,
+                port,
+            )
+            for port, (key, size) in enumerate(sizes.items())
+        ]
 
     def _submodel(self, model, taken, path, per_step) -> list[str]:
         _check_model(model, path, f"{path}/")
@@ -218,9 +254,10 @@ class _Walk:
         shape = (*outer[:2], *shape[1:]) if per_step else tuple(shape)
         return self._add(layer, path, sources, shape, per_step)
 
-    def _add(self, layer, path, sources, shape, per_step) -> str:
+    def _add(self, layer, path, sources, shape, per_step, port=None) -> str:
         name = _unique(path, self.calls)
-        self.calls[name] = Call(layer, name, path, sources, shape, per_step)
+        path = path.rpartition(":")[0] if port is not None else path
+        self.calls[name] = Call(layer, name, path, sources, shape, per_step, port)
         return name
 
     def _arguments(self, layer, path, arguments: dict[str, Any]):

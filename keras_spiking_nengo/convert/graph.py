@@ -5,9 +5,10 @@ A vertex is a signal over time, `x_v`, one vector per step; an edge adds to one:
     x_v = f_v( sum over edges (u -> v) of  s(T x_u)[slice]  +  bias_v )
 
 with `T` a transform, `s` a synapse and `f_v` a neuron type, a process or, for a
-vertex that only passes on, nothing. All of it is plain data: Nengo's frozen objects
-and arrays, no Keras layer and no Nengo network. A state that a population starts
-from is in its neuron type's `initial_state`.
+vertex that only passes on, nothing. What cannot be said so is a small Nengo network of
+its own: one vertex is what goes in, and each output has a vertex. All else is plain
+data: Nengo's frozen objects and arrays, no Keras layer. A state that a population
+starts from is in its neuron type's `initial_state`.
 """
 
 import math
@@ -17,10 +18,25 @@ from dataclasses import dataclass, replace
 import nengo
 import numpy as np
 
-__all__ = ["Edge", "Graph", "Port", "Vertex", "fuse"]
+__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "fuse"]
 
 Shape = tuple[int, ...]
 Slice = slice | tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Subnet:
+    """A network that runs as it is.
+
+    Attributes:
+        net: `nengo.Network`.
+        inputs: source nodes, whose values come one after the other.
+        outputs: probes.
+    """
+
+    net: nengo.Network
+    inputs: tuple[nengo.Node, ...]
+    outputs: tuple[nengo.Probe, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +51,9 @@ class Vertex:
         gain: `(size,)`, on the sum of the edges of neurons; None for ones.
         bias: `(size,)`, added to the sum of the edges; None for zeros.
         layers: names of the Keras layers it stands for.
+        subnet: the network that takes the sum of the edges, or None.
+        output: name of the vertex with the subnet, and number of the output of it
+            that this one is, or None.
     """
 
     name: str
@@ -44,6 +63,8 @@ class Vertex:
     gain: np.ndarray | None = None
     bias: np.ndarray | None = None
     layers: tuple[str, ...] = ()
+    subnet: Subnet | None = None
+    output: tuple[str, int] | None = None
 
     @property
     def size(self) -> int:
@@ -52,7 +73,8 @@ class Vertex:
     @property
     def passes(self) -> bool:
         """Whether the signal is the sum of the edges and the bias."""
-        return self.neuron_type is None and self.process is None
+        own = (self.neuron_type, self.process, self.subnet, self.output)
+        return all(thing is None for thing in own)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +148,9 @@ class Graph:
         found = set(names)
         new = found
         while new:
-            new = {e.target for e in self.edges if e.source in found} - found
+            new = {e.target for e in self.edges if e.source in found}
+            new |= {v.name for v in self.vertices if v.output and v.output[0] in found}
+            new -= found
             found = found | new
         return found
 

@@ -11,10 +11,12 @@ from keras import activations, ops
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import axes, windows
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
-from keras_spiking_nengo.convert.graph import Graph, Port, fuse
+from keras_spiking_nengo.convert.graph import Graph, Port, Subnet, fuse
+from keras_spiking_nengo.convert.parts import is_plain
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, Part, Site, Time
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
+from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.types import LeakyReLU
 
 __all__ = ["ACTIVATIONS", "read"]
@@ -75,6 +77,7 @@ def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
         inputs=tuple(map(features, call.sources)),
         output=features(call.name),
         leading=2 if known[call.name] and not call.per_step else 1,
+        port=call.port,
     )
 
 
@@ -237,6 +240,28 @@ LAYERS.add(
 )
 
 
+def _transform(site: Site) -> Part:
+    layer, (shape,) = site.layer, site.inputs
+    transform = layer.trained()
+    n_images = int(np.prod(shape)) // transform.size_in
+    if n_images > 1:
+        if not isinstance(transform, nengo.Dense) or np.ndim(transform.init) < 2:
+            raise _refusal(
+                site, f"it acts on {n_images} vectors of each step. Flatten them"
+            )
+        transform = windows.blocks(np.asarray(transform.init, float), n_images)
+    if isinstance(transform, nengo.transforms.NoTransform):
+        transform = None
+    bias = None
+    if layer.bias is not None:
+        bias = np.tile(_array(layer.bias), n_images)
+    vertex = site.vertex(bias=bias)
+    return vertex, (site.edge(site.sources[0], transform=transform),)
+
+
+LAYERS.add(LayerRule(Time.KEEPS, _transform), layers.Transform)
+
+
 # --- activations and neurons --------------------------------------------------
 
 
@@ -312,16 +337,7 @@ def _trained(neuron_type, values: dict[str, float], state: list):
             initial[name] = value
     if initial:
         changes["initial_state"] = initial
-    return _altered(neuron_type, **changes, **values)
-
-
-def _altered(frozen, **changes):
-    """A copy of one of Nengo's frozen objects with other attributes."""
-    if not changes:
-        return frozen
-    config = serialization.to_config(frozen)
-    config["state"] |= {k: serialization.to_config(v) for k, v in changes.items()}
-    return serialization.from_config(config)
+    return serialization.altered(neuron_type, **changes, **values)
 
 
 LAYERS.add(
@@ -354,7 +370,7 @@ def _synapse(site: Site) -> Part:
     synapse = cell.synapse
     if "tau" in cell.trainable_parameters:
         tau = cell.parameters()["tau"]
-        synapse = _altered(synapse, tau=float(_array(tau)))
+        synapse = serialization.altered(synapse, tau=float(_array(tau)))
     if synapse is None or cell.delay:
         return site.vertex(), (site.edge(source, synapse=synapse),)
     return site.vertex(process=synapse), (site.edge(source),)
@@ -367,4 +383,70 @@ LAYERS.add(
         _any(_sequence_objection, _per_unit, _level_objection),
     ),
     layers.Synapse,
+)
+
+
+# --- networks -----------------------------------------------------------------
+
+
+def _keys(structure) -> list:
+    return list(structure) if isinstance(structure, dict) else []
+
+
+def _network_outputs(layer) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs of a network, in Keras's order of leaves."""
+    ports, model = layer.cell.ports, layer.cell.model
+    named = ports.outputs
+    if isinstance(named, dict):
+        found = {str(key): named[key] for key in sorted(named)}
+    else:
+        several = len(ports.probes) > 1
+        found = {str(i) if several else "": p for i, p in enumerate(ports.probes)}
+    return {key: tuple(model.sig[probe]["in"].shape) for key, probe in found.items()}
+
+
+def _network_objection(layer) -> str:
+    for probe in layer.cell.ports.probes:
+        if not is_plain(probe):
+            return (
+                f"it shows {probe}, which in Nengo only a probe can read, and no"
+                " connection"
+            )
+    if not layer.cell.ports.nodes:
+        return "it has no inputs, and its input tells only the number of steps"
+    return ""
+
+
+def _network(site: Site) -> Part:
+    """Of a call that takes inputs the network, else one output."""
+    cell = site.layer.cell
+    if site.port is not None:
+        return site.vertex(output=(site.sources[0], site.port)), ()
+    net, new = freeze(cell.net, cell.model, cell.values())
+    ports = cell.ports.moved(new)
+    named = ports.outputs
+    probes = (
+        tuple(named[key] for key in sorted(named))
+        if isinstance(named, dict)
+        else ports.probes
+    )
+    edges, start = [], 0
+    for source, node in zip(site.sources, ports.nodes, strict=True):
+        stop = start + node.size_out
+        whole = len(site.sources) == 1
+        edges.append(site.edge(source, slice=None if whole else slice(start, stop)))
+        start = stop
+    return site.vertex(subnet=Subnet(net, ports.nodes, probes)), tuple(edges)
+
+
+LAYERS.add(
+    LayerRule(
+        Time.RUNS,
+        _network,
+        _any(_sequence_objection, _network_objection),
+        inputs=lambda layer: _keys(layer.cell.ports.inputs),
+        outputs=_network_outputs,
+    ),
+    layers.Network,
+    layers.Ensemble,
 )

@@ -41,6 +41,8 @@ class Site:
         inputs: their shapes in one step.
         output: shape of its own vertex.
         leading: number of axes before the features: batch, or batch and time.
+        port: number of an output, where a call has several vertices; None for the
+            first of them, which takes the inputs.
     """
 
     layer: keras.Layer
@@ -50,6 +52,7 @@ class Site:
     inputs: tuple[tuple[int, ...], ...]
     output: tuple[int, ...]
     leading: int
+    port: int | None = None
 
     def vertex(self, **attributes) -> Vertex:
         """The vertex of this call."""
@@ -75,11 +78,17 @@ class LayerRule:
         time: how it treats time.
         read: `(site) -> (vertex, edges)`; the sum of the inputs by default.
         objection: `(layer) -> reason` why this layer cannot be expressed, or "".
+        inputs: `(layer) -> keys` of the inputs in the order in which `read` takes
+            them, where they may come as a dict.
+        outputs: `(layer, shape) -> shapes` of the outputs by key, where a call has a
+            vertex for its inputs and one for each output.
     """
 
     time: Time
     read: Callable[[Site], Part] = _sum
     objection: Callable[[keras.Layer], str] = lambda layer: ""
+    inputs: Callable[[keras.Layer], list] | None = None
+    outputs: Callable[[keras.Layer], dict] | None = None
 
 
 # A subclass of a sequence layer with another cell has other physics.

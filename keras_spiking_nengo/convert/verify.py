@@ -233,7 +233,11 @@ class _Watched(keras.Model):
             if call.name in values:
                 continue
             sources = [values[name] for name in call.sources]
-            if call.name in self._runs:
+            if call.port is not None:
+                values[call.name] = sources[0][call.port]
+            elif found.rule(call).outputs is not None:
+                values[call.name] = _outputs(call.layer, sources)
+            elif call.name in self._runs:
                 sent = self._runs[call.name](sources[0])
                 watched[call.name] = sent
                 last = not call.layer.return_sequences
@@ -250,6 +254,16 @@ def _sequences(layer):
     twin = type(layer).from_config({**layer.get_config(), "return_sequences": True})
     twin.cell = layer.cell
     return twin
+
+
+def _outputs(layer, sources: list) -> list:
+    """Outputs of a network's layer, from its inputs in the order of its nodes."""
+    structure, given = layer.cell.ports.inputs, sources
+    if isinstance(structure, dict):
+        given = dict(zip(structure, sources, strict=True))
+    elif not isinstance(structure, list):
+        (given,) = sources
+    return keras.tree.flatten(layer(given))
 
 
 def _apply(call: Call, sources: list):

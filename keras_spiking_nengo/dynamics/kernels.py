@@ -48,6 +48,7 @@ def scan(
     state: Sequence[Any],
     save: bool = True,
     unroll: bool = False,
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[Any, Tensors]:
     """Run `step` along axis 1 of `inputs`.
 
@@ -63,6 +64,8 @@ def scan(
             reverse pass, which is slow under XLA, gives the gradient; a loop
             without a custom gradient can be exported without a warning.
         unroll: write the steps out one by one; needs a static length.
+        shape: of the output of a step, without the batch, where it is known and of
+            the first input's dtype. TensorFlow then traces the step once less.
 
     Returns:
         `(batch, time, ...)` outputs and the list of final states.
@@ -88,7 +91,7 @@ def scan(
         return y, list(s)
 
     tensors = [parameters[name] for name in names]
-    return _SCANS[backend](listed, tensors, inputs, state, save)
+    return _SCANS[backend](listed, tensors, inputs, state, save, shape)
 
 
 def call_host(
@@ -226,19 +229,19 @@ def _floats(values, like) -> list:
 _LONG = 100
 
 
-def _scan_tensorflow(step, parameters, inputs, state, save):
+def _scan_tensorflow(step, parameters, inputs, state, save, shape):
     import tensorflow as tf
 
     sizes = len(parameters), len(inputs)
 
     def plain(*tensors):
-        y, final, _ = _tf_forward(step, *_parted(tensors, *sizes), False)
+        y, final, _ = _tf_forward(step, *_parted(tensors, *sizes), False, shape)
         return (y, *final)
 
     @tf.custom_gradient
     def differentiable(*tensors):
         parts = _parted(tensors, *sizes)
-        y, final, saved = _tf_forward(step, *parts, True)
+        y, final, saved = _tf_forward(step, *parts, True, shape)
 
         def grad(dy, *ds):
             return _tf_reverse(step, *parts, saved, dy, ds)
@@ -280,7 +283,7 @@ def _tf_loop(length, body, carry, emitted, reverse=False):
     return carry, [array.stack() for array in arrays]
 
 
-def _tf_forward(step, parameters, inputs, state, save):
+def _tf_forward(step, parameters, inputs, state, save, shape):
     import tensorflow as tf
 
     def body(t, s):
@@ -294,11 +297,19 @@ def _tf_forward(step, parameters, inputs, state, save):
     def first():
         return body(0, state)[1]
 
-    # Only for shapes and dtypes: it is traced and never run, as a call of Python in
-    # it would be one too many.
-    emitted = tf.function(first, autograph=False).get_concrete_function()
+    if shape is None:
+        # Only for shapes and dtypes: it is traced and never run, as a call of Python
+        # in it would be one too many.
+        traced = tf.function(first, autograph=False).get_concrete_function()
+        emitted = traced.structured_outputs
+    else:
+        x = inputs[0]
+        emitted = [
+            tf.TensorSpec((x.shape[0], *shape), x.dtype),
+            *(state if save else ()),
+        ]
     length = tf.shape(inputs[0])[1]
-    final, emits = _tf_loop(length, body, state, emitted.structured_outputs)
+    final, emits = _tf_loop(length, body, state, emitted)
     return _tf_swap(emits[0]), final, emits[1:]
 
 
@@ -371,7 +382,7 @@ def _tf_swap(x):
 # --- JAX -----------------------------------------------------------------------
 
 
-def _scan_jax(step, parameters, inputs, state, save):
+def _scan_jax(step, parameters, inputs, state, save, shape):
     import jax
 
     del save  # a custom_vjp saves only where it is differentiated

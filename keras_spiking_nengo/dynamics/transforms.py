@@ -10,7 +10,7 @@ import math
 import nengo
 from keras import ops
 
-__all__ = ["convolve", "product", "products"]
+__all__ = ["convolve", "product", "products", "sparse"]
 
 # Up to this many columns a product is a sum that fuses with what is around it.
 _NARROW = 4
@@ -32,6 +32,15 @@ def products(matrices, x):
         terms = matrices[..., 0, :] * x
         return ops.matmul(terms, ops.ones((x.shape[-1], 1), dtype=x.dtype))
     return ops.einsum("kmn,...kn->...km", matrices, x)
+
+
+def sparse(data, rows, columns, size: int, x):
+    """`(..., size)` from a matrix's entries at `rows` and `columns`, and `x`."""
+    terms = ops.take(x, columns, axis=-1) * data
+    lead = ops.shape(terms)[:-1]
+    flat = ops.transpose(ops.reshape(terms, (-1, len(rows))))
+    total = ops.segment_sum(flat, rows, num_segments=size)
+    return ops.reshape(ops.transpose(total), (*lead, size))
 
 
 def convolve(conv, kernel, x):

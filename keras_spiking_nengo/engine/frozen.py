@@ -6,7 +6,7 @@ solvers: built again, it gives the same numbers, and needs no code of the user's
 functions of nodes. `to_config` stores it as plain data.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import nengo
@@ -19,7 +19,13 @@ from nengo.params import Default
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.engine.signals import elements, probe_connections
 
-__all__ = ["freeze", "network_from_config", "network_to_config"]
+__all__ = [
+    "freeze",
+    "moved",
+    "network_from_config",
+    "network_to_config",
+    "transform_of",
+]
 
 Objects = dict[Any, Any]
 
@@ -34,7 +40,10 @@ class _FullWeights(nengo.solvers.NoSolver):
 
 
 def freeze(
-    net: nengo.Network, model: Model, values: Mapping | None = None
+    net: nengo.Network,
+    model: Model,
+    values: Mapping | None = None,
+    only: Collection | None = None,
 ) -> tuple[nengo.Network, Objects]:
     """A copy of a built network with its numbers written out.
 
@@ -43,19 +52,43 @@ def freeze(
         model: nengo's, built.
         values: present values of constant signals, by base signal; what was built
             for those that are not there.
+        only: ensembles, nodes, connections and probes to copy; all by default. What
+            a connection leads to without its being copied is a node in its place.
 
     Returns:
         The new network, and a dict from each old object to the new one.
     """
-    return _Freezer(model, values or {}).network(net)
+    return _Freezer(model, values or {}, only).network(net)
+
+
+def moved(obj, new: Mapping):
+    """What stands for an object in a copy, also for a learning rule.
+
+    Args:
+        obj: of the network that was copied.
+        new: what `freeze` returned.
+    """
+    if isinstance(obj, LearningRule) and obj not in new:
+        return _rule(new[obj.connection], _rule_key(obj))
+    return new[obj]
+
+
+def transform_of(connection: nengo.Connection, model: Model):
+    """The transform of a connection that decodes nothing, with numbers, or None."""
+    weights = model.sig[connection]["weights"]
+    return _Freezer(model, {}, None)._transform(connection.transform, weights)
 
 
 class _Freezer:
-    def __init__(self, model: Model, values: Mapping):
+    def __init__(self, model: Model, values: Mapping, only: Collection | None):
         self.model = model
         self.values = values
+        self.only = only
         self.new: Objects = {}
         self.of_probes = probe_connections(model)
+
+    def copied(self, objects) -> list:
+        return [obj for obj in objects if self.only is None or obj in self.only]
 
     def value(self, signal) -> np.ndarray:
         base = signal.base
@@ -66,11 +99,12 @@ class _Freezer:
         copy = self._objects(net, None)
         for old in _networks(net):
             with self.new[old]:
-                for connection in old.connections:
+                for connection in self.copied(old.connections):
+                    self._stand_in(connection.post_obj)
                     self.new[connection] = self._connection(connection)
         for old in _networks(net):
             with self.new[old]:
-                for probe in old.probes:
+                for probe in self.copied(old.probes):
                     self.new[probe] = self._probe(probe)
         return copy, self.new
 
@@ -83,10 +117,10 @@ class _Freezer:
                 parent.add(copy)
         self.new[net] = copy
         with copy:
-            for ens in net.ensembles:
+            for ens in self.copied(net.ensembles):
                 self.new[ens] = self._ensemble(ens)
                 self.new[ens.neurons] = self.new[ens].neurons
-            for node in net.nodes:
+            for node in self.copied(net.nodes):
                 self.new[node] = nengo.Node(
                     node.output,
                     size_in=node.size_in,
@@ -124,7 +158,7 @@ class _Freezer:
         )
 
     def _connection(self, conn) -> nengo.Connection:
-        pre, post = self._moved(conn.pre_obj), self._moved(conn.post_obj)
+        pre, post = (moved(obj, self.new) for obj in (conn.pre_obj, conn.post_obj))
         common = {
             "synapse": conn.synapse,
             "learning_rule_type": conn.learning_rule_type,
@@ -179,7 +213,7 @@ class _Freezer:
             matrix = self.value(self.model.sig[conn]["weights"])
             own["solver"] = nengo.solvers.NoSolver(matrix.T)
         return nengo.Probe(
-            _view(self._moved(probe.obj), probe.slice),
+            _view(moved(probe.obj, self.new), probe.slice),
             probe.attr,
             sample_every=probe.sample_every,
             synapse=probe.synapse,
@@ -188,12 +222,17 @@ class _Freezer:
             **own,
         )
 
-    def _moved(self, obj):
-        if isinstance(obj, LearningRule):
-            return _rule(self.new[obj.connection], _rule_key(obj))
-        if isinstance(obj, Neurons):
-            return self.new[obj.ensemble].neurons
-        return self.new[obj]
+    def _stand_in(self, obj) -> None:
+        """A node for what is not copied, if it is not there yet."""
+        found = obj.connection if isinstance(obj, LearningRule) else obj
+        if found not in self.new:
+            self.new[obj] = nengo.Node(size_in=obj.size_in, label=f"to {_name(obj)}")
+
+
+def _name(obj) -> str:
+    if isinstance(obj, LearningRule):
+        return f"rule of {obj.connection}"
+    return _name(obj.ensemble) if isinstance(obj, Neurons) else obj.label or str(obj)
 
 
 def _networks(net: nengo.Network) -> Iterator[nengo.Network]:

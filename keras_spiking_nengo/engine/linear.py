@@ -177,11 +177,8 @@ class Sparse(Node):
     def compute(self, p, x, state, mode, like):
         if "matrix" in p:
             return [transforms.product(p["matrix"], x[0])], []
-        terms = ops.take(x[0], self.columns, axis=-1) * p["data"]
-        lead, size = ops.shape(terms)[:-1], self.outs[0].size
-        flat = ops.transpose(ops.reshape(terms, (-1, len(self.rows))))
-        total = ops.segment_sum(flat, self.rows, num_segments=size)
-        return [ops.reshape(ops.transpose(total), (*lead, size))], []
+        size = self.outs[0].size
+        return [transforms.sparse(p["data"], self.rows, self.columns, size, x[0])], []
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,9 +218,10 @@ class Program:
             outputs, new = self.sequence(restore(p), state, given, mode)
             return joined(list(outputs.values())), new
 
-        y, new = scan(step, tensors, split, list(state), save=False)
-        y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
         sizes = {key: fetch.size for key, fetch in self.outputs.items()}
+        shape = (length, sum(sizes.values()))
+        y, new = scan(step, tensors, split, list(state), save=False, shape=shape)
+        y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
         return _sliced(y, sizes), new
 
     def _parts(self, packed: Packed, state: list):
@@ -322,7 +323,8 @@ class _Loop:
 
         inputs = [like, *(env[value] for value in self.given)]
         flat = [value for s in states for value in s]
-        y, new = scan(step, tensors, inputs, flat, save, unroll)
+        shape = (self.out.size,)
+        y, new = scan(step, tensors, inputs, flat, save, unroll, shape)
         return env | _sliced(y, {value: value.size for value in self.handed_out}), new
 
 

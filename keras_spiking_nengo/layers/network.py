@@ -22,7 +22,7 @@ from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import checked_dt, checked_seed
 
-__all__ = ["Network", "NetworkCell"]
+__all__ = ["Network", "NetworkCell", "Ports"]
 
 _register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
@@ -86,7 +86,7 @@ class NetworkCell(Cell):
         self.surrogate = _surrogate(surrogate)
         self.training_mode = forward
         self.seed = checked_seed(seed)
-        self.ports = _Ports(net, inputs, outputs)
+        self.ports = Ports(net, inputs, outputs)
         self._take(net, model)
         self.trained = None if trained is None else tuple(trained)
         # Whether the layer goes on from where it was; then sources do, too.
@@ -314,8 +314,11 @@ def _surrogate(value):
     return None if value is None else surrogates.surrogate(value)
 
 
-class _Ports:
+class Ports:
     """Input nodes and probes of a network, and in what structure they are given.
+
+    Attributes:
+        inputs, outputs: the structures, of nodes and of probes.
 
     Args:
         net: the network.
@@ -359,9 +362,9 @@ class _Ports:
     def describe(self) -> str:
         return ", ".join(f"{n.label or n} ({n.size_out})" for n in self.nodes) or "none"
 
-    def moved(self, new: Mapping) -> "_Ports":
+    def moved(self, new: Mapping) -> "Ports":
         """The same ports of a copy of the network."""
-        ports = object.__new__(_Ports)
+        ports = object.__new__(Ports)
         ports.inputs = _mapped(new.__getitem__, self.inputs)
         ports.outputs = _mapped(new.__getitem__, self.outputs)
         return ports

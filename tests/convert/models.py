@@ -204,7 +204,63 @@ def _axes():
 
 
 # Spiking models on sequences and on presented inputs.
+def ensemble(size, **kwargs):
+    options = {"seed": 1, "return_sequences": True} | kwargs
+    return ksn.layers.Ensemble(20, size, **options)
+
+
+def _ensembles():
+    x, e = keras.Input((None, 2), name="x"), keras.Input((None, 1), name="e")
+    several = ensemble(2, function={"two": None, "one": lambda x: x[:1]})(x)
+    learning = ensemble(2, function=lambda x: x[:1], learning_rule=nengo.PES(1e-4))
+    learned = learning({"input": several["two"], "error": e})
+    both = layers.Concatenate()([several["one"], synapse()(learned)])
+    return keras.Model([x, e], [neurons()(layers.Dense(3)(both)), several["two"]])
+
+
+def _network():
+    with nengo.Network(seed=2) as net:
+        a, b = nengo.Node([0.0, 0.0], label="a"), nengo.Node([0.0], label="b")
+        ens = nengo.Ensemble(20, 3, label="ens")
+        nengo.Connection(a, ens[:2])
+        nengo.Connection(b, ens[2])
+        nengo.Connection(ens, ens, synapse=0.1)
+        probes = {
+            "z": nengo.Probe(ens[1:], synapse=0.01),
+            "n": nengo.Probe(ens.neurons[:5]),
+            "b": nengo.Probe(b),
+        }
+    layer = ksn.layers.Network(
+        net, inputs={"b": b, "a": a}, outputs=probes, return_sequences=True
+    )
+    inputs = {
+        "a": keras.Input((None, 2), name="a"),
+        "b": keras.Input((None, 1), name="b"),
+    }
+    y = layer(inputs)
+    joined = layers.Concatenate()([y["n"], y["z"], y["b"]])
+    return keras.Model(inputs, {"all": layers.Dense(3)(joined), "z": y["z"]})
+
+
+def _transforms():
+    kernel = nengo.Convolution(2, (2, 3, 1), kernel_size=(2, 2), padding="same")
+    return temporal(
+        ksn.layers.Transform(nengo.Dense((6, 5), init=nengo.dists.Gaussian(0, 1))),
+        ksn.layers.Transform(kernel, use_bias=True),
+        neurons(),
+        ksn.layers.Transform(nengo.Sparse((3, 12), indices=[[0, 1], [2, 11]], init=2)),
+        ksn.layers.Transform(nengo.transforms.NoTransform(3), use_bias=True),
+    )
+
+
 MODELS = {
+    "ensemble": lambda: temporal(ensemble(5, recurrent=True), synapse()),
+    "ensembles": _ensembles,
+    "activity of an ensemble": lambda: temporal(
+        ensemble(5, output="neurons", return_sequences=False), layers.Dense(2)
+    ),
+    "network": _network,
+    "transforms": _transforms,
     "dense": lambda: temporal(layers.Dense(8), neurons()),
     "dense, no bias": lambda: temporal(layers.Dense(8, use_bias=False), neurons()),
     "images in neurons": lambda: temporal(neurons(), shape=(2, 3)),

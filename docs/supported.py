@@ -1,0 +1,67 @@
+"""Writes `supported.md`: what the registries know. `python docs/supported.py`."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+
+from keras_spiking_nengo import layers, serialization
+from keras_spiking_nengo.convert import LAYERS
+from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
+from keras_spiking_nengo.dynamics.synapses import SYNAPSES
+from keras_spiking_nengo.engine import OPERATORS
+
+FILE = Path(__file__).with_name("supported.md")
+
+
+def named(classes: Iterable[type]) -> list[str]:
+    """Names as users write them."""
+    found = []
+    for cls in classes:
+        top, _, _ = cls.__module__.partition(".")
+        ours = top == "keras_spiking_nengo"
+        if issubclass(cls, keras.layers.Layer):
+            top = "ksn.layers" if ours else "keras.layers"
+        elif ours:
+            top = "ksn.types"
+        found.append(f"`{top}.{cls.__name__}`")
+    return sorted(found)
+
+
+def text() -> str:
+    spiking, rates = [], []
+    for cls in NEURONS:
+        (spiking if getattr(cls, "spiking", False) else rates).append(cls)
+    sections = {
+        "Layers": [f"`ksn.layers.{name}`" for name in sorted(layers.__all__)],
+        "Spiking neuron types": named([*spiking, *RATES_TO_SPIKES]),
+        "Rate neuron types": named(rates),
+        "Synapses": named(SYNAPSES),
+        "Nengo's operators, compiled": named(OPERATORS),
+        "Keras layers that become Nengo objects (`to_nengo`)": named(LAYERS),
+        "Frozen objects that are stored as JSON": [
+            f"`{name}`" for name in serialization.supported()
+        ],
+    }
+    lines = [
+        "# What is supported",
+        "",
+        "Written by `python docs/supported.py` from the registries; a test compares.",
+        "",
+        "Any other Nengo operator runs as Nengo's own Python, called back from the",
+        "compiled program. `from_nengo` takes any network: what is no layer by itself",
+        "becomes a `ksn.layers.Network`. `to_nengo` refuses any other Keras layer by",
+        "name.",
+    ]
+    for title, names in sections.items():
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            *(f"- {name}" for name in dict.fromkeys(names)),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text())

@@ -1,0 +1,161 @@
+"""A Nengo network in parts: what is simple by itself, and what has to run together.
+
+An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
+neurons. Everything else becomes a network of its own, cut out with all its numbers:
+what lies on one cycle, learns, calls Python, is random, or shows its states.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import nengo
+import numpy as np
+import scipy.sparse
+from nengo.connection import LearningRule
+from nengo.ensemble import Neurons
+from scipy.sparse.csgraph import connected_components
+
+from keras_spiking_nengo.dynamics.neurons import NEURONS
+
+__all__ = ["Part", "is_direct", "is_plain", "owner", "parts", "stays", "watched"]
+
+Object = nengo.Ensemble | nengo.Node
+
+
+@dataclass(eq=False)
+class Part:
+    """Ensembles and nodes of a network that are dealt with together.
+
+    Attributes:
+        objects: in the order of the network.
+        simple: whether it is one object that needs no network of its own.
+    """
+
+    objects: list[Object]
+    simple: bool
+
+
+def owner(thing) -> Object | nengo.Connection:
+    """The ensemble or node that something belongs to; of a rule, its connection."""
+    if isinstance(thing, LearningRule):
+        return thing.connection
+    return thing.ensemble if isinstance(thing, Neurons) else thing
+
+
+def stays(connection: nengo.Connection) -> bool:
+    """Whether a connection has to run where its source does."""
+    decoded = isinstance(connection.pre_obj, nengo.Ensemble) and not is_direct(
+        connection.pre_obj
+    )
+    return connection.learning_rule is not None or (
+        callable(connection.function) and not decoded
+    )
+
+
+def is_direct(ensemble) -> bool:
+    """Whether an ensemble has no neurons to compute with."""
+    return isinstance(ensemble.neuron_type, nengo.Direct)
+
+
+def parts(
+    net: nengo.Network,
+    inputs: Iterable[nengo.Node],
+    outputs: Iterable[nengo.Probe],
+) -> list[Part]:
+    """The parts of a network, in an order in which sources come first.
+
+    Args:
+        net: `nengo.Network`.
+        inputs: source nodes whose output is given from outside.
+        outputs: probes that are looked at.
+    """
+    objects = [*net.all_ensembles, *net.all_nodes]
+    number = {obj: i for i, obj in enumerate(objects)}
+    edges = [(number[a], number[b]) for a, b in _edges(net)]
+    count, label = _components(len(objects), edges)
+    members: list[list[int]] = [[] for _ in range(count)]
+    for i, component in enumerate(label):
+        members[component].append(i)
+    bound = {number[obj] for obj in _bound(net, frozenset(inputs), outputs)}
+    cyclic = {a for a, b in edges if a == b}
+    found = []
+    for component in _ordered(count, [(label[a], label[b]) for a, b in edges]):
+        own = members[component]
+        simple = len(own) == 1 and not {*own} & (bound | cyclic)
+        found.append(Part([objects[i] for i in own], simple))
+    return found
+
+
+def _edges(net) -> Iterator[tuple[Object, Object]]:
+    for connection in net.all_connections:
+        pre, post = owner(connection.pre_obj), owner(connection.post_obj)
+        if isinstance(post, nengo.Connection):
+            # An error goes to where the rule is: to the source of its connection.
+            post = owner(post.pre_obj)
+        yield pre, post
+        if any(rule.modifies != "decoders" for rule in _rules(connection)):
+            yield post, pre
+
+
+def _rules(connection) -> list:
+    rules = connection.learning_rule_type
+    if rules is None:
+        return []
+    if isinstance(rules, Mapping):
+        return list(rules.values())
+    return list(rules) if isinstance(rules, list | tuple) else [rules]
+
+
+def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
+    """Objects that need a network of their own by what they are."""
+    for ensemble in net.all_ensembles:
+        kind = ensemble.neuron_type
+        ruled = kind in NEURONS and not hasattr(kind, "base_type")
+        if ensemble.noise is not None or not ruled:
+            yield ensemble
+    for node in net.all_nodes:
+        filters = isinstance(node.output, nengo.synapses.Synapse)
+        if callable(node.output) and node not in inputs and not filters:
+            yield node
+    for connection in net.all_connections:
+        if stays(connection):
+            yield owner(connection.pre_obj)
+    for probe in outputs:
+        if not is_plain(probe):
+            yield watched(probe)
+
+
+def watched(probe) -> Object:
+    """The ensemble or node that a probe looks into."""
+    found = owner(probe.obj)
+    while isinstance(found, nengo.Connection):
+        found = owner(found.pre_obj)
+    return found
+
+
+def is_plain(probe) -> bool:
+    """Whether a probe shows at every step what its target sends to others."""
+    sent = {nengo.Ensemble: "decoded_output", nengo.Node: "output", Neurons: "output"}
+    known = sent.get(type(probe.obj)) == probe.attr
+    return known and probe.sample_every is None
+
+
+def _components(n: int, edges):
+    rows, columns = zip(*edges, strict=True) if edges else ((), ())
+    matrix = scipy.sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (n, n))
+    return connected_components(matrix, directed=True, connection="strong")
+
+
+def _ordered(count: int, edges) -> list[int]:
+    """Components, sources first; else in the order in which they are numbered."""
+    needs: list[set[int]] = [set() for _ in range(count)]
+    for a, b in edges:
+        if a != b:
+            needs[b].add(a)
+    order: list[int] = []
+    waiting = list(range(count))
+    while waiting:
+        ready = [component for component in waiting if needs[component] <= {*order}]
+        order += ready
+        waiting = [component for component in waiting if component not in ready]
+    return order

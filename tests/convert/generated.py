@@ -1,0 +1,110 @@
+"""Nengo networks drawn by hypothesis: any shape that a conversion may meet."""
+
+import nengo
+import numpy as np
+from hypothesis import strategies as st
+
+STEPS = 30
+NEURONS = [
+    nengo.LIF(tau_rc=0.005),
+    nengo.LIFRate(),
+    nengo.RectifiedLinear(),
+    nengo.SpikingRectifiedLinear(),
+    nengo.AdaptiveLIF(tau_n=0.02),
+    nengo.Direct(),
+]
+SYNAPSES = [None, 0, 0.005, nengo.Alpha(0.01), nengo.LinearFilter([1], [0.02, 1])]
+
+
+def _square(x):
+    return x**2
+
+
+def _first(x):
+    return x[:1]
+
+
+def _slice(draw, size):
+    if size == 1 or draw(st.booleans()):
+        return slice(None)
+    start = draw(st.integers(0, size - 1))
+    kinds = [slice(start, size), slice(0, start + 1), [start, 0] if start else [0]]
+    return draw(st.sampled_from(kinds))
+
+
+def _matrix(draw, rows, columns):
+    rng = np.random.RandomState(draw(st.integers(0, 1000)))
+    return rng.uniform(-1, 1, (rows, columns))
+
+
+def _transform(draw, rows, columns):
+    """Of any kind, from `columns` to `rows`."""
+    kinds = ["dense", "sparse"] + ["number", "diagonal", "none"] * (rows == columns)
+    kind = draw(st.sampled_from(kinds))
+    if kind == "none":
+        return None
+    if kind == "number":
+        return draw(st.sampled_from([0.5, -1.0, 2.0]))
+    if kind == "diagonal":
+        return nengo.Dense((rows, rows), init=_matrix(draw, 1, rows)[0])
+    if kind == "dense":
+        return _matrix(draw, rows, columns)
+    places = [[i % rows, i % columns] for i in range(max(rows, columns))]
+    init = _matrix(draw, 1, len(places))[0]
+    return nengo.Sparse((rows, columns), indices=places, init=init)
+
+
+def _connect(draw, pre, post, synapses):
+    pre_slice, post_slice = _slice(draw, pre.size_out), _slice(draw, post.size_in)
+    source, target = pre[pre_slice], post[post_slice]
+    own, size = {}, source.size_out
+    neural = isinstance(pre, nengo.Ensemble)
+    if neural and draw(st.booleans()):
+        own["function"] = draw(st.sampled_from([_square, _first]))
+        size = 1 if own["function"] is _first else size
+    transform = _transform(draw, target.size_in, size)
+    if neural and isinstance(transform, nengo.Sparse):
+        transform = transform.init.toarray()  # Nengo takes no other with decoders
+    if transform is not None:
+        own["transform"] = transform
+    nengo.Connection(source, target, synapse=draw(st.sampled_from(synapses)), **own)
+
+
+@st.composite
+def networks(draw):
+    """A network with inputs, ensembles, nodes and probes, and maybe a recurrence."""
+    with nengo.Network(seed=draw(st.integers(0, 99))) as net:
+        objects = [
+            nengo.Node(np.zeros(draw(st.integers(1, 3))), label=f"input{i}")
+            for i in range(draw(st.integers(1, 2)))
+        ]
+        for i in range(draw(st.integers(1, 4))):
+            kind = draw(st.sampled_from(["ensemble", "ensemble", "neurons", "node"]))
+            size = draw(st.integers(1, 3))
+            if kind == "node":
+                made = nengo.Node(size_in=size, label=f"node{i}")
+            else:
+                neuron_type = draw(
+                    st.sampled_from(NEURONS[: 5 if kind[0] == "n" else 6])
+                )
+                made = nengo.Ensemble(
+                    draw(st.integers(2, 9)),
+                    size,
+                    neuron_type=neuron_type,
+                    radius=draw(st.sampled_from([1.0, 2.5])),
+                    label=f"ens{i}",
+                )
+            post = made.neurons if kind == "neurons" else made
+            for _ in range(draw(st.integers(1, 2))):
+                _connect(draw, draw(st.sampled_from(objects)), post, SYNAPSES)
+            if draw(st.integers(0, 4)) == 0:
+                _connect(draw, made, made, SYNAPSES[1:])
+            objects.append(made)
+            if isinstance(made, nengo.Ensemble) and made.neuron_type != nengo.Direct():
+                objects.append(made.neurons)
+        shown = [objects[-1], *draw(st.lists(st.sampled_from(objects), max_size=2))]
+        for i, obj in enumerate(shown):
+            target = obj[_slice(draw, obj.size_out)]
+            synapse = draw(st.sampled_from(SYNAPSES))
+            nengo.Probe(target, synapse=synapse, label=f"probe{i}")
+    return net

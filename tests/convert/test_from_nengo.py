@@ -1,0 +1,296 @@
+"""Nengo networks as Keras models, and back."""
+
+import json
+
+import keras
+import nengo
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from keras import ops
+
+import keras_spiking_nengo as ksn
+from tests.cases import NETWORKS, RANDOM_NETWORKS
+from tests.convert.generated import STEPS, networks
+from tests.convert.models import MODELS, make
+
+SLOW = settings(
+    max_examples=500,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+QUICK = settings(SLOW, max_examples=10)
+
+
+def frames(nodes, batch=2, steps=STEPS, seed=0):
+    rng = np.random.RandomState(seed)
+    return [rng.uniform(-2, 2, (batch, steps, node.size_out)) for node in nodes]
+
+
+def inputs_of(net):
+    return [n for n in net.all_nodes if not n.size_in and not callable(n.output)]
+
+
+def by_nengo(net, given, steps=STEPS, dt=0.001):
+    """Data of all probes, by item of a batch."""
+    nodes, found = inputs_of(net), []
+    before = [node.output for node in nodes]
+    for item in range(len(given[0]) if given else 1):
+        for node, values in zip(nodes, given, strict=True):
+            node.output = lambda t, v=values[item]: v[round(t / dt) - 1]
+        with nengo.Simulator(net, dt=dt, seed=0, progress_bar=False) as sim:
+            sim.run_steps(steps)
+        found.append([sim.data[probe] for probe in net.all_probes])
+        for node, output in zip(nodes, before, strict=True):
+            node.output = output
+    return [np.stack(values) for values in zip(*found, strict=True)]
+
+
+def run(model, given, steps=STEPS):
+    x = given or [np.ones((1, steps, 1))]
+    x = x[0] if len(x) == 1 else dict(zip(model.input, x, strict=True))
+    y = model(x)
+    names = [*y] if isinstance(y, dict) else [0]
+    values = y if isinstance(y, dict) else [y]
+    return [ops.convert_to_numpy(values[name]) for name in names]
+
+
+def assert_equal(actual, expected, tolerance=1e-5):
+    assert len(actual) == len(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.shape == theirs.shape
+        scale = max(np.max(np.abs(theirs), initial=0), 1)
+        np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance)
+
+
+@QUICK
+@given(networks())
+def test_generated_networks(float64, net):
+    given = frames(inputs_of(net))
+    model = ksn.from_nengo(net)
+    expected = by_nengo(net, given)
+    assert_equal(run(model, given), expected)
+    # And back.
+    export = ksn.to_nengo(model)
+    x = dict(zip(export.inputs, given, strict=True))
+    y = export.run(x if len(x) > 1 else given[0])
+    assert_equal(list(y.values()) if isinstance(y, dict) else [y], expected)
+
+
+@pytest.mark.slow
+@SLOW
+@given(networks())
+def test_many_generated_networks(float64, net):
+    test_generated_networks.hypothesis.inner_test(float64, net)
+
+
+def quick(names, chosen):
+    """All of the names, those not chosen marked as slow."""
+    slow = pytest.mark.slow
+    return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
+
+
+@pytest.mark.parametrize(
+    "name",
+    quick(
+        [n for n in NETWORKS if n not in RANDOM_NETWORKS],
+        ["slices", "nodes", "voja", "direct_mode"],
+    ),
+)
+def test_everything_the_engine_knows(name, float64):
+    net = NETWORKS[name]()
+    given = [
+        np.broadcast_to(node.output, (1, STEPS, node.size_out)).astype(float)
+        for node in inputs_of(net)
+    ]
+    assert_equal(run(ksn.from_nengo(net), given), by_nengo(net, given), 1e-7)
+
+
+@pytest.mark.parametrize(
+    "name", quick(MODELS, ["network", "ensembles", "transforms", "keyed", "joined"])
+)
+def test_exports_of_keras_models_come_back(name, float64):
+    model, x = make(name)
+    export = ksn.to_nengo(model)
+    steps = export.graph.n_steps or STEPS
+    given = []
+    for port, values in zip(export.graph.inputs, export.arrays(x), strict=True):
+        values = np.asarray(values)
+        if port.temporal:
+            steps = values.shape[1]
+            given.append(values.reshape(*values.shape[:2], -1))
+        else:
+            flat = values.reshape(len(values), 1, -1)
+            given.append(np.repeat(flat, steps, axis=1))
+    probes = list(export.outputs.values())
+    again = ksn.from_nengo(export.net, list(export.inputs.values()), probes, export.dt)
+    found = run(again, given)
+    expected = keras.tree.flatten(model.predict(x, verbose=0))
+    if export.graph.keyed:
+        expected = model.predict(x, verbose=0)
+        expected = [expected[port.name] for port in export.graph.outputs]
+    for port, ours, theirs in zip(export.graph.outputs, found, expected, strict=True):
+        ours = ours if port.temporal else ours[:, -1]
+        assert_equal([ours.reshape(theirs.shape)], [theirs])
+
+
+# --- what it is made of -----------------------------------------------------------
+
+
+def chain(n=3, recurrent=False):
+    with nengo.Network(seed=0, label="chain") as net:
+        before = nengo.Node([0.0, 0.0], label="stimulus")
+        for i in range(n):
+            ens = nengo.Ensemble(20, 2, label=f"ens{i}")
+            nengo.Connection(before, ens, label=f"into{i}")
+            before = ens
+        if recurrent:
+            nengo.Connection(before, before, synapse=0.1)
+        nengo.Probe(before, synapse=0.01, label="estimate")
+    return net
+
+
+def test_layers_have_the_labels_of_nengo():
+    model = ksn.from_nengo(chain(2))
+    assert model.name == "chain"
+    assert [layer.name for layer in model.layers] == [
+        "stimulus",
+        "into0.synapse",
+        "ens0.encoders",
+        "ens0",
+        "into1",
+        "into1.synapse",
+        "ens1.encoders",
+        "ens1",
+        "ens1_to_estimate",
+        "ens1_to_estimate.synapse",
+    ]
+    kinds = {type(layer).__name__ for layer in model.layers}
+    assert kinds == {"InputLayer", "Synapse", "Dense", "Neurons"}
+
+
+def test_what_runs_in_a_circle_is_a_network():
+    model = ksn.from_nengo(chain(3, recurrent=True))
+    (loop,) = [x for x in model.layers if isinstance(x, ksn.layers.Network)]
+    assert [ens.label for ens in loop.cell.net.all_ensembles] == ["ens2"]
+    assert loop.name == "ens2"
+
+
+def test_one_layer_on_request():
+    net = chain(3)
+    model = ksn.from_nengo(net, layered=False)
+    assert [type(x) for x in model.layers[1:]] == [ksn.layers.Network]
+    x = frames(net.nodes)[0].astype("float32")
+    one = ops.convert_to_numpy(model(x))
+    many = ops.convert_to_numpy(ksn.from_nengo(net)(x))
+    np.testing.assert_allclose(one, many, atol=1e-4)
+
+
+def learning():
+    with nengo.Network(seed=0) as net:
+        x, y = nengo.Node([0.0], label="x"), nengo.Node([0.0], label="y")
+        pre = nengo.Ensemble(30, 1, label="pre")
+        post = nengo.Ensemble(20, 1, label="post")
+        error = nengo.Node(size_in=1, label="error")
+        nengo.Connection(x, pre)
+        learned = nengo.Connection(
+            pre, post, function=lambda x: 0, learning_rule_type=nengo.PES(1e-3)
+        )
+        nengo.Connection(post, error)
+        nengo.Connection(y, error, transform=-1)
+        nengo.Connection(error, learned.learning_rule)
+        nengo.Probe(post, synapse=0.01)
+        nengo.Probe(pre.neurons, "voltage", label="voltage")
+        nengo.Probe(learned, "weights", sample_every=0.005)
+    return net
+
+
+def voja():
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0, 0.0], label="x")
+        pre = nengo.Ensemble(30, 2, label="pre")
+        post = nengo.Ensemble(20, 2, label="post")
+        nengo.Connection(x, pre)
+        nengo.Connection(pre, post, learning_rule_type=nengo.Voja(learning_rate=1e-2))
+        nengo.Probe(post, synapse=0.01)
+        nengo.Probe(pre.neurons)
+    return net
+
+
+def python():
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0, 0.0], label="x")
+        turned = nengo.Node(lambda t, x: [x[1], t], size_in=2, label="turned")
+        wave = nengo.Node(lambda t: np.sin(30 * t), label="wave")
+        noise = nengo.Node(nengo.processes.WhiteSignal(1, 20, seed=1), label="noise")
+        direct = nengo.Ensemble(1, 2, neuron_type=nengo.Direct(), label="direct")
+        noisy = nengo.Ensemble(
+            20, 1, noise=nengo.processes.WhiteNoise(seed=2), label="noisy"
+        )
+        nengo.Connection(x, turned, synapse=None)
+        nengo.Connection(x, direct[0], function=lambda x: x[0] * x[1], synapse=0.01)
+        nengo.Connection(wave, direct[1], synapse=None)
+        nengo.Connection(direct, noisy, function=np.prod)
+        nengo.Connection(noise, noisy.neurons, transform=np.ones((20, 1)))
+        for obj in (turned, direct, noisy, noisy.neurons[:3], wave, noise):
+            nengo.Probe(obj)
+    return net
+
+
+def constants():
+    with nengo.Network(seed=0) as net:
+        ens = nengo.Ensemble(20, 1, label="ens")
+        held = nengo.Node([0.5], label="held")
+        nengo.Connection(held, ens, synapse=0.01)
+        alone = nengo.Ensemble(10, 1, label="alone")
+        for obj in (ens, held, alone):
+            nengo.Probe(obj)
+    return net
+
+
+OTHERS = {f.__name__: f for f in (learning, voja, python)}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_not_simple(name, float64):
+    net = OTHERS[name]()
+    given = frames(inputs_of(net), batch=1)
+    assert_equal(run(ksn.from_nengo(net), given), by_nengo(net, given), 1e-7)
+
+
+def test_what_is_no_input_holds_its_value(float64):
+    net = constants()
+    model = ksn.from_nengo(net, inputs=[])
+    assert model.input_shape == (None, None, 1)
+    assert_equal(run(model, []), by_nengo(net, [np.full((1, STEPS, 1), 0.5)]), 1e-7)
+
+
+def test_trained_and_written_back(float64, tmp_path):
+    net = chain(2, recurrent=True)
+    model = ksn.from_nengo(net)
+    x = frames(net.nodes, batch=4)[0]
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    model.fit(x, 0.5 - x, epochs=2, verbose=0)
+    trained = ops.convert_to_numpy(model(x))
+    assert np.max(np.abs(trained - by_nengo(net, [x])[0])) > 1e-3
+    report = ksn.to_nengo(model).verify(x)
+    assert report.ok, report
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(ops.convert_to_numpy(loaded(x)), trained, atol=1e-9)
+    assert json.loads(model.to_json())["config"]["name"] == "chain"
+
+
+def test_inputs_and_outputs_by_label():
+    net = chain(2)
+    model = ksn.from_nengo(net, inputs="stimulus", outputs="estimate")
+    assert model.input_shape == (None, None, 2)
+    with pytest.raises(ValueError, match="labels of nengo.Node here: stimulus"):
+        ksn.from_nengo(net, inputs="x")
+    with pytest.raises(TypeError, match=r"net is a nengo\.Network"):
+        ksn.from_nengo(net.ensembles[0])
+    with nengo.Network() as silent:
+        nengo.Node([1.0])
+    with pytest.raises(ValueError, match="has no probe"):
+        ksn.from_nengo(silent)
