@@ -212,7 +212,7 @@ class _Walk:
                 "it is within a TimeDistributed, and there is one axis of time only",
             )
         lead = self.calls[sources[0]].shape[:2]
-        total = sum(self.calls[source].shape[2] for source in sources)
+        total = sum(self.calls[source].shape[2] or 0 for source in sources)
         hub = self._add(layer, path, sources, (*lead, total), False)
         lead = lead if layer.return_sequences else lead[:1]
         # In Keras's order of a structure's leaves.

@@ -196,7 +196,7 @@ class _Writer:
             transform, use_bias=bias is not None, name=self._name(name)
         )
         y = layer(self.clock if x is None else x)
-        if bias is not None:
+        if layer.bias is not None:
             layer.bias.assign(bias)
         return y
 
@@ -246,7 +246,7 @@ class _Writer:
         if spread is not None:
             where, size = spread
             rows = np.eye(size)[:, where]
-            if _is_matrix(transform):
+            if transform is not None and _is_matrix(transform):
                 transform = nengo.Dense(
                     (size, transform.size_in), init=rows @ transform.init
                 )

@@ -228,7 +228,7 @@ class _Reader:
         for part in self.parts:
             self._leaving(part)
         names = [self._shown(probe) for probe in self.outputs]
-        self._prune({*names, *map(self.sent.get, self.inputs)})
+        self._prune({*names, *(self.sent[node] for node in self.inputs)})
         place = {name: i for i, name in enumerate(self.vertices)}
         self.edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
         return Graph(
@@ -236,7 +236,8 @@ class _Reader:
             vertices=tuple(self.vertices.values()),
             edges=tuple(self.edges),
             inputs=tuple(
-                Port(name, name, True) for name in map(self.sent.get, self.inputs)
+                Port(name, name, True)
+                for name in (self.sent[node] for node in self.inputs)
             ),
             outputs=tuple(Port(name, name, True) for name in names),
             dt=self.model.dt,

@@ -7,6 +7,7 @@ what lies on one cycle, learns, calls Python, is random, or shows its states.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import nengo
 import numpy as np
@@ -19,7 +20,7 @@ from keras_spiking_nengo.dynamics.neurons import NEURONS
 
 __all__ = ["Part", "is_direct", "is_plain", "owner", "parts", "stays", "watched"]
 
-Object = nengo.Ensemble | nengo.Node
+Object: TypeAlias = nengo.Ensemble | nengo.Node
 
 
 @dataclass(eq=False)

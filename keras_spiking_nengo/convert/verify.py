@@ -258,7 +258,8 @@ def _sequences(layer):
 
 def _outputs(layer, sources: list) -> list:
     """Outputs of a network's layer, from its inputs in the order of its nodes."""
-    structure, given = layer.cell.ports.inputs, sources
+    structure = layer.cell.ports.inputs
+    given: Any = sources
     if isinstance(structure, dict):
         given = dict(zip(structure, sources, strict=True))
     elif not isinstance(structure, list):

@@ -1,7 +1,7 @@
 """A whole Nengo network as one Keras layer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import nengo
@@ -493,7 +493,7 @@ class Network(SequenceLayer):
         Neuroinformatics 17 (training a Nengo network by gradient descent).
     """
 
-    cell_class = NetworkCell
+    cell_class: ClassVar[Callable[..., NetworkCell]] = NetworkCell
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)

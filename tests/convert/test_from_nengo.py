@@ -20,7 +20,7 @@ SLOW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-QUICK = settings(SLOW, max_examples=10)
+QUICK = settings(SLOW, max_examples=5)
 
 
 def frames(nodes, batch=2, steps=STEPS, seed=0):

@@ -13,7 +13,7 @@ from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
 
 STEPS = 15
-QUICK = ("direct_mode", "voja")
+QUICK = ("direct_mode",)
 SOME = {
     "none": (),
     **{f"without {name}": tuple(n for n in PASSES if n != name) for name in PASSES},
@@ -147,7 +147,15 @@ LIFS = {
 }
 
 
-@pytest.mark.parametrize("name", LIFS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        if n in ("adaptive", "short", "held")
+        else pytest.param(n, marks=pytest.mark.slow)
+        for n in LIFS
+    ],
+)
 def test_compact_neurons_are_nengos_spike_for_spike(name):
     compact = name not in ("held", "floored", "long")
     with nengo.Network(seed=0) as net:

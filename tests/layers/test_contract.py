@@ -24,8 +24,18 @@ def test_every_layer_over_time_has_a_case():
     assert layers == {case[0] for case in LAYERS.values()}
 
 
-@pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("name", LAYERS)
+# An ensemble is a network, whose checks are not repeated in the default tests.
+QUICK = ("check_config", "check_saving", "check_stateful", "check_training")
+CASES = [
+    pytest.param(name, check, marks=pytest.mark.slow)
+    if name == "Ensemble" and check not in QUICK
+    else (name, check)
+    for name in LAYERS
+    for check in CHECKS
+]
+
+
+@pytest.mark.parametrize(("name", "check"), CASES)
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="fewer on torch")
 def test_contract(name, check):
     check_layer(*LAYERS[name], only=[check])

@@ -46,6 +46,12 @@ def assert_equal(actual, expected, tolerance=1e-9):
     assert np.any(expected)
 
 
+def quick(names, chosen):
+    """All of the names, those not chosen marked as slow."""
+    slow = pytest.mark.slow
+    return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
+
+
 def square(x):
     return x**2
 
@@ -78,7 +84,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, ["drawn", "given", "direct"]))
 def test_decodes_as_nengo(name, float64):
     options, x = KINDS[name], frames(2)
     layer = ksn.layers.Ensemble(40, 2, function=product, **options, **DOUBLE)
@@ -157,7 +163,7 @@ DYNAMICS = {
 }
 
 
-@pytest.mark.parametrize("name", DYNAMICS)
+@pytest.mark.parametrize("name", quick(DYNAMICS, ["integrator", "weights"]))
 def test_recurrence_as_nengo(name, float64):
     options, x = DYNAMICS[name], frames(2)
     layer = ksn.layers.Ensemble(40, 2, **options, **DOUBLE)
@@ -190,9 +196,15 @@ def test_recurrence_as_nengo(name, float64):
 WEIGHTS = nengo.solvers.LstsqL2(weights=True)
 
 
-@pytest.mark.parametrize("teacher", ["error", "target"])
-@pytest.mark.parametrize("rule", [nengo.PES(1e-3), nengo.RLS(1e-3, pre_synapse=None)])
-def test_taught_as_nengo(teacher, rule, float64):
+@pytest.mark.parametrize(
+    ("rule", "teacher"),
+    [
+        (nengo.PES(1e-3), "target"),
+        (nengo.RLS(1e-3, pre_synapse=None), "error"),
+        pytest.param(nengo.PES(1e-3), "error", marks=pytest.mark.slow),
+    ],
+)
+def test_taught_as_nengo(rule, teacher, float64):
     x, taught = frames(2), frames(1, seed=1)
     layer = ksn.layers.Ensemble(
         40, 2, function=product, learning_rule=rule, teacher=teacher, **DOUBLE
@@ -246,7 +258,7 @@ def test_a_target_is_learned_in_predict():
     [
         (nengo.Voja(learning_rate=1e-2), None),
         (nengo.BCM(1e-9), WEIGHTS),
-        (nengo.Oja(1e-6), WEIGHTS),
+        pytest.param(nengo.Oja(1e-6), WEIGHTS, marks=pytest.mark.slow),
     ],
 )
 def test_untaught_as_nengo(rule, solver, float64):

@@ -232,6 +232,7 @@ def contract_case(name):
     return Network, arguments, (2,)
 
 
+@pytest.mark.slow  # test_contract.py has a network, too
 @pytest.mark.parametrize("check", CHECKS)
 def test_contract(check):
     check_layer(*contract_case("LIF"), only=[check])

@@ -68,7 +68,7 @@ def test_convolutions_take_images(name):
     np.testing.assert_allclose(y.reshape(flat.shape), flat)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["drawn", "sparse", "channels first", "none"])
 def test_saved_and_trained(name, tmp_path):
     transform = CASES[name]
     model = keras.Sequential(
