@@ -120,10 +120,8 @@ def _entered(subnet: Subnet, label: str) -> nengo.Node:
         size = node.size_out
         node.output = None
         node.size_in = node.size_out = size
-    if len(subnet.inputs) == 1:
-        return subnet.inputs[0]
     total = sum(node.size_out for node in subnet.inputs)
-    entrance, start = nengo.Node(size_in=total, label=f"{label}.inputs"), 0
+    entrance, start = nengo.Node(size_in=total, label=label), 0
     for node in subnet.inputs:
         stop = start + node.size_out
         nengo.Connection(entrance[start:stop], node, synapse=None)
@@ -133,14 +131,12 @@ def _entered(subnet: Subnet, label: str) -> nengo.Node:
 
 def _left(probe: nengo.Probe, vertex: Vertex) -> nengo.Node:
     """A node with what a probe of a network showed."""
-    target = probe.target
-    whole = isinstance(target, nengo.Node)
-    if whole and probe.synapse is None:
-        return target
     node = nengo.Node(size_in=vertex.size, label=vertex.name)
     decoded = isinstance(probe.obj, nengo.Ensemble) and not is_direct(probe.obj)
     own = {"solver": probe.solver} if decoded else {}
-    nengo.Connection(target, node, synapse=probe.synapse, label=probe.label, **own)
+    nengo.Connection(
+        probe.target, node, synapse=probe.synapse, label=probe.label, **own
+    )
     return node
 
 
@@ -388,7 +384,7 @@ class _Reader:
 
     def _connection(self, connection: nengo.Connection) -> None:
         pre, post = connection.pre_obj, connection.post_obj
-        label = connection.label
+        label = connection.label or f"{_name(pre)}_to_{_name(post)}"
         if isinstance(pre, nengo.Ensemble) and not is_direct(pre):
             weights = self.model.sig[connection]["weights"].initial_value
             source, transform = self.sent[pre.neurons], _dense(weights)

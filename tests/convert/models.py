@@ -215,7 +215,7 @@ def _ensembles():
     learning = ensemble(2, function=lambda x: x[:1], learning_rule=nengo.PES(1e-4))
     learned = learning({"input": several["two"], "error": e})
     both = layers.Concatenate()([several["one"], synapse()(learned)])
-    return keras.Model([x, e], [neurons()(layers.Dense(3)(both)), several["two"]])
+    return keras.Model([x, e], [neurons(LINEAR)(layers.Dense(3)(both)), several["two"]])
 
 
 def _network():

@@ -271,7 +271,7 @@ def test_trained_and_written_back(float64, tmp_path):
     model = ksn.from_nengo(net)
     x = frames(net.nodes, batch=4)[0]
     model.compile(keras.optimizers.Adam(1e-3), "mse")
-    model.fit(x, 0.5 - x, epochs=2, verbose=0)
+    model.fit(x, 0.5 - x, verbose=0)
     trained = ops.convert_to_numpy(model(x))
     assert np.max(np.abs(trained - by_nengo(net, [x])[0])) > 1e-3
     report = ksn.to_nengo(model).verify(x)

@@ -245,9 +245,9 @@ def test_a_target_is_learned_in_predict():
         seed=0,
         return_sequences=True,
     )
-    inputs = {"input": keras.Input((None, 1)), "target": keras.Input((None, 1))}
-    model = keras.Model(inputs, ksn.layers.Synapse(0.02)(ensemble(inputs)))
-    model.layers[-1].return_sequences = True
+    inputs = {name: keras.Input((None, 1), name=name) for name in ("input", "target")}
+    smooth = ksn.layers.Synapse(0.02, return_sequences=True)
+    model = keras.Model(inputs, smooth(ensemble(inputs)))
     y = model.predict({"input": x, "target": x**2}, verbose=0)
     error = np.abs(y - x**2)[0, :, 0]
     assert np.mean(error[-500:]) < 0.3 * np.mean(x[0, -500:] ** 2)
@@ -376,7 +376,8 @@ def test_saved_without_its_functions(tmp_path):
         seed=3,
         return_sequences=True,
     )
-    inputs = {"input": keras.Input((None, 2)), "error_product": keras.Input((None, 1))}
+    sizes = {"input": 2, "error_product": 1}
+    inputs = {k: keras.Input((None, size), name=k) for k, size in sizes.items()}
     model = keras.Model(inputs, layer(inputs))
     x = {"input": frames(2), "error_product": frames(1)}
     expected = model.predict(x, verbose=0)
