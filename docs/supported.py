@@ -14,11 +14,17 @@ from keras_spiking_nengo.engine import OPERATORS
 FILE = Path(__file__).with_name("supported.md")
 
 
+# Whoever imports this may have registered classes of its own.
+KNOWN = ("keras", "keras_spiking_nengo", "nengo")
+
+
 def named(classes: Iterable[type]) -> list[str]:
     """Names as users write them."""
     found = []
     for cls in classes:
         top, _, _ = cls.__module__.partition(".")
+        if top not in KNOWN:
+            continue
         ours = top == "keras_spiking_nengo"
         if issubclass(cls, keras.layers.Layer):
             top = "ksn.layers" if ours else "keras.layers"
@@ -40,7 +46,9 @@ def text() -> str:
         "Nengo's operators, compiled": named(OPERATORS),
         "Keras layers that become Nengo objects (`to_nengo`)": named(LAYERS),
         "Frozen objects that are stored as JSON": [
-            f"`{name}`" for name in serialization.supported()
+            f"`{name}`"
+            for name in serialization.supported()
+            if name.partition(".")[0] in KNOWN
         ],
     }
     lines = [

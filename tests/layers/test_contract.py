@@ -25,7 +25,7 @@ def test_every_layer_over_time_has_a_case():
 
 
 # An ensemble is a network, whose checks are not repeated in the default tests.
-QUICK = ("check_config", "check_saving", "check_stateful", "check_training")
+QUICK = ("check_config", "check_saving", "check_stateful")
 CASES = [
     pytest.param(name, check, marks=pytest.mark.slow)
     if name == "Ensemble" and check not in QUICK
