@@ -205,15 +205,9 @@ class _Walk:
 
     def _ports(self, layer, sizes: dict, path, sources, per_step) -> list[str]:
         """Adds a call of a layer, and one for each of its outputs."""
-        if per_step:
-            raise refusal(
-                path,
-                type(layer).__name__,
-                "it is within a TimeDistributed, and there is one axis of time only",
-            )
         lead = self.calls[sources[0]].shape[:2]
         total = sum(self.calls[source].shape[2] or 0 for source in sources)
-        hub = self._add(layer, path, sources, (*lead, total), False)
+        hub = self._add(layer, path, sources, (*lead, total), per_step)
         lead = lead if layer.return_sequences else lead[:1]
         # In Keras's order of a structure's leaves.
         return [
@@ -222,7 +216,7 @@ class _Walk:
                 f"{hub}:{key}" if key else f"{hub}:out",
                 (hub,),
                 (*lead, *size),
-                False,
+                per_step,
                 port,
             )
             for port, (key, size) in enumerate(sizes.items())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import nengo
 import numpy as np
 
-__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "fuse"]
+__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "as_slice", "fuse"]
 
 Shape = tuple[int, ...]
 Slice = slice | tuple[int, ...]
@@ -153,6 +153,13 @@ class Graph:
             new -= found
             found = found | new
         return found
+
+
+def as_slice(where: np.ndarray) -> Slice:
+    """Elements as an edge has them: a slice, if they are a run."""
+    first, last = int(where[0]), int(where[-1]) + 1
+    run = np.array_equal(where, np.arange(first, last))
+    return slice(first, last) if run else tuple(map(int, where))
 
 
 def fuse(graph: Graph) -> Graph:

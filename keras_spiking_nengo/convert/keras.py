@@ -11,7 +11,7 @@ from keras import activations, ops
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import axes, windows
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
-from keras_spiking_nengo.convert.graph import Graph, Port, Subnet, fuse
+from keras_spiking_nengo.convert.graph import Graph, Port, Subnet, as_slice, fuse
 from keras_spiking_nengo.convert.parts import is_plain
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, Part, Site, Time
 from keras_spiking_nengo.dynamics.neurons import neuron
@@ -153,16 +153,9 @@ def _concatenate(site: Site) -> Part:
     ends = np.cumsum([shape[axis] for shape in site.inputs])
     parts = np.split(places, ends[:-1], axis=axis)
     return site.vertex(), tuple(
-        site.edge(source, slice=_slice(part.ravel()))
+        site.edge(source, slice=as_slice(part.ravel()))
         for source, part in zip(site.sources, parts, strict=True)
     )
-
-
-def _slice(indices: np.ndarray) -> slice | tuple[int, ...]:
-    start, end = int(indices[0]), int(indices[-1]) + 1
-    if end - start == len(indices):
-        return slice(start, end)
-    return tuple(map(int, indices))
 
 
 def _refusal(site: Site, reason: str) -> NotImplementedError:

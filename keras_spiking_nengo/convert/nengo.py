@@ -11,7 +11,14 @@ from nengo.ensemble import Neurons
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.convert.export import NengoExport, NengoObject
-from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Subnet, Vertex
+from keras_spiking_nengo.convert.graph import (
+    Edge,
+    Graph,
+    Port,
+    Subnet,
+    Vertex,
+    as_slice,
+)
 from keras_spiking_nengo.convert.parts import (
     Part,
     is_direct,
@@ -419,7 +426,7 @@ class _Reader:
                 target,
                 transform=transform,
                 synapse=synapse,
-                slice=None if everything else _slice(where),
+                slice=None if everything else as_slice(where),
                 layers=() if label is None else (_clean(label),),
             )
         )
@@ -519,12 +526,6 @@ def _matrix(transform: nengo.Dense) -> np.ndarray:
     """All of a dense transform's numbers."""
     init = np.asarray(transform.init, float)
     return init if init.ndim == 2 else np.eye(transform.shape[0]) * init
-
-
-def _slice(where: np.ndarray) -> slice | tuple[int, ...]:
-    first, last = int(where[0]), int(where[-1]) + 1
-    whole = np.array_equal(where, np.arange(first, last))
-    return slice(first, last) if whole else tuple(map(int, where))
 
 
 def _clean(label: str) -> str:
