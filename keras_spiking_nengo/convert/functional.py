@@ -56,7 +56,7 @@ def from_nengo(
         >>> model(np.ones((1, 20, 1))).shape == (1, 20, 1)
         True
         >>> [layer.name for layer in model.layers][1:4]
-        ['stimulus_to_ens.synapse', 'ens.encoders', 'ens']
+        ['stimulus_to_ens_synapse', 'ens_encoders', 'ens']
     """
     if not isinstance(net, nengo.Network):
         raise TypeError(f"net is a nengo.Network; received {net!r}.")
@@ -99,13 +99,14 @@ class _Writer:
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.taken: set[str] = set()
+        self.taken = {port.name for port in graph.inputs}
         self.tensors: dict[str, Any] = {}
         self.sent: dict[str, list] = {}
         self.inputs: dict[str, Any] = {}
         for port in graph.inputs:
             shape = (None, graph[port.vertex].size)
-            self.inputs[port.name] = keras.Input(shape, name=self._name(port.name))
+            # Keras wants the name of an input and its key in a dict to be one.
+            self.inputs[port.name] = keras.Input(shape, name=port.name)
             self.tensors[port.vertex] = self.inputs[port.name]
         if not self.inputs:
             # Tells the number of steps.
@@ -125,7 +126,8 @@ class _Writer:
         )
 
     def _name(self, name: str) -> str:
-        """A layer's name, made unique."""
+        """A layer's name, made unique and without dots, which torch refuses."""
+        name = name.replace(".", "_")
         count, unique = 1, name
         while unique in self.taken:
             count += 1

@@ -154,15 +154,15 @@ def test_layers_have_the_labels_of_nengo():
     assert model.name == "chain"
     assert [layer.name for layer in model.layers] == [
         "stimulus",
-        "into0.synapse",
-        "ens0.encoders",
+        "into0_synapse",
+        "ens0_encoders",
         "ens0",
         "into1",
-        "into1.synapse",
-        "ens1.encoders",
+        "into1_synapse",
+        "ens1_encoders",
         "ens1",
         "ens1_to_estimate",
-        "ens1_to_estimate.synapse",
+        "ens1_to_estimate_synapse",
     ]
     kinds = {type(layer).__name__ for layer in model.layers}
     assert kinds == {"InputLayer", "Synapse", "Dense", "Neurons"}
@@ -292,3 +292,22 @@ def test_inputs_and_outputs_by_label():
         nengo.Node([1.0])
     with pytest.raises(ValueError, match="has no probe"):
         ksn.from_nengo(silent)
+
+
+@pytest.mark.torch
+def test_labels_with_dots(tmp_path):
+    """Which torch refuses in the names of layers with weights."""
+    net = chain(1)
+    net.ensembles[0].label, net.probes[0].label = "my.ensemble", "my.estimate"
+    with net:
+        nengo.Probe(net.ensembles[0], label="other.estimate")
+    model = ksn.from_nengo(net)
+    assert "my_ensemble_encoders" in [layer.name for layer in model.layers]
+    x = frames(net.nodes)[0].astype("float32")
+    y = model(x)
+    assert [*y] == ["my.estimate", "other.estimate"]
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    ksn.from_nengo(net).load_weights(path)
