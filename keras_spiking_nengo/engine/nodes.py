@@ -166,6 +166,11 @@ class Sum(Node):
         reads = _layers(parts, out.size)
         return cls(label, reads, (out,), parts=parts, constants=constants, **own)
 
+    def of_parts(self, parts: Sequence[tuple[Ref, np.ndarray]]) -> "Sum":
+        """The same with other parts."""
+        reads = _layers(parts, self.outs[0].size)
+        return replace(self, reads=reads, parts=tuple(parts))
+
     @functools.cached_property
     def matrix(self) -> np.ndarray | None:
         """Which of many terms are added to which element, if there are many."""

@@ -1,18 +1,19 @@
 """Passes over a program: each gives another one with the same numbers.
 
 `simplify` drops what nothing reads, and sums that only pass on what they read.
-`condense` splits the one loop over all nodes into strongly connected components: a
-node on no cycle does all steps at once, and only real recurrences loop. `sink` takes
-products back into a loop, which then hands out less. `merge` joins stages, and nodes
-within a stage, that do the same to different values. `narrow` lets a loop hand out
-only those elements that others read. `compact` keeps states in less memory.
+`pool` filters a sum once where its terms were filtered alike. `condense` splits the
+one loop over all nodes into strongly connected components: a node on no cycle does all
+steps at once, and only real recurrences loop. `sink` takes products back into a loop,
+which then hands out less. `merge` joins stages, and nodes within a stage, that do the
+same to different values. `narrow` lets a loop hand out only those elements that others
+read. `compact` keeps states in less memory.
 
 `sink` pays for several items at a time, and like `compact` where no gradients are
 asked for.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from keras_spiking_nengo.engine.cells import Filter, Neurons
 from keras_spiking_nengo.engine.linear import Product
 from keras_spiking_nengo.engine.nodes import Accumulate, Node, Sum, join
 from keras_spiking_nengo.engine.program import Program, Stage
-from keras_spiking_nengo.engine.signals import Fetch, Ref, Value
+from keras_spiking_nengo.engine.signals import Fetch, Ref, Value, whole
 
 __all__ = [
     "ALWAYS",
@@ -35,6 +36,7 @@ __all__ = [
     "merge",
     "narrow",
     "ordered",
+    "pool",
     "simplify",
     "sink",
 ]
@@ -101,6 +103,68 @@ def _shown(node: Neurons, needed: set[Value]) -> Neurons:
     kept = [(name, out) for name, out in shown if out in needed]
     names, outs = zip(*kept, strict=True) if kept else ((), ())
     return replace(node, shown=tuple(names), outs=(node.outs[0], *outs))
+
+
+def pool(program: Program) -> Program:
+    """Filter sums, not their terms, where equal filters serve nothing but the sum."""
+    (stage,) = program.stages
+    filters = {n.outs[0]: n for n in stage.nodes if isinstance(n, Filter)}
+    readers: dict[Value, list[Node | None]] = defaultdict(list)
+    for node in stage.nodes:
+        for value in node.sources:
+            readers[value].append(node)
+    for fetch in program.outputs.values():
+        for value in fetch.values:
+            readers[value].append(None)
+    nodes: list[Node] = []
+    for node in stage.nodes:
+        if not isinstance(node, Sum):
+            nodes.append(node)
+            continue
+        groups: dict[Hashable, list[tuple[Ref, np.ndarray]]] = defaultdict(list)
+        for ref, where in node.parts:
+            source = filters.get(ref.value) if ref.value is not None else None
+            if source is None or len(readers[source.outs[0]]) > 1:
+                key = None
+            else:
+                key = source.key(False)
+            groups[key].append((ref, where))
+        kept = groups.pop(None, [])
+        for parts in groups.values():
+            rows = np.unique(np.concatenate([where for _, where in parts]))
+            if sum(ref.size for ref, _ in parts) > len(rows):
+                made, pooled = _pooled(parts, rows, filters)
+                nodes += made
+                parts = [(whole(pooled), rows)]
+            kept += parts
+        nodes.append(node.of_parts(kept) if groups else node)
+    nodes = _alive(nodes, program.outputs.values())
+    return replace(program, stages=(Stage("loop", tuple(nodes)),))
+
+
+def _pooled(parts, rows: np.ndarray, filters: Mapping[Value, Filter]):
+    """A sum of what `parts` filter, for the elements `rows`, and its one filter."""
+    first = filters[parts[0][0].value]
+    initial = np.zeros((*first.initial[0].shape[:-1], len(rows)))
+    terms = []
+    for ref, where in parts:
+        source, places = filters[ref.value], np.searchsorted(rows, where)
+        for row, given in zip(initial, source.initial[0], strict=True):
+            np.add.at(row, places, given[ref.index])
+        start = 0
+        for found in _taken(source.reads[0], ref.index):
+            if found.value is not None:
+                terms.append((found, places[start : start + found.size]))
+            start += found.size
+    total, filtered = (Value(f"{first.label} and others", len(rows)) for _ in range(2))
+    node = replace(
+        first,
+        reads=(Fetch([whole(total)]),),
+        outs=(filtered,),
+        initial=(initial,),
+        systems=((first.systems[0][0], len(rows)),),
+    )
+    return [Sum.of(first.label, total, terms, ()), node], filtered
 
 
 # --- order ----------------------------------------------------------------------
@@ -467,6 +531,7 @@ def compact(program: Program) -> Program:
 
 PASSES: dict[str, Callable[[Program], Program]] = {
     "simplify": simplify,
+    "pool": pool,
     "condense": condense,
     "sink": sink,
     "merge": merge,

@@ -45,11 +45,14 @@ def test_catalogues_are_not_empty():
     assert len(MODELS) > 20 and len(STATIC_LAYERS) > 30
 
 
+@pytest.mark.skipif(BACKEND == "jax", reason="the models are the same everywhere")
 def test_every_rule_has_a_case():
     cases = {type(make_layer()) for make_layer, _ in STATIC_LAYERS.values()}
-    for name in MODELS:
+    names = iter(MODELS)
+    while missing := set(LAYERS) - cases:
+        name = next(names, None)
+        assert name is not None, missing
         cases |= {type(layer) for layer in make(name)[0].layers}
-    assert set(LAYERS) <= cases
 
 
 @pytest.mark.parametrize("name", STATIC_LAYERS)
@@ -86,7 +89,12 @@ def test_synapse(name, delay, float64):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_model(name, float64):
-    check(*make(name))
+    model, x = make(name)
+    export = check(model, x)
+    for layer in model.layers:
+        assert export.layers[layer.name], layer.name
+    for vertex, thing in export.vertices.items():
+        assert thing.label == vertex
 
 
 @pytest.mark.parametrize("name", ["dense", "presented", "images", "no lag"])
@@ -175,16 +183,6 @@ def test_bias_before_a_synapse_is_filtered():
     out = to_nengo(model).run(np.zeros((1, 10, 5)))
     filtered = (1 - np.exp(-0.01 * np.arange(10)))[:, None] * [1.0, 2.0, 3.0]
     np.testing.assert_allclose(out[0], filtered, rtol=1e-6)
-
-
-def test_every_layer_has_objects_and_labels():
-    for name in MODELS:
-        model, _ = make(name)
-        export = to_nengo(model)
-        for layer in model.layers:
-            assert export.layers[layer.name], (name, layer.name)
-        for vertex, thing in export.vertices.items():
-            assert thing.label == vertex
 
 
 def test_layers_of_submodels_have_paths():

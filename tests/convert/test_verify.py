@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_spiking_nengo.convert import to_nengo
-from tests.convert.models import layers, make, neurons, temporal
+from tests.convert.models import layers, make, neurons, sequence, temporal
 
 
 def test_report_of_an_export(float64):
@@ -23,7 +23,8 @@ def test_report_of_an_export(float64):
 
 
 def test_tolerance_is_of_the_range():
-    model, x = make("deep")
+    model = temporal(layers.Dense(8), layers.Dense(8))
+    x = sequence(model)
     export = to_nengo(model)
     (output,) = export.verify(x).outputs
     relative = output.max_difference / output.scale

@@ -11,7 +11,7 @@ from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
 from tests.gradients import gradient
 
-BATCH, TIME, N = 2, 12, 4
+BATCH, TIME, N = 2, 8, 4
 RECURRENT = [name for name, kind in NEURONS.items() if neuron(kind).states]
 
 
@@ -22,7 +22,7 @@ def problem(name):
     rng = np.random.RandomState(0)
     start = drawn_state(kind, (BATCH, N), rng)
     scale = (
-        20 if name == "Izhikevich" else 100 if "Rec" in name or "ReLU" in name else 1
+        20 if name == "Izhikevich" else 100 if "Rec" in name or "ReLU" in name else 2
     )
     inputs = scale * rng.uniform(-0.5, 4, size=(BATCH, TIME, N))
     values = np.array([dynamics.parameters[k] for k in dynamics.trainable])

@@ -7,7 +7,7 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import PASSES, compile_model
-from keras_spiking_nengo.engine.cells import Neurons
+from keras_spiking_nengo.engine.cells import Filter, Neurons
 from keras_spiking_nengo.engine.linear import Product
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
@@ -53,6 +53,49 @@ def array_of(size, loop):
             nengo.Connection(array.output, array.input, synapse=0.1)
         nengo.Probe(array.output, synapse=0.01)
     return net
+
+
+def summed():
+    """What filters give an ensemble, two of them by way of what is read twice."""
+    alpha = nengo.Alpha(0.01)
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(lambda t: np.ones(4) * t)
+        post = nengo.Ensemble(20, 2)
+        for i, synapse in enumerate([0.005, 0.005, 0.005, alpha, alpha, 0.02]):
+            nengo.Connection(source[i % 3 : i % 3 + 2], post, synapse=synapse)
+        nengo.Connection(source[3], post[1], synapse=alpha)
+        nengo.Connection(post, post, synapse=0.005, transform=0.1)
+        for _ in range(2):
+            relay = nengo.Node(size_in=2)
+            nengo.Connection(source[:2], relay, synapse=0.03)
+            nengo.Connection(relay, post, synapse=None)
+            nengo.Probe(relay)
+        nengo.Probe(post)
+    return net
+
+
+def test_pool_filters_sums():
+    net = summed()
+    program = program_of(net, ("simplify", "pool"))
+    filters = [node for node in program.nodes if isinstance(node, Filter)]
+    # One for four with 5 ms, one for three of order 2, one with 20 ms, two with 30.
+    assert sorted(node.outs[0].size for node in filters) == [2, 2, 2, 2, 2]
+    apart = program_of(net, ("simplify",))
+    filters = [node for node in apart.nodes if isinstance(node, Filter)]
+    assert sum(node.outs[0].size for node in filters) == 19
+    data = []
+    for optimize in (True, False):
+        with ksn.Simulator(
+            net, seed=1, optimize=optimize, dtype="float64", progress_bar=False
+        ) as sim:
+            sim.run_steps(60)
+        data.append([sim.data[probe] for probe in net.probes])
+    with nengo.Simulator(net, seed=1, progress_bar=False) as reference:
+        reference.run_steps(60)
+    for probe, *ours in zip(net.probes, *data, strict=True):
+        for values in ours:
+            assert np.any(values)
+            assert difference(values, reference.data[probe]) <= 1e-12
 
 
 @pytest.mark.parametrize("size", [3, 10])

@@ -1,12 +1,13 @@
 """Every layer in the catalogue keeps the whole contract."""
 
-import keras
 import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers.base import SequenceLayer
 from tests.cases import LAYERS
+from tests.conftest import BACKEND
 from tests.layers.contract import check_layer
+from tests.marks import SLOW_ON_JAX
 
 CHECKS = [name for name in dir(check_layer) if name.startswith("check_")]
 TORCH = [
@@ -24,25 +25,32 @@ def test_every_layer_over_time_has_a_case():
     assert layers == {case[0] for case in LAYERS.values()}
 
 
-# An ensemble is a network, whose checks are not repeated in the default tests.
 QUICK = ("check_config", "check_saving", "check_stateful")
+TRAINED = ("Network", "Neurons(LIF, trained)", "Neurons(PoissonSpiking)")
+
+
+def _marks(name, check):
+    # An ensemble is a network, whose checks are not repeated in the default tests.
+    if name == "Ensemble":
+        return [] if check in QUICK else [pytest.mark.slow]
+    return SLOW_ON_JAX if check == "check_training" and name not in TRAINED else []
+
+
 CASES = [
-    pytest.param(name, check, marks=pytest.mark.slow)
-    if name == "Ensemble" and check not in QUICK
-    else (name, check)
+    pytest.param(name, check, marks=_marks(name, check))
     for name in LAYERS
     for check in CHECKS
 ]
 
 
 @pytest.mark.parametrize(("name", "check"), CASES)
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="fewer on torch")
+@pytest.mark.skipif(BACKEND == "torch", reason="fewer on torch")
 def test_contract(name, check):
     check_layer(*LAYERS[name], only=[check])
 
 
 @pytest.mark.torch
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="in test_contract")
+@pytest.mark.skipif(BACKEND != "torch", reason="in test_contract")
 @pytest.mark.parametrize("check", TORCH)
 @pytest.mark.parametrize("name", LAYERS)
 def test_contract_on_torch(name, check):
