@@ -59,7 +59,7 @@ def text() -> str:
         "Any other Nengo operator runs as Nengo's own Python, called back from the",
         "compiled program. `from_nengo` takes any network: what is no layer by itself",
         "becomes a `ksn.layers.Network`. `to_nengo` refuses any other Keras layer by",
-        "name.",
+        "name; with `strict=False`, Keras runs it in a Python node.",
     ]
     for title, names in sections.items():
         lines += [

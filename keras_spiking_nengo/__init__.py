@@ -7,7 +7,7 @@ True
 """
 
 from keras_spiking_nengo import layers, serialization, types
-from keras_spiking_nengo.convert import NengoExport, from_nengo, to_nengo
+from keras_spiking_nengo.convert import NengoExport, from_nengo, to_nengo, verify
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.trainable import configure
@@ -26,6 +26,7 @@ __all__ = [
     "tensor_function",
     "to_nengo",
     "types",
+    "verify",
 ]
 
 __version__ = "0.1.0"

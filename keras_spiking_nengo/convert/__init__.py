@@ -1,16 +1,18 @@
 """Keras models as networks of other formats, and back, over one graph."""
 
 from dataclasses import replace
+from typing import Any
 
 from keras import Model
+from nengo import Network
 
 from keras_spiking_nengo.convert.export import NengoExport
-from keras_spiking_nengo.convert.functional import from_nengo
+from keras_spiking_nengo.convert.functional import from_nengo, ports_of
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras import read
-from keras_spiking_nengo.convert.nengo import write
+from keras_spiking_nengo.convert.nengo import pair, write
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule
-from keras_spiking_nengo.convert.verify import VerifyReport
+from keras_spiking_nengo.convert.verify import VerifyReport, compare
 
 __all__ = [
     "LAYERS",
@@ -23,10 +25,11 @@ __all__ = [
     "Vertex",
     "from_nengo",
     "to_nengo",
+    "verify",
 ]
 
 
-def to_nengo(model: Model, seed: int | None = None) -> NengoExport:
+def to_nengo(model: Model, seed: int | None = None, strict: bool = True) -> NengoExport:
     """A Keras model as a `nengo.Network` that gives the same numbers.
 
     Neurons become ensembles, connected neuron by neuron, which start from the states
@@ -39,6 +42,9 @@ def to_nengo(model: Model, seed: int | None = None) -> NengoExport:
         model: functional or `keras.Sequential`, built; its layers may be models of
             the same kinds, be shared, and be wrapped in `TimeDistributed`.
         seed: int. Seed of the network, which random neuron types draw from.
+        strict: bool. If False, a layer that Nengo has no objects for is run by Keras,
+            in a Python node, with a warning. One over time needs a `cell`, or must
+            act on every step alike.
 
     Returns:
         A `NengoExport`, with `net`, `inputs`, `outputs` and `layers` by name, `run`
@@ -60,4 +66,60 @@ def to_nengo(model: Model, seed: int | None = None) -> NengoExport:
         >>> export.run(np.ones((3, 28))).shape
         (3, 10)
     """
-    return replace(write(read(model), seed), model=model)
+    return replace(write(read(model, strict), seed), model=model)
+
+
+def verify(
+    model: Model,
+    net: Network,
+    x: Any = None,
+    inputs: Any = None,
+    outputs: Any = None,
+    dt: float = 0.001,
+    n_steps: int | None = None,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    raise_on_failure: bool = False,
+) -> VerifyReport:
+    """Compares what `from_nengo` made of a network with Nengo's own simulator.
+
+    The other direction is `NengoExport.verify`.
+
+    Args:
+        model: what `ksn.from_nengo(net, inputs, outputs, dt)` returned.
+        net: `nengo.Network`, with a seed.
+        x: data of the inputs, `(batch, time, size)` each, as for `model`.
+        inputs, outputs, dt: as for `from_nengo`.
+        n_steps: int. Number of steps of a network without inputs.
+        rtol, atol, raise_on_failure: as for `NengoExport.verify`.
+
+    Returns:
+        A `VerifyReport`: per output the largest difference, and per layer of spiking
+        neurons the number of spikes and of those that differ.
+
+    Raises:
+        ValueError: if `net` has no seed, so that each build draws other numbers, or
+            `x` does not fit.
+        AssertionError: on request, if they differ.
+
+    Example:
+        >>> import nengo, numpy as np, keras_spiking_nengo as ksn
+        >>> with nengo.Network(seed=0) as net:
+        ...     stimulus = nengo.Node([0.0], label="stimulus")
+        ...     ens = nengo.Ensemble(50, 1, label="ens")
+        ...     c = nengo.Connection(stimulus, ens)
+        ...     probe = nengo.Probe(ens, synapse=0.01, label="estimate")
+        >>> model = ksn.from_nengo(net)
+        >>> ksn.verify(model, net, np.ones((1, 20, 1))).spikes[0].name
+        'ens'
+    """
+    if net.seed is None:
+        raise ValueError(
+            f"{net} has no seed, so that each build of it draws other numbers. Give it"
+            " one, nengo.Network(seed=0), before ksn.from_nengo."
+        )
+    ports = ports_of(net, inputs, outputs)
+    if not ports.nodes and n_steps is None:
+        raise ValueError("The network has no inputs: say n_steps.")
+    export = pair(net, model, ports.nodes, ports.probes, dt)
+    return compare(export, x, rtol, atol, raise_on_failure, n_steps)

@@ -28,7 +28,7 @@ def temporal(calls: Calls) -> dict[str, bool]:
     _spread(known, calls)
     # Only now: a layer that mixes is named where it meets time, not what runs.
     for call in calls:
-        if calls.rule(call).time is Time.MIXES and not call.per_step:
+        if call.rule.time is Time.MIXES and not call.per_step:
             for name in (*call.sources, call.name):
                 _set(known, calls, call, name, False)
     _spread(known, calls)
@@ -39,7 +39,7 @@ def temporal(calls: Calls) -> dict[str, bool]:
 
 def _said(calls: Calls, call: Call) -> Iterator[tuple[str, bool]]:
     """What one call says by itself, of its inputs and of its output."""
-    time = calls.rule(call).time
+    time = call.rule.time
     if call.per_step:
         if time in (Time.RUNS, Time.STARTS):
             raise call.refusal(
@@ -49,8 +49,7 @@ def _said(calls: Calls, call: Call) -> Iterator[tuple[str, bool]]:
     elif time is Time.RUNS:
         yield from ((name, True) for name in call.sources)
         # What goes into a layer with calls for its outputs is a sequence.
-        enters = call.port is None and calls.rule(call).outputs is not None
-        yield call.name, enters or call.layer.return_sequences
+        yield call.name, call.enters or call.layer.return_sequences
     elif time is Time.STARTS:
         yield from ((name, False) for name in call.sources)
         yield call.name, True
@@ -67,7 +66,7 @@ def _spread(known: dict[str, bool], calls: Calls) -> None:
     while count < len(known):
         count = len(known)
         for call in calls:
-            if calls.rule(call).time is Time.KEEPS and not call.per_step:
+            if call.rule.time is Time.KEEPS and not call.per_step:
                 names = (*call.sources, call.name)
                 for value in {known[name] for name in names if name in known}:
                     for name in names:
@@ -80,7 +79,7 @@ def _set(known, calls: Calls, call: Call, name: str, value: bool) -> None:
 
 
 def _conflict(calls: Calls, call: Call, name: str) -> str:
-    time = calls.rule(call).time
+    time = call.rule.time
     if call.per_step:
         return (
             f"it is in a TimeDistributed and takes {name!r}, which has no axis of time."
@@ -109,7 +108,7 @@ def _check_starts(known: dict[str, bool], calls: Calls) -> None:
     varies: dict[str, bool] = {}
     for call in calls:
         varies[call.name] = known[call.name] or any(varies[s] for s in call.sources)
-        if calls.rule(call).time is Time.STARTS and varies[call.sources[0]]:
+        if call.rule.time is Time.STARTS and varies[call.sources[0]]:
             raise call.refusal(
                 f"it repeats {call.sources[0]!r}, the last step of a sequence, which"
                 " is known only when the sequence is over. Export the parts before"

@@ -11,6 +11,8 @@ from typing import Any
 
 import keras
 
+from keras_spiking_nengo.convert.graph import unused
+from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, refusal
 
 __all__ = ["Call", "Calls", "calls"]
@@ -31,6 +33,7 @@ class Call:
         per_step: whether it is within a `TimeDistributed`.
         port: number of the output, for a layer whose outputs are calls of their own,
             which take the call of the layer itself.
+        hosted: why Python runs the layer, in a node, or "".
     """
 
     layer: keras.Layer
@@ -40,6 +43,17 @@ class Call:
     shape: Shape
     per_step: bool = False
     port: int | None = None
+    hosted: str = ""
+
+    @property
+    def rule(self) -> LayerRule:
+        """The rule that holds for it."""
+        return hosted_rule(self.layer) if self.hosted else LAYERS[self.layer]
+
+    @property
+    def enters(self) -> bool:
+        """Whether it stands for the inputs only, and others for the outputs."""
+        return self.port is None and self.rule.outputs is not None
 
     def refusal(self, reason: str) -> NotImplementedError:
         """The error for this call, with its reason."""
@@ -67,12 +81,18 @@ class Calls:
     def __getitem__(self, name: str) -> Call:
         return self.calls[name]
 
-    def rule(self, call: Call) -> LayerRule:
-        return LAYERS[call.layer]
+    def __contains__(self, name: str) -> bool:
+        return name in self.calls
 
 
-def calls(model: keras.Model) -> Calls:
+def calls(model: keras.Model, strict: bool = True, objections: bool = True) -> Calls:
     """The calls of `model`.
+
+    Args:
+        model: functional or `keras.Sequential`.
+        strict: whether to refuse what only Python can run.
+        objections: whether what a rule says against a layer counts, and not only
+            whether there is one.
 
     Raises:
         TypeError: if `model` is no Keras model.
@@ -92,18 +112,23 @@ def calls(model: keras.Model) -> Calls:
             " known. Put a keras.Input(shape) first, or call model.build((None,"
             " *shape))."
         )
-    return _Walk().model(model)
+    return _Walk(strict, objections).model(model)
 
 
 class _Walk:
     """Collects the calls of a model."""
 
-    def __init__(self):
+    def __init__(self, strict: bool, objections: bool):
+        self.strict = strict
+        self.objections = objections
+        self.outermost: keras.Model | None = None
         self.calls: dict[str, Call] = {}
 
     def model(self, model) -> Calls:
         """The calls of the outermost model."""
-        _check_model(model, model.name, "")
+        self.outermost = model
+        self._check(model, model.name)
+        self._check_layers(model, "")
         if isinstance(model, keras.Sequential):
             first = model.get_config()["layers"][0]["config"]
             name = first["name"] if "batch_shape" in first else "input"
@@ -122,7 +147,7 @@ class _Walk:
         for (key, (name, *_)), made in zip(
             _leaves(config["output_layers"]), found, strict=True
         ):
-            outputs[_unique(key or name, outputs)] = made
+            outputs[unused(key or name, outputs, ":")] = made
         keyed = isinstance(config["output_layers"], dict)
         named = {key or name: sources[name] for key, (name, *_) in inputs}
         return Calls(self.calls, named, outputs, keyed)
@@ -190,9 +215,11 @@ class _Walk:
                     "it is within another one, and there is one axis of time only",
                 )
             layer, per_step = layer.layer, True
-        if isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Model) and not self._is_hosted(layer):
             return self._submodel(layer, taken, path, per_step)
-        _check(layer, path)
+        if self._is_hosted(layer):
+            return [self._host(layer, taken, path, per_step)]
+        self._check(layer, path)
         rule = LAYERS[layer]
         if rule.inputs is not None:
             by_key = dict(taken)
@@ -206,8 +233,7 @@ class _Walk:
     def _ports(self, layer, sizes: dict, path, sources, per_step) -> list[str]:
         """Adds a call of a layer, and one for each of its outputs."""
         lead = self.calls[sources[0]].shape[:2]
-        total = sum(self.calls[source].shape[2] or 0 for source in sources)
-        hub = self._add(layer, path, sources, (*lead, total), per_step)
+        hub = self._add(layer, path, sources, lead, per_step)
         lead = lead if layer.return_sequences else lead[:1]
         # In Keras's order of a structure's leaves.
         return [
@@ -222,8 +248,63 @@ class _Walk:
             for port, (key, size) in enumerate(sizes.items())
         ]
 
+    def _objection(self, layer) -> str:
+        """Why Nengo's objects cannot express a layer or model, or ""."""
+        if isinstance(layer, keras.Model):
+            return _model_objection(layer)
+        if layer in LAYERS:
+            return LAYERS[layer].objection(layer) if self.objections else ""
+        if isinstance(layer, tuple(LAYERS)):
+            return "its class has a call of its own"
+        return "its class has no rule"
+
+    def _is_hosted(self, layer) -> bool:
+        """Whether a node runs a layer, which is no wrapper."""
+        return (
+            not self.strict and bool(self._objection(layer)) and not unhostable(layer)
+        )
+
+    def _host(self, layer, taken, path, per_step) -> str:
+        """Adds a call of a layer that Python runs, and one for its output."""
+        reason = self._objection(layer)
+        sources = tuple(source for _, source in taken)
+        shape = self._shape(layer, sources, per_step)
+        if shape and not isinstance(shape[0], int | None):
+            raise refusal(
+                path, type(layer).__name__, "it has several outputs, and a node has one"
+            )
+        lead = self.calls[sources[0]].shape[:2]
+        hub = self._add(layer, path, sources, lead, per_step, hosted=reason)
+        name = f"{hub}:out"
+        return self._add(layer, name, (hub,), shape, per_step, 0, reason)
+
+    def _check(self, layer, path: str) -> None:
+        """Raises for what is neither expressed nor hosted."""
+        reason = self._objection(layer)
+        if not reason or self._is_hosted(layer):
+            return
+        why = unhostable(layer)
+        if not self.strict and why:
+            reason = f"{reason.rstrip('.')}. No node can run it either: {why}"
+        elif not why and layer is not self.outermost:
+            reason = (
+                f"{reason.rstrip('.')}. ksn.to_nengo(model, strict=False) lets a Python"
+                " node run it"
+            )
+        raise refusal(path, type(layer).__name__, reason)
+
+    def _check_layers(self, model, prefix: str) -> None:
+        """Raises unless the layers of a model can be read.
+
+        Before Keras is asked for a configuration, which not every layer can give.
+        """
+        for layer in model.layers:
+            if not isinstance(layer, keras.Model) and not _is_time_distributed(layer):
+                self._check(layer, prefix + layer.name)
+
     def _submodel(self, model, taken, path, per_step) -> list[str]:
-        _check_model(model, path, f"{path}/")
+        self._check(model, path)
+        self._check_layers(model, f"{path}/")
         if isinstance(model, keras.Sequential):
             only = [name for _, name in taken]
             return self.sequential(model, only, f"{path}/", per_step)
@@ -240,18 +321,24 @@ class _Walk:
         return self.functional(model, sources, f"{path}/", per_step)
 
     def _call(self, layer, path, sources, per_step) -> str:
+        shape = self._shape(layer, sources, per_step)
+        return self._add(layer, path, sources, shape, per_step)
+
+    def _shape(self, layer, sources, per_step) -> Shape:
+        """Of the output of a layer for given inputs."""
         shapes = [self.calls[name].shape for name in sources]
         outer = shapes[0]
         if per_step:
             shapes = [(shape[0], *shape[2:]) for shape in shapes]
-        shape = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else shapes)
-        shape = (*outer[:2], *shape[1:]) if per_step else tuple(shape)
-        return self._add(layer, path, sources, shape, per_step)
+        shape = _output_shape(layer, shapes[0] if len(shapes) == 1 else shapes)
+        return (*outer[:2], *shape[1:]) if per_step else tuple(shape)
 
-    def _add(self, layer, path, sources, shape, per_step, port=None) -> str:
-        name = _unique(path, self.calls)
+    def _add(self, layer, path, sources, shape, per_step, port=None, hosted="") -> str:
+        name = unused(path, self.calls, ":")
         path = path.rpartition(":")[0] if port is not None else path
-        self.calls[name] = Call(layer, name, path, sources, shape, per_step, port)
+        self.calls[name] = Call(
+            layer, name, path, sources, shape, per_step, port, hosted
+        )
         return name
 
     def _arguments(self, layer, path, arguments: dict[str, Any]):
@@ -269,32 +356,25 @@ class _Walk:
         return _leaves(values[first])
 
 
-def _check(layer, path: str) -> None:
-    """Raises unless there is a rule for `layer`, and it has no objection."""
-    reason = "its class has no rule"
-    if layer in LAYERS:
-        reason = LAYERS[layer].objection(layer)
-    elif isinstance(layer, tuple(LAYERS)):
-        reason = "its class has a call of its own"
-    if reason:
-        raise refusal(path, type(layer).__name__, reason)
+def _output_shape(layer, shape):
+    if keras.Layer.compute_output_shape is not type(layer).compute_output_shape:
+        return layer.compute_output_shape(shape)
+    # What a layer does not say, Keras finds out.
+    several = not isinstance(shape, tuple)
+    tensors = [keras.KerasTensor(one) for one in (shape if several else [shape])]
+    found = layer.compute_output_spec(tensors if several else tensors[0])
+    return keras.tree.map_structure(lambda tensor: tensor.shape, found)
 
 
-def _check_model(model, path: str, prefix: str) -> None:
-    """Raises unless `model` and its layers can be read."""
+def _model_objection(model) -> str:
     base = keras.Sequential if isinstance(model, keras.Sequential) else keras.Model
     own = [klass for klass in type(model).__mro__ if not _is_keras(klass)]
     if any("call" in vars(klass) for klass in own) or not model.inputs:
-        raise refusal(
-            path,
-            type(model).__name__,
-            f"it has a call of its own, which only Python can run. Build it with"
-            f" keras.{base.__name__}(...) from layers",
+        return (
+            "it has a call of its own, which only Python can run. Build it with"
+            f" keras.{base.__name__}(...) from layers"
         )
-    # Before Keras is asked for a configuration, which not every layer can give.
-    for layer in model.layers:
-        if not isinstance(layer, keras.Model) and not _is_time_distributed(layer):
-            _check(layer, prefix + layer.name)
+    return ""
 
 
 def _config(model, path: str) -> dict:
@@ -332,11 +412,3 @@ def _leaves(tree, key="") -> list:
     if tree and isinstance(tree[0], str):
         return [(key, tuple(tree))]
     return [leaf for item in tree for leaf in _leaves(item, key)]
-
-
-def _unique(name: str, taken) -> str:
-    count, candidate = 1, name
-    while candidate in taken:
-        count += 1
-        candidate = f"{name}:{count}"
-    return candidate

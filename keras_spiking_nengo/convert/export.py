@@ -109,7 +109,7 @@ class NengoExport:
         """
         frames = self._frames(x)
         steps = self._n_steps(frames, n_steps)
-        batch = len(next(iter(frames.values())))
+        batch = len(next(iter(frames.values()))) if frames else 1
         watched = tuple(Port(name, name, True) for name in watch)
         bar = keras.utils.Progbar(batch, unit_name="item") if progress_bar else None
         with self._simulator(frames) as (sim, select):
@@ -132,8 +132,14 @@ class NengoExport:
             for port, record in zip(ports, records, strict=True)
         ]
         n_outputs = len(self.graph.outputs)
+        outputs = [
+            _sampled(value, probe.sample_every, self.dt)
+            for probe, value in zip(
+                self.outputs.values(), values[:n_outputs], strict=True
+            )
+        ]
         return (
-            dict(zip(self.outputs, values[:n_outputs], strict=True)),
+            dict(zip(self.outputs, outputs, strict=True)),
             dict(zip(watch, values[n_outputs:], strict=True)),
         )
 
@@ -206,6 +212,8 @@ class NengoExport:
     def arrays(self, x: Any) -> list:
         """The data of each input, in order."""
         names = [port.name for port in self.graph.inputs]
+        if x is None and not names:
+            return []
         if isinstance(x, Mapping):
             if set(x) != set(names):
                 raise ValueError(
@@ -270,6 +278,14 @@ class NengoExport:
             yield port, sim.model.sig[self.outputs[port.name]]["in"]
         for port in watched:
             yield port, sim.model.sig[self.vertices[port.vertex].neurons]["out"]
+
+
+def _sampled(values: np.ndarray, period: float | None, dt: float) -> np.ndarray:
+    """Those steps of `(batch, time, ...)` that a probe of this period records."""
+    if period is None:
+        return values
+    steps = np.arange(1, values.shape[1] + 1)
+    return values[:, steps % (period / dt) < 1]
 
 
 class _Feed:

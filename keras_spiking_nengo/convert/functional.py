@@ -8,11 +8,11 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex
+from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, unused
 from keras_spiking_nengo.convert.nengo import read
-from keras_spiking_nengo.layers.network import Ports
+from keras_spiking_nengo.layers.network import Ports, held
 
-__all__ = ["from_nengo", "write"]
+__all__ = ["from_nengo", "ports_of", "write"]
 
 
 def from_nengo(
@@ -60,13 +60,7 @@ def from_nengo(
     """
     if not isinstance(net, nengo.Network):
         raise TypeError(f"net is a nengo.Network; received {net!r}.")
-    if inputs is None:
-        inputs = [
-            node
-            for node in net.all_nodes
-            if not node.size_in and node.size_out and not callable(node.output)
-        ]
-    ports = Ports(net, inputs, outputs)
+    ports = ports_of(net, inputs, outputs)
     if layered:
         return write(read(net, ports.nodes, ports.probes, dt))
     layer = layers.Network(net, ports.inputs, ports.outputs, dt, return_sequences=True)
@@ -78,6 +72,12 @@ def from_nengo(
     else:
         (x,) = given
     return keras.Model(x, layer(x))
+
+
+def ports_of(net: nengo.Network, inputs: Any, outputs: Any) -> Ports:
+    """The inputs and outputs that `from_nengo` gives the model of a network."""
+    inputs = held(net) if inputs is None else inputs
+    return Ports(net, inputs, outputs)
 
 
 def write(graph: Graph) -> keras.Model:
@@ -100,6 +100,8 @@ class _Writer:
     def __init__(self, graph: Graph):
         self.graph = graph
         self.taken = {port.name for port in graph.inputs}
+        # Those of what has a layer of its own come first.
+        self.taken |= {name for vertex in graph.vertices for name in vertex.layers}
         self.tensors: dict[str, Any] = {}
         self.sent: dict[str, list] = {}
         self.inputs: dict[str, Any] = {}
@@ -127,11 +129,7 @@ class _Writer:
 
     def _name(self, name: str) -> str:
         """A layer's name, made unique and without dots, which torch refuses."""
-        name = name.replace(".", "_")
-        count, unique = 1, name
-        while unique in self.taken:
-            count += 1
-            unique = f"{name}_{count}"
+        unique = unused(name.replace(".", "_"), self.taken)
         self.taken.add(unique)
         return unique
 
@@ -149,7 +147,7 @@ class _Writer:
         total = self._sum(name, edges, vertex.size, vertex.bias)
         if vertex.neuron_type is not None:
             neurons = layers.Neurons(
-                vertex.neuron_type, dt=dt, return_sequences=True, name=self._name(name)
+                vertex.neuron_type, dt=dt, return_sequences=True, name=vertex.layers[0]
             )
             return neurons(total)
         if vertex.process is not None:
@@ -158,7 +156,7 @@ class _Writer:
                 dt=dt,
                 delay=0,
                 return_sequences=True,
-                name=self._name(name),
+                name=vertex.layers[0],
             )
             return synapse(total)
         return total
@@ -179,7 +177,7 @@ class _Writer:
             outputs=list(subnet.outputs),
             dt=self.graph.dt,
             return_sequences=True,
-            name=self._name(vertex.name),
+            name=vertex.layers[0],
         )
         return list(layer(given if given else self._ticks()))
 

@@ -12,13 +12,13 @@ starts from is in its neuron type's `initial_state`.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 import nengo
 import numpy as np
 
-__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "as_slice", "fuse"]
+__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "as_slice", "fuse", "unused"]
 
 Shape = tuple[int, ...]
 Slice = slice | tuple[int, ...]
@@ -153,6 +153,15 @@ class Graph:
             new -= found
             found = found | new
         return found
+
+
+def unused(name: str, taken: Container[str], mark: str = "_") -> str:
+    """`name`, with `mark` and a number if it is taken."""
+    count, unique = 1, name
+    while unique in taken:
+        count += 1
+        unique = f"{name}{mark}{count}"
+    return unique
 
 
 def as_slice(where: np.ndarray) -> Slice:

@@ -1,5 +1,7 @@
 """Keras layers as parts of the graph: one small rule each, and `read`."""
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,17 +32,29 @@ ACTIVATIONS: dict[Callable, nengo.neurons.NeuronType | None] = {
 }
 
 
-def read(model: keras.Model) -> Graph:
+def read(model: keras.Model, strict: bool = True) -> Graph:
     """The graph of a functional or `Sequential` model, as it acts at inference.
+
+    Args:
+        model: the model.
+        strict: whether to refuse layers that only Python can run.
 
     Raises:
         TypeError: if `model` is no Keras model.
         ValueError: if it is not built.
         NotImplementedError: if a layer cannot be expressed.
     """
-    found = calls(model)
+    found = calls(model, strict)
+    for call in found:
+        if call.hosted and call.enters:
+            warnings.warn(
+                f"Layer {call.path!r} ({type(call.layer).__name__}) cannot be expressed"
+                f" by Nengo's objects: {call.hosted.rstrip('.')}. Keras runs it, in a"
+                " Python node.",
+                stacklevel=3,
+            )
     known = axes.temporal(found)
-    parts = [found.rule(call).read(_site(call, found, known)) for call in found]
+    parts = [call.rule.read(_site(call, found, known)) for call in found]
     graph = Graph(
         name=model.name,
         vertices=tuple(vertex for vertex, _ in parts),
@@ -69,13 +83,15 @@ def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
             )
         return sizes
 
+    inputs = tuple(map(features, call.sources))
+    total = sum(math.prod(shape) for shape in inputs)
     return Site(
         layer=call.layer,
         name=call.name,
         path=call.path,
         sources=call.sources,
-        inputs=tuple(map(features, call.sources)),
-        output=features(call.name),
+        inputs=inputs,
+        output=(total,) if call.enters else features(call.name),
         leading=2 if known[call.name] and not call.per_step else 1,
         port=call.port,
     )
@@ -84,7 +100,7 @@ def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
 def _dt(found: Calls) -> float:
     first: Call | None = None
     for call in found:
-        if found.rule(call).time is not Time.RUNS:
+        if call.rule.time is not Time.RUNS or not hasattr(call.layer.cell, "dt"):
             continue
         first = first or call
         if call.layer.cell.dt != first.layer.cell.dt:

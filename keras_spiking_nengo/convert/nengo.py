@@ -1,8 +1,10 @@
 """The graph as a Nengo network, and a Nengo network as the graph."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import keras
 import nengo
 import numpy as np
 from nengo.builder import Model
@@ -18,6 +20,7 @@ from keras_spiking_nengo.convert.graph import (
     Subnet,
     Vertex,
     as_slice,
+    unused,
 )
 from keras_spiking_nengo.convert.parts import (
     Part,
@@ -31,7 +34,7 @@ from keras_spiking_nengo.convert.parts import (
 from keras_spiking_nengo.engine.frozen import freeze, moved, transform_of
 from keras_spiking_nengo.engine.signals import probe_connections
 
-__all__ = ["read", "write"]
+__all__ = ["pair", "read", "write"]
 
 
 def write(graph: Graph, seed: int | None = None) -> NengoExport:
@@ -197,6 +200,36 @@ def read(
     return _Reader(net, model, inputs, outputs).graph()
 
 
+def pair(
+    net: nengo.Network,
+    model: keras.Model,
+    inputs: Sequence[nengo.Node],
+    outputs: Sequence[nengo.Probe],
+    dt: float = 0.001,
+) -> NengoExport:
+    """A network as it is, beside the Keras model that was made of it."""
+    built = Model(dt=dt, label=str(net))
+    built.build(net)
+    reader = _Reader(net, built, inputs, outputs)
+    graph = reader.graph()
+    senders = {name: obj for obj, name in reader.sent.items()}
+    vertices = {
+        vertex.name: senders[vertex.name].ensemble
+        for vertex in graph.vertices
+        if vertex.neuron_type is not None
+    }
+    vertices |= dict(zip((port.vertex for port in graph.inputs), inputs, strict=True))
+    return NengoExport(
+        net=net,
+        inputs=dict(zip((port.name for port in graph.inputs), inputs, strict=True)),
+        outputs=dict(zip((port.name for port in graph.outputs), outputs, strict=True)),
+        layers={},
+        graph=graph,
+        vertices=vertices,
+        model=model,
+    )
+
+
 class _Reader:
     """Collects vertices and edges.
 
@@ -210,6 +243,7 @@ class _Reader:
         self.net, self.model = net, model
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.vertices: dict[str, Vertex] = {}
+        self.layers: set[str] = set()
         self.edges: list[Edge] = []
         self.into: dict[Any, tuple[str, int]] = {}
         self.sent: dict[Any, str] = {}
@@ -260,10 +294,14 @@ class _Reader:
 
     def _vertex(self, name: str, size: int, **attributes) -> str:
         """Adds a vertex; its name, made unique."""
-        name, count = _clean(name), 1
-        while (unique := name if count == 1 else f"{name}_{count}") in self.vertices:
-            count += 1
-        self.vertices[unique] = Vertex(unique, (int(size),), **attributes)
+        unique = unused(_clean(name), self.vertices)
+        vertex = Vertex(unique, (int(size),), **attributes)
+        if not vertex.passes and vertex.output is None:
+            # Torch takes no dots in names.
+            layer = unused(unique.replace(".", "_"), self.layers)
+            self.layers.add(layer)
+            vertex = replace(vertex, layers=(layer,))
+        self.vertices[unique] = vertex
         return unique
 
     # --- what is simple -----------------------------------------------------------
@@ -369,8 +407,10 @@ class _Reader:
                 self._edge(self.sent[post], hub, None, None, where)
             start += node.size_out
         for i, (key, probe) in enumerate(shown.items()):
-            label = f"{hub}.{probe.label or i}"
-            self.sent[key] = self._vertex(label, probe.size_in, output=(hub, i))
+            label, size = f"{hub}.{probe.label or i}", probe.size_in
+            if isinstance(key, nengo.Probe):  # of anything, such as weights
+                size = self.model.sig[key]["in"].size
+            self.sent[key] = self._vertex(label, size, output=(hub, i))
 
     def _sends(self, part: Part) -> list:
         """What others read of a part: nodes, direct ensembles, and neurons."""

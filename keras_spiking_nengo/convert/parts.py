@@ -115,8 +115,10 @@ def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
         if ensemble.noise is not None or not ruled:
             yield ensemble
     for node in net.all_nodes:
-        filters = isinstance(node.output, nengo.synapses.Synapse)
-        if callable(node.output) and node not in inputs and not filters:
+        plain = node.output is None or isinstance(
+            node.output, np.ndarray | nengo.synapses.Synapse
+        )
+        if not plain and node not in inputs:
             yield node
     for connection in net.all_connections:
         if stays(connection):

@@ -15,7 +15,7 @@ import keras
 from keras_spiking_nengo.convert.graph import Edge, Vertex
 from keras_spiking_nengo.rules import Rules
 
-__all__ = ["LAYERS", "LayerRule", "Part", "Site", "Time", "refusal"]
+__all__ = ["HINTS", "LAYERS", "LayerRule", "Part", "Site", "Time", "refusal"]
 
 Part = tuple[Vertex, tuple[Edge, ...]]
 
@@ -96,16 +96,60 @@ LAYERS: Rules[LayerRule] = Rules("layer", governing=("call", "cell_class"))
 
 _WRAPPERS = ("Sequential", "TimeDistributed", "functional models")
 
-_HINTS = {
+_SPARSE = "Use ksn.layers.Transform(nengo.Sparse(...)), which puts elements anywhere."
+_LOOP = "Use ksn.layers.Ensemble(recurrent=...) or a ksn.layers.Network."
+_DEEP = "Use ksn.layers.Transform(nengo.Convolution(...)), which takes any axes."
+_BACK = "Use ksn.layers.Transform(nengo.transforms.ConvolutionTranspose(...))."
+_SINGLE = "Use Conv{0}D(filters, size, groups=channels)."
+_GLOBAL = "Use AveragePooling2D with the size of the image, and Flatten."
+_NORM = "Leave it out: neurons bound their rates themselves."
+
+# The nearest thing that is possible, by class.
+HINTS = {
+    "AdditiveAttention": "Use a ksn.layers.Ensemble with a product as its function.",
+    "Attention": "Use a ksn.layers.Ensemble with a product as its function.",
+    "Average": "Use keras.layers.Add, and divide in the Dense that follows.",
     "BatchNormalization": "Fold it into the weights of the layer before.",
+    "Bidirectional": "Nengo runs forwards only.",
+    "Conv1DTranspose": _BACK,
+    "Conv2DTranspose": _BACK,
+    "Conv3D": _DEEP,
+    "ConvLSTM2D": _LOOP,
+    "Cropping1D": _SPARSE,
+    "Cropping2D": _SPARSE,
+    "DepthwiseConv1D": _SINGLE.format(1),
+    "DepthwiseConv2D": _SINGLE.format(2),
+    "ELU": "Use keras.layers.ReLU(negative_slope=...).",
+    "EinsumDense": "Use keras.layers.Dense.",
+    "Embedding": "Look its vectors up before, and give them as the input.",
+    "GRU": _LOOP,
     "GlobalAveragePooling1D": "Average over time with a ksn.layers.Synapse.",
+    "GlobalAveragePooling2D": _GLOBAL,
     "GlobalMaxPooling1D": "Average over time with a ksn.layers.Synapse.",
+    "GlobalMaxPooling2D": _GLOBAL,
+    "GroupNormalization": _NORM,
+    "LSTM": _LOOP,
+    "LayerNormalization": _NORM,
+    "LeakyReLU": "Use keras.layers.ReLU(negative_slope=...).",
     "Masking": "Nengo presents every step: cut sequences to their length.",
     "MaxPooling1D": "Use AveragePooling1D.",
     "MaxPooling2D": "Use AveragePooling2D.",
-    "RepeatVector": "Use ksn.layers.Repeat.",
+    "MultiHeadAttention": "Use a ksn.layers.Ensemble with a product as its function.",
+    "Multiply": "Use Concatenate, and a ksn.layers.Ensemble with function=np.prod.",
+    "PReLU": "Use keras.layers.ReLU(negative_slope=...).",
+    "Permute": _SPARSE,
     "RNN": "Use ksn.layers.Neurons or ksn.layers.Synapse.",
+    "RepeatVector": "Use ksn.layers.Repeat.",
+    "Rescaling": "Use ksn.layers.Transform(nengo.Dense(...)), or scale the data.",
+    "SeparableConv1D": f"{_SINGLE.format(1)} A Conv1D of size 1 comes after it.",
+    "SeparableConv2D": f"{_SINGLE.format(2)} A Conv2D of size 1 comes after it.",
+    "SimpleRNN": _LOOP,
     "Softmax": "Leave it out and train on logits: the largest stays the largest.",
+    "Subtract": "Use keras.layers.Add after a Dense or Transform of -1.",
+    "UpSampling1D": _SPARSE,
+    "UpSampling2D": _SPARSE,
+    "ZeroPadding1D": 'Use padding="same" in the layer after it.',
+    "ZeroPadding2D": 'Use padding="same" in the layer after it.',
 }
 
 
@@ -118,7 +162,7 @@ def refusal(name: str, kind: str, reason: str) -> NotImplementedError:
         reason: a clause, and what to do instead in sentences of its own.
     """
     known = sorted({klass.__name__ for klass in LAYERS} | set(_WRAPPERS))
-    hint = _HINTS.get(kind, "")
+    hint = HINTS.get(kind, "")
     return NotImplementedError(
         f"Layer {name!r} ({kind}) cannot be expressed as a Nengo network:"
         f" {reason.rstrip('.')}. {hint}{' ' * bool(hint)}Possible are"

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
-from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.convert.graph import Vertex
+from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.convert.export import NengoExport
@@ -109,9 +110,14 @@ def _verdict(row: OutputReport | SpikeReport) -> str:
 
 
 def compare(
-    export: "NengoExport", x: Any, rtol: float, atol: float, raise_on_failure: bool
+    export: "NengoExport",
+    x: Any,
+    rtol: float,
+    atol: float,
+    raise_on_failure: bool,
+    n_steps: int | None = None,
 ) -> VerifyReport:
-    """As `NengoExport.verify`."""
+    """As `NengoExport.verify`; `n_steps` where there is no input to say it."""
     model = export.model
     if model is None:
         raise ValueError(
@@ -120,14 +126,19 @@ def compare(
         )
     if rtol < 0 or atol < 0:
         raise ValueError(f"rtol and atol are at least 0; received {rtol}, {atol}.")
-    found = calls(model)
-    spiking = tuple(v.name for v in export.graph.vertices if _spiking(v.neuron_type))
-    random = export.graph.after(
-        v.name for v in export.graph.vertices if _random(v.neuron_type)
-    )
-    outputs, nengo_spikes = export.record(x, watch=spiking)
-    given = export.arrays(x)
-    keras_spikes = _activity(model, found, given, spiking) if spiking else {}
+    found = calls(model, strict=False, objections=False)
+    # A vertex that was made of a call has its name; one that it was made of, a layer.
+    made = {
+        vertex.name: next((n for n in (vertex.name, *vertex.layers) if n in found), "")
+        for vertex in export.graph.vertices
+        if _spiking(vertex.neuron_type)
+    }
+    made = {name: call for name, call in made.items() if call}
+    random = export.graph.after(v.name for v in export.graph.vertices if _random(v))
+    outputs, nengo_spikes = export.record(x, n_steps, watch=tuple(made))
+    given = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
+    watched = tuple(made.values())
+    keras_spikes = _activity(model, found, given, watched) if made else {}
     values = _named(_predict(model, given, list(export.inputs)), list(outputs))
     report = VerifyReport(
         outputs=tuple(
@@ -143,12 +154,12 @@ def compare(
         spikes=tuple(
             _spikes(
                 name,
-                keras_spikes[name],
+                keras_spikes[call],
                 nengo_spikes[name],
                 export.dt / getattr(export.graph[name].neuron_type, "amplitude", 1.0),
                 name not in random,
             )
-            for name in spiking
+            for name, call in made.items()
         ),
         rtol=rtol,
         atol=atol,
@@ -162,8 +173,11 @@ def _spiking(neuron_type) -> bool:
     return neuron_type is not None and neuron_type.spiking
 
 
-def _random(neuron_type) -> bool:
-    return neuron_type is not None and neuron(neuron_type).random
+def _random(vertex: Vertex) -> bool:
+    kinds = [] if vertex.neuron_type is None else [vertex.neuron_type]
+    if vertex.subnet is not None:
+        kinds += [ens.neuron_type for ens in vertex.subnet.net.all_ensembles]
+    return any(kind in NEURONS and neuron(kind).random for kind in kinds)
 
 
 def _predict(model: keras.Model, given: list, names: list[str]):
@@ -184,7 +198,8 @@ def _named(values, names: list[str]) -> dict[str, np.ndarray]:
 
 def _output(name, value, expected, tolerances, compared) -> OutputReport:
     rtol, atol = tolerances
-    difference = float(np.max(np.abs(np.asarray(value, np.float64) - expected)))
+    value = np.reshape(np.asarray(value, np.float64), expected.shape)
+    difference = float(np.max(np.abs(value - expected)))
     scale = float(np.max(np.abs(expected)))
     return OutputReport(
         name=name,
@@ -235,7 +250,9 @@ class _Watched(keras.Model):
             sources = [values[name] for name in call.sources]
             if call.port is not None:
                 values[call.name] = sources[0][call.port]
-            elif found.rule(call).outputs is not None:
+            elif call.hosted:
+                values[call.name] = [_apply(call, sources)]
+            elif call.enters:
                 values[call.name] = _outputs(call.layer, sources)
             elif call.name in self._runs:
                 sent = self._runs[call.name](sources[0])

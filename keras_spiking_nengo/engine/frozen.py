@@ -121,10 +121,11 @@ class _Freezer:
                 self.new[ens] = self._ensemble(ens)
                 self.new[ens.neurons] = self.new[ens].neurons
             for node in self.copied(net.nodes):
+                plain = node.output is None or isinstance(node.output, np.ndarray)
                 self.new[node] = nengo.Node(
                     node.output,
                     size_in=node.size_in,
-                    size_out=node.size_out if callable(node.output) else None,
+                    size_out=None if plain else node.size_out,
                     label=node.label,
                 )
         for inner in net.networks:

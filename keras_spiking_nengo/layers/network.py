@@ -314,6 +314,15 @@ def _surrogate(value):
     return None if value is None else surrogates.surrogate(value)
 
 
+def held(net: nengo.Network) -> list[nengo.Node]:
+    """Source nodes that hold an array: where data come in unless something is said."""
+    return [
+        node
+        for node in net.all_nodes
+        if isinstance(node.output, np.ndarray) and not node.size_in and node.size_out
+    ]
+
+
 class Ports:
     """Input nodes and probes of a network, and in what structure they are given.
 

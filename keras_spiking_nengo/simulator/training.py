@@ -11,7 +11,7 @@ from nengo.builder import Model
 from nengo.exceptions import ValidationError
 
 from keras_spiking_nengo.dynamics.kernels import precision
-from keras_spiking_nengo.layers.network import Network
+from keras_spiking_nengo.layers.network import Network, held
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.simulator.simulator import Simulator
@@ -90,7 +90,7 @@ class Training:
                 attr="network",
             )
         before = self.values()
-        nodes = _placeholders(net) if inputs is None else list(inputs)
+        nodes = held(net) if inputs is None else list(inputs)
         self._inputs, self._outputs = _named(nodes), _named(self.sim.model.probes)
         self._layer = Network(
             net,
@@ -242,14 +242,6 @@ class Training:
         if found and callable(found[0].output):
             return "its output is a function. Name it in compile(inputs=[...])."
         return "key data by source nodes, targets by probes, or by their labels."
-
-
-def _placeholders(net) -> list[nengo.Node]:
-    return [
-        node
-        for node in net.all_nodes
-        if not node.size_in and node.size_out and not callable(node.output)
-    ]
 
 
 def _named(objects) -> dict[str, Any]:

@@ -1,8 +1,13 @@
-"""Nengo networks drawn by hypothesis: any shape that a conversion may meet."""
+"""Networks and models drawn by hypothesis: any shape that a conversion may meet."""
 
+import keras
 import nengo
 import numpy as np
 from hypothesis import strategies as st
+
+import keras_spiking_nengo as ksn
+
+layers = keras.layers
 
 STEPS = 30
 NEURONS = [
@@ -108,3 +113,89 @@ def networks(draw):
             synapse = draw(st.sampled_from(SYNAPSES))
             nengo.Probe(target, synapse=synapse, label=f"probe{i}")
     return net
+
+
+# --- Keras models -----------------------------------------------------------------
+
+
+def _neurons(draw, x):
+    kind = draw(st.sampled_from(NEURONS[:5]))
+    return ksn.layers.Neurons(kind, return_sequences=True, seed=1)(x)
+
+
+def _synapse(draw, x):
+    kind = draw(st.sampled_from(SYNAPSES))
+    delay = draw(st.booleans()) if kind else True
+    return ksn.layers.Synapse(kind, delay=int(delay), return_sequences=True)(x)
+
+
+def _dense(draw, x):
+    activation = draw(st.sampled_from([None, "relu", "sigmoid"]))
+    use_bias = draw(st.booleans())
+    return layers.Dense(
+        draw(st.integers(1, 4)), activation, use_bias, bias_initializer=_BIASES
+    )(x)
+
+
+def _linear(draw, x):
+    rows, columns = draw(st.integers(1, 4)), x.shape[-1]
+    places = [[i % rows, i % columns] for i in range(max(rows, columns))]
+    init = _matrix(draw, 1, len(places))[0]
+    transform = nengo.Sparse((rows, columns), indices=places, init=init)
+    use_bias = draw(st.booleans())
+    return ksn.layers.Transform(transform, use_bias=use_bias)(x)
+
+
+def _encoded(draw, x):
+    return ksn.layers.Ensemble(
+        draw(st.integers(3, 9)),
+        x.shape[-1],
+        function=draw(st.sampled_from([None, _square, _first])),
+        neuron_type=draw(st.sampled_from(NEURONS[:4])),
+        recurrent=draw(st.booleans()),
+        seed=draw(st.integers(0, 99)),
+        return_sequences=True,
+    )(x)
+
+
+def _shaped(draw, x):
+    size = x.shape[-1]
+    kinds = [layers.Dropout(0.5), layers.Identity(), layers.ReLU()]
+    if size > 1:
+        window = layers.AveragePooling1D(size)
+        shape = layers.TimeDistributed(layers.Reshape((size, 1)))(x)
+        kinds.append(layers.TimeDistributed(window))
+        layer = draw(st.sampled_from(kinds))
+        if layer is kinds[-1]:
+            return layers.TimeDistributed(layers.Flatten())(layer(shape))
+        return layer(x)
+    return draw(st.sampled_from(kinds))(x)
+
+
+_BIASES = keras.initializers.RandomUniform(-1, 1, seed=3)
+_LAYERS = [_neurons, _synapse, _dense, _dense, _linear, _encoded, _shaped]
+
+
+@st.composite
+def models(draw):
+    """A functional model over time with inputs, outputs, branches and joints."""
+    inputs = [
+        keras.Input((None, draw(st.integers(1, 3))))
+        for _ in range(draw(st.integers(1, 2)))
+    ]
+    pool = list(inputs)
+    for _ in range(draw(st.integers(1, 5))):
+        x = draw(st.sampled_from(pool))
+        join = draw(st.integers(0, 4))
+        alike = [y for y in pool if y is not x and y.shape == x.shape]
+        if join == 0 and alike:
+            y = layers.Add()([x, draw(st.sampled_from(alike))])
+        elif join == 1 and len(pool) > 1:
+            y = layers.Concatenate()([x, draw(st.sampled_from(pool))])
+        else:
+            y = draw(st.sampled_from(_LAYERS))(draw, x)
+        pool.append(y)
+    # All inputs lead to an output.
+    last = layers.Concatenate()([pool[-1], *inputs])
+    others = draw(st.lists(st.sampled_from(pool[len(inputs) :]), max_size=2))
+    return keras.Model(inputs, [last, *others] if others else last)

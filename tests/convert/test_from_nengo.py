@@ -11,8 +11,8 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from tests.cases import NETWORKS, RANDOM_NETWORKS
-from tests.convert.generated import STEPS, networks
-from tests.convert.models import MODELS, make
+from tests.convert.generated import STEPS, models, networks
+from tests.convert.models import MODELS, data, make
 
 SLOW = settings(
     max_examples=500,
@@ -29,7 +29,7 @@ def frames(nodes, batch=2, steps=STEPS, seed=0):
 
 
 def inputs_of(net):
-    return [n for n in net.all_nodes if not n.size_in and not callable(n.output)]
+    return [n for n in net.all_nodes if isinstance(n.output, np.ndarray)]
 
 
 def by_nengo(net, given, steps=STEPS, dt=0.001):
@@ -71,11 +71,11 @@ def test_generated_networks(float64, net):
     model = ksn.from_nengo(net)
     expected = by_nengo(net, given)
     assert_equal(run(model, given), expected)
-    # And back.
+    # And back, all spikes of each layer too.
     export = ksn.to_nengo(model)
-    x = dict(zip(export.inputs, given, strict=True))
-    y = export.run(x if len(x) > 1 else given[0])
-    assert_equal(list(y.values()) if isinstance(y, dict) else [y], expected)
+    x = dict(zip(export.inputs, given, strict=True)) if len(given) > 1 else given[0]
+    report = export.verify(x)
+    assert report.ok, f"\n{report}"
 
 
 @pytest.mark.slow
@@ -107,9 +107,8 @@ def test_everything_the_engine_knows(name, float64):
     assert_equal(run(ksn.from_nengo(net), given), by_nengo(net, given), 1e-7)
 
 
-@pytest.mark.parametrize("name", quick(MODELS, ["network"]))
-def test_exports_of_keras_models_come_back(name, float64):
-    model, x = make(name)
+def check_comes_back(model, x, tolerance=1e-5):
+    """`from_nengo(to_nengo(model))` gives what the model gives."""
     export = ksn.to_nengo(model)
     steps = export.graph.n_steps or STEPS
     given = []
@@ -124,13 +123,31 @@ def test_exports_of_keras_models_come_back(name, float64):
     probes = list(export.outputs.values())
     again = ksn.from_nengo(export.net, list(export.inputs.values()), probes, export.dt)
     found = run(again, given)
-    expected = keras.tree.flatten(model.predict(x, verbose=0))
+    expected = model.predict(x, verbose=0)
     if export.graph.keyed:
-        expected = model.predict(x, verbose=0)
         expected = [expected[port.name] for port in export.graph.outputs]
+    expected = keras.tree.flatten(expected)
     for port, ours, theirs in zip(export.graph.outputs, found, expected, strict=True):
         ours = ours if port.temporal else ours[:, -1]
-        assert_equal([ours.reshape(theirs.shape)], [theirs])
+        assert_equal([ours.reshape(theirs.shape)], [theirs], tolerance)
+
+
+@pytest.mark.parametrize("name", quick(MODELS, ["network"]))
+def test_exports_of_keras_models_come_back(name, float64):
+    check_comes_back(*make(name))
+
+
+@QUICK
+@given(models())
+def test_generated_models_come_back(float64, model):
+    check_comes_back(model, data([(2, STEPS, x.shape[-1]) for x in model.inputs]))
+
+
+@pytest.mark.slow
+@SLOW
+@given(models())
+def test_many_generated_models_come_back(float64, model):
+    test_generated_models_come_back.hypothesis.inner_test(float64, model)
 
 
 # --- what it is made of -----------------------------------------------------------
@@ -216,12 +233,30 @@ def voja():
     return net
 
 
+class Running(nengo.Process):
+    """The sum of what came in, over elements and steps."""
+
+    def __init__(self):
+        super().__init__(default_size_in=2, default_size_out=1)
+
+    def make_step(self, shape_in, shape_out, dt, rng, state):
+        total = np.zeros(shape_out)
+
+        def step(t, x):
+            total[:] += x.sum()
+            return total
+
+        return step
+
+
 def python():
     with nengo.Network(seed=0) as net:
         x = nengo.Node([0.0, 0.0], label="x")
         turned = nengo.Node(lambda t, x: [x[1], t], size_in=2, label="turned")
         wave = nengo.Node(lambda t: np.sin(30 * t), label="wave")
         noise = nengo.Node(nengo.processes.WhiteSignal(1, 20, seed=1), label="noise")
+        running = nengo.Node(Running(), size_in=2, size_out=3, label="running")
+        nengo.Connection(x, running, synapse=None)
         direct = nengo.Ensemble(1, 2, neuron_type=nengo.Direct(), label="direct")
         noisy = nengo.Ensemble(
             20, 1, noise=nengo.processes.WhiteNoise(seed=2), label="noisy"
@@ -231,7 +266,7 @@ def python():
         nengo.Connection(wave, direct[1], synapse=None)
         nengo.Connection(direct, noisy, function=np.prod)
         nengo.Connection(noise, noisy.neurons, transform=np.ones((20, 1)))
-        for obj in (turned, direct, noisy, noisy.neurons[:3], wave, noise):
+        for obj in (turned, running, direct, noisy, noisy.neurons[:3], wave, noise):
             nengo.Probe(obj)
     return net
 
@@ -311,3 +346,49 @@ def test_labels_with_dots(tmp_path):
     path = tmp_path / "model.weights.h5"
     model.save_weights(path)
     ksn.from_nengo(net).load_weights(path)
+
+
+# --- verify -----------------------------------------------------------------------
+
+
+def test_verify_compares_with_the_network_itself(float64):
+    net = chain(3, recurrent=True)
+    model = ksn.from_nengo(net)
+    x = frames(net.nodes)[0]
+    report = ksn.verify(model, net, x)
+    assert report.ok, f"\n{report}"
+    assert [row.name for row in report.outputs] == ["estimate"]
+    # What is in a network shows in its outputs only.
+    assert [row.name for row in report.spikes] == ["ens0", "ens1"]
+    assert all(row.total > 0 for row in report.spikes)
+    kernel = model.get_layer("ens0_encoders").kernel
+    kernel.assign(1.01 * kernel)
+    report = ksn.verify(model, net, x)
+    assert not report.ok and report.spikes[0].differing > 0
+    with pytest.raises(AssertionError, match="DIFFERENT"):
+        ksn.verify(model, net, x, raise_on_failure=True)
+
+
+def test_verify_of_learning_and_without_inputs(float64):
+    net = learning()
+    x = dict(zip("xy", frames(inputs_of(net)), strict=True))
+    report = ksn.verify(ksn.from_nengo(net), net, x, rtol=1e-7, atol=1e-7)
+    assert report.ok and len(report.outputs) == 3
+    net = constants()
+    model = ksn.from_nengo(net, inputs=[])
+    with pytest.raises(ValueError, match="say n_steps"):
+        ksn.verify(model, net, inputs=[])
+    assert ksn.verify(model, net, inputs=[], n_steps=STEPS).ok
+    net.seed = None
+    with pytest.raises(ValueError, match="has no seed"):
+        ksn.verify(model, net, inputs=[], n_steps=STEPS)
+
+
+def test_verify_does_not_judge_what_is_random(float64):
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([1.0], label="x")
+        ens = nengo.Ensemble(20, 1, neuron_type=nengo.PoissonSpiking(nengo.LIFRate()))
+        nengo.Connection(x, ens)
+        nengo.Probe(ens)
+    report = ksn.verify(ksn.from_nengo(net), net, np.ones((1, STEPS, 1)))
+    assert [row.compared for row in report.outputs] == [False]

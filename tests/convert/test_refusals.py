@@ -7,6 +7,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
+from keras_spiking_nengo.convert.rule import HINTS, LAYERS
 from tests.convert.models import (
     layers,
     neurons,
@@ -279,6 +280,11 @@ def test_refusal(name):
 def test_refusal_names_the_layer(name):
     with pytest.raises(NotImplementedError, match=r"^Layer '(\w+/)?named' \(\w+\)"):
         to_nengo(REFUSED[name][0]())
+
+
+def test_hints_are_for_layers_of_keras_that_have_no_rule():
+    for name in HINTS:
+        assert getattr(layers, name) not in set(LAYERS), name
 
 
 def test_layers_in_submodels_are_refused_by_path():
