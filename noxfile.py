@@ -24,6 +24,14 @@ PYPROJECT = Path("pyproject.toml")
 CONSTRAINTS = Path("constraints.txt")
 PIN_BLOCK = re.compile(r"constraint-dependencies = \[[^]]*\]\n(?=# pins: end)")
 
+# Their own environment: both want older packages than our pins.
+BACKENDS = [
+    "nengo-loihi==1.1.0",
+    "nengo-ocl==3.0.0",
+    "numpy<2",
+    "pocl-binary-distribution==3.0",
+]
+
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -67,6 +75,15 @@ def conformance(session: nox.Session) -> None:
     """Run Nengo's own test suite, on KERAS_BACKEND or TensorFlow."""
     install(session, "-e", ".", "--group", "test", "--group", "conformance")
     pytest(session, "-s", "-m", "conformance")
+
+
+@nox.session(venv_backend="uv")
+def backends(session: nox.Session) -> None:
+    """Run exports on nengo-ocl, on a CPU, and on the emulator of nengo-loihi."""
+    root = Path.cwd()
+    with session.chdir(root.anchor):  # or uv would read our pins
+        session.install("-q", "-e", str(root), "pytest<9.1", *BACKENDS)
+    pytest(session, "tests/backends", "-m", "backends")
 
 
 @nox.session

@@ -51,7 +51,7 @@ MODELS = {
     "stacked": lambda: temporal(
         layers.RNN([layers.GRUCell(3), layers.LSTMCell(4)], return_sequences=True)
     ),
-    "last step": lambda: temporal(neurons(), layers.SimpleRNN(4)),
+    "last step": lambda: temporal(neurons(), layers.SimpleRNN(4, "relu")),
     "softmax": lambda: presented(layers.Dense(4), neurons(), layers.Softmax()),
     "wrapped": lambda: temporal(
         layers.TimeDistributed(layers.MaxPooling1D(2)), shape=(4, 2)
