@@ -310,8 +310,11 @@ def test_validation_without_inputs():
     assert np.isfinite(history["val_loss"]).all()
 
 
-def test_a_function_may_be_given_data():
-    net = one(lambda t: np.cos(300 * t))
+@pytest.mark.parametrize(
+    "output", [lambda t: np.cos(300 * t), nengo.processes.WhiteSignal(1, 20, seed=1)]
+)
+def test_what_is_computed_may_be_given_data(output):
+    net = one(output)
     x = frames(3, STEPS, 1)
     with simulator(net) as sim:
         with pytest.raises(ValidationError, match=r"a function.*compile\(inputs"):

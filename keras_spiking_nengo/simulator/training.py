@@ -239,8 +239,11 @@ class Training:
         net = self.sim.network_given
         nodes = [] if net is None else net.all_nodes
         found = [node for node in nodes if key in (node, node.label)]
-        if found and callable(found[0].output):
-            return "its output is a function. Name it in compile(inputs=[...])."
+        output = found[0].output if found else None
+        if callable(output) or isinstance(output, nengo.Process):
+            return (
+                "its output is a function or process. Name it in compile(inputs=...)."
+            )
         return "key data by source nodes, targets by probes, or by their labels."
 
 

@@ -23,6 +23,16 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
+from tests.marks import SLOW_ON_JAX
+
+# Of what TimeDistributed is taken apart around, on JAX by default.
+STEPPED = (
+    "Dense(relu)",
+    "Conv1D(strided)",
+    "Conv2D(same)",
+    "AveragePooling2D",
+    "Flatten",
+)
 
 
 def rounding(name):
@@ -62,7 +72,10 @@ def test_layer_without_time(name, float64):
     check(model, batch(model), rounding(name))
 
 
-@pytest.mark.parametrize("name", STATIC_LAYERS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in STEPPED else SLOW_ON_JAX) for n in STATIC_LAYERS],
+)
 def test_layer_at_every_step(name, float64):
     make_layer, shape = STATIC_LAYERS[name]
     wrapped = keras.layers.TimeDistributed(make_layer())

@@ -26,14 +26,15 @@ def test_every_layer_over_time_has_a_case():
 
 
 QUICK = ("check_config", "check_saving", "check_stateful")
-TRAINED = ("Network", "Neurons(LIF, trained)", "Neurons(PoissonSpiking)")
+# JAX has the whole contract of these among the default tests, and QUICK of all.
+THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 
 
 def _marks(name, check):
     # An ensemble is a network, whose checks are not repeated in the default tests.
-    if name == "Ensemble":
-        return [] if check in QUICK else [pytest.mark.slow]
-    return SLOW_ON_JAX if check == "check_training" and name not in TRAINED else []
+    if name == "Ensemble" and check not in QUICK:
+        return [pytest.mark.slow]
+    return [] if name in THOROUGH or check in QUICK else SLOW_ON_JAX
 
 
 CASES = [
