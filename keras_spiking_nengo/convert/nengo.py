@@ -127,9 +127,9 @@ def _entered(subnet: Subnet, label: str) -> nengo.Node:
     for inner in (net, *net.all_networks):
         inner.probes.clear()
     for node in subnet.inputs:
-        size = node.size_out
+        # Nengo warns where a size of the output is there already.
+        node.size_in, node.size_out = node.size_out, None
         node.output = None
-        node.size_in = node.size_out = size
     total = sum(node.size_out for node in subnet.inputs)
     entrance, start = nengo.Node(size_in=total, label=label), 0
     for node in subnet.inputs:

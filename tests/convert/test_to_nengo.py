@@ -232,3 +232,9 @@ def test_runs_in_a_plain_simulator():
     (probe,) = export.outputs.values()
     np.testing.assert_array_equal(sim.data[probe], export.run(x[:1])[0])
     assert export.inputs[name].output is frames
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_networks_are_written_without_warnings():
+    model, _ = make("network")
+    assert to_nengo(model).layers["network"]
