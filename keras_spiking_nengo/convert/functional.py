@@ -1,5 +1,6 @@
 """The graph as a functional Keras model."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,8 +129,8 @@ class _Writer:
         )
 
     def _name(self, name: str) -> str:
-        """A layer's name, made unique and without dots, which torch refuses."""
-        unique = unused(name.replace(".", "_"), self.taken)
+        """A layer's name, made unique, of what TensorFlow and torch take for one."""
+        unique = unused(re.sub(r"[^A-Za-z0-9_-]", "_", name), self.taken)
         self.taken.add(unique)
         return unique
 

@@ -1,5 +1,6 @@
 """The graph as a Nengo network, and a Nengo network as the graph."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -570,4 +571,4 @@ def _matrix(transform: nengo.Dense) -> np.ndarray:
 
 def _clean(label: str) -> str:
     """A label as Keras takes it for a name."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in label)
+    return re.sub(r"[^A-Za-z0-9._-]", "_", label)

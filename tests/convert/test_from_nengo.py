@@ -329,6 +329,16 @@ def test_inputs_and_outputs_by_label():
         ksn.from_nengo(silent)
 
 
+def test_labels_of_any_letters(float64):
+    """In layers, of which TensorFlow makes scopes; and in what enters a network."""
+    net = chain(2, recurrent=True)
+    net.ensembles[0].label, net.ensembles[1].label = "é 1", "a+b: (c)"
+    x = frames(net.nodes)[0]
+    model = ksn.from_nengo(net)
+    assert ksn.verify(model, net, x).ok
+    assert all(layer.name.isascii() and " " not in layer.name for layer in model.layers)
+
+
 @pytest.mark.torch
 def test_labels_with_dots(tmp_path):
     """Which torch refuses in the names of layers with weights."""
