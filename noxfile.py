@@ -24,7 +24,7 @@ PYPROJECT = Path("pyproject.toml")
 CONSTRAINTS = Path("constraints.txt")
 PIN_BLOCK = re.compile(r"constraint-dependencies = \[[^]]*\]\n(?=# pins: end)")
 
-# Their own environment: both want older packages than our pins.
+# In an environment of their own: nengo-loihi wants an older NumPy than our pins.
 BACKENDS = [
     "nengo-loihi==1.1.0",
     "nengo-ocl==3.0.0",

@@ -23,21 +23,21 @@ def temporal(calls: Calls) -> dict[str, bool]:
     """
     known: dict[str, bool] = {}
     for call in calls:
-        for name, value in _said(calls, call):
-            _set(known, calls, call, name, value)
+        for name, value in _said(call):
+            _set(known, call, name, value)
     _spread(known, calls)
     # Only now: a layer that mixes is named where it meets time, not what runs.
     for call in calls:
         if call.rule.time is Time.MIXES and not call.per_step:
             for name in (*call.sources, call.name):
-                _set(known, calls, call, name, False)
+                _set(known, call, name, False)
     _spread(known, calls)
     known = {call.name: known.get(call.name, False) for call in calls}
     _check_starts(known, calls)
     return known
 
 
-def _said(calls: Calls, call: Call) -> Iterator[tuple[str, bool]]:
+def _said(call: Call) -> Iterator[tuple[str, bool]]:
     """What one call says by itself, of its inputs and of its output."""
     time = call.rule.time
     if call.per_step:
@@ -70,15 +70,15 @@ def _spread(known: dict[str, bool], calls: Calls) -> None:
                 names = (*call.sources, call.name)
                 for value in {known[name] for name in names if name in known}:
                     for name in names:
-                        _set(known, calls, call, name, value)
+                        _set(known, call, name, value)
 
 
-def _set(known, calls: Calls, call: Call, name: str, value: bool) -> None:
+def _set(known, call: Call, name: str, value: bool) -> None:
     if known.setdefault(name, value) != value:
-        raise call.refusal(_conflict(calls, call, name))
+        raise call.refusal(_conflict(call, name))
 
 
-def _conflict(calls: Calls, call: Call, name: str) -> str:
+def _conflict(call: Call, name: str) -> str:
     time = call.rule.time
     if call.per_step:
         return (

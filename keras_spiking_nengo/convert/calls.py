@@ -121,13 +121,13 @@ class _Walk:
     def __init__(self, strict: bool, objections: bool):
         self.strict = strict
         self.objections = objections
-        self.outermost: keras.Model | None = None
         self.calls: dict[str, Call] = {}
 
     def model(self, model) -> Calls:
         """The calls of the outermost model."""
-        self.outermost = model
-        self._check(model, model.name)
+        reason = _model_objection(model)
+        if reason:  # no node can run what is all of the network
+            raise refusal(model.name, type(model).__name__, reason)
         self._check_layers(model, "")
         if isinstance(model, keras.Sequential):
             first = model.get_config()["layers"][0]["config"]
@@ -215,10 +215,10 @@ class _Walk:
                     "it is within another one, and there is one axis of time only",
                 )
             layer, per_step = layer.layer, True
-        if isinstance(layer, keras.Model) and not self._is_hosted(layer):
-            return self._submodel(layer, taken, path, per_step)
         if self._is_hosted(layer):
             return [self._host(layer, taken, path, per_step)]
+        if isinstance(layer, keras.Model):
+            return self._submodel(layer, taken, path, per_step)
         self._check(layer, path)
         rule = LAYERS[layer]
         if rule.inputs is not None:
@@ -284,9 +284,9 @@ class _Walk:
         if not reason or self._is_hosted(layer):
             return
         why = unhostable(layer)
-        if not self.strict and why:
+        if not self.strict:
             reason = f"{reason.rstrip('.')}. No node can run it either: {why}"
-        elif not why and layer is not self.outermost:
+        elif not why:
             reason = (
                 f"{reason.rstrip('.')}. ksn.to_nengo(model, strict=False) lets a Python"
                 " node run it"

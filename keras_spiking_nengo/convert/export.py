@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_spiking_nengo.convert.graph import Graph, Port
 from keras_spiking_nengo.convert.verify import VerifyReport, compare
+from keras_spiking_nengo.engine.signals import sampled
 
 __all__ = ["NengoExport", "NengoObject"]
 
@@ -133,7 +134,9 @@ class NengoExport:
         ]
         n_outputs = len(self.graph.outputs)
         outputs = [
-            _sampled(value, probe.sample_every, self.dt)
+            value[:, sampled(np.arange(1, steps + 1), probe.sample_every, self.dt)]
+            if probe.sample_every is not None
+            else value
             for probe, value in zip(
                 self.outputs.values(), values[:n_outputs], strict=True
             )
@@ -278,14 +281,6 @@ class NengoExport:
             yield port, sim.model.sig[self.outputs[port.name]]["in"]
         for port in watched:
             yield port, sim.model.sig[self.vertices[port.vertex].neurons]["out"]
-
-
-def _sampled(values: np.ndarray, period: float | None, dt: float) -> np.ndarray:
-    """Those steps of `(batch, time, ...)` that a probe of this period records."""
-    if period is None:
-        return values
-    steps = np.arange(1, values.shape[1] + 1)
-    return values[:, steps % (period / dt) < 1]
 
 
 class _Feed:

@@ -1,6 +1,5 @@
 """The graph as a functional Keras model."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, unused
+from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, layer_name, unused
 from keras_spiking_nengo.convert.nengo import read
 from keras_spiking_nengo.layers.network import Ports, held
 
@@ -129,8 +128,8 @@ class _Writer:
         )
 
     def _name(self, name: str) -> str:
-        """A layer's name, made unique, of what TensorFlow and torch take for one."""
-        unique = unused(re.sub(r"[^A-Za-z0-9_-]", "_", name), self.taken)
+        """A layer's name, made unique."""
+        unique = unused(layer_name(name), self.taken)
         self.taken.add(unique)
         return unique
 

@@ -12,13 +12,24 @@ starts from is in its neuron type's `initial_state`.
 """
 
 import math
+import re
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 
 import nengo
 import numpy as np
 
-__all__ = ["Edge", "Graph", "Port", "Subnet", "Vertex", "as_slice", "fuse", "unused"]
+__all__ = [
+    "Edge",
+    "Graph",
+    "Port",
+    "Subnet",
+    "Vertex",
+    "as_slice",
+    "fuse",
+    "layer_name",
+    "unused",
+]
 
 Shape = tuple[int, ...]
 Slice = slice | tuple[int, ...]
@@ -162,6 +173,11 @@ def unused(name: str, taken: Container[str], mark: str = "_") -> str:
         count += 1
         unique = f"{name}{mark}{count}"
     return unique
+
+
+def layer_name(name: str) -> str:
+    """A name of what TensorFlow, and torch, which refuses dots, take for a layer's."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
 def as_slice(where: np.ndarray) -> Slice:

@@ -95,15 +95,11 @@ def _read(site: Site) -> Part:
     with nengo.Network(label=site.path, add_to_container=False) as net:
         nodes = [nengo.Node(np.zeros(math.prod(shape))) for shape in site.inputs]
         node = nengo.Node(process, label=site.path)
-        edges, start = [], 0
-        for source, own in zip(site.sources, nodes, strict=True):
-            stop = start + own.size_out
-            nengo.Connection(own, node[start:stop], synapse=None)
-            whole = None if len(nodes) == 1 else slice(start, stop)
-            edges.append(site.edge(source, slice=whole))
-            start = stop
+        edges = site.entering()
+        for own, edge in zip(nodes, edges, strict=True):
+            nengo.Connection(own, node[edge.slice or slice(None)], synapse=None)
         probe = nengo.Probe(node, synapse=None)
-    return site.vertex(subnet=Subnet(net, tuple(nodes), (probe,))), tuple(edges)
+    return site.vertex(subnet=Subnet(net, tuple(nodes), (probe,))), edges
 
 
 _KEEPS = LayerRule(Time.KEEPS, _read, outputs=lambda layer: {})

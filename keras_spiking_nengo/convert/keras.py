@@ -439,13 +439,7 @@ def _network(site: Site) -> Part:
         if isinstance(named, dict)
         else ports.probes
     )
-    edges, start = [], 0
-    for source, node in zip(site.sources, ports.nodes, strict=True):
-        stop = start + node.size_out
-        whole = len(site.sources) == 1
-        edges.append(site.edge(source, slice=None if whole else slice(start, stop)))
-        start = stop
-    return site.vertex(subnet=Subnet(net, ports.nodes, probes)), tuple(edges)
+    return site.vertex(subnet=Subnet(net, ports.nodes, probes)), site.entering()
 
 
 LAYERS.add(

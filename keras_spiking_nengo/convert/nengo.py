@@ -21,6 +21,7 @@ from keras_spiking_nengo.convert.graph import (
     Subnet,
     Vertex,
     as_slice,
+    layer_name,
     unused,
 )
 from keras_spiking_nengo.convert.parts import (
@@ -196,9 +197,7 @@ def read(
         outputs: probes.
         dt: float, seconds.
     """
-    model = Model(dt=dt, label=str(net))
-    model.build(net)
-    return _Reader(net, model, inputs, outputs).graph()
+    return _reader(net, inputs, outputs, dt).graph()
 
 
 def pair(
@@ -209,9 +208,7 @@ def pair(
     dt: float = 0.001,
 ) -> NengoExport:
     """A network as it is, beside the Keras model that was made of it."""
-    built = Model(dt=dt, label=str(net))
-    built.build(net)
-    reader = _Reader(net, built, inputs, outputs)
+    reader = _reader(net, inputs, outputs, dt)
     graph = reader.graph()
     senders = {name: obj for obj, name in reader.sent.items()}
     vertices = {
@@ -229,6 +226,12 @@ def pair(
         vertices=vertices,
         model=model,
     )
+
+
+def _reader(net, inputs, outputs, dt: float) -> "_Reader":
+    model = Model(dt=dt, label=str(net))
+    model.build(net)
+    return _Reader(net, model, inputs, outputs)
 
 
 class _Reader:
@@ -298,8 +301,7 @@ class _Reader:
         unique = unused(_clean(name), self.vertices)
         vertex = Vertex(unique, (int(size),), **attributes)
         if not vertex.passes and vertex.output is None:
-            # Torch takes no dots in names.
-            layer = unused(unique.replace(".", "_"), self.layers)
+            layer = unused(layer_name(unique), self.layers)
             self.layers.add(layer)
             vertex = replace(vertex, layers=(layer,))
         self.vertices[unique] = vertex

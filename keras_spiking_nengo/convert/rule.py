@@ -6,9 +6,11 @@ layer's weights it says in one place, so that the opposite direction can be read
 the same rule.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import accumulate, pairwise
 
 import keras
 
@@ -64,6 +66,16 @@ class Site:
         named = any(attributes.get(key) for key in ("transform", "synapse"))
         layers = (self.path,) if named else ()
         return Edge(source, self.name, layers=layers, **attributes)
+
+    def entering(self) -> tuple[Edge, ...]:
+        """Edges to a vertex that takes the inputs one after the other."""
+        if len(self.sources) == 1:
+            return (self.edge(self.sources[0]),)
+        ends = list(accumulate(map(math.prod, self.inputs), initial=0))
+        return tuple(
+            self.edge(source, slice=slice(start, stop))
+            for source, (start, stop) in zip(self.sources, pairwise(ends), strict=True)
+        )
 
 
 def _sum(site: Site) -> Part:

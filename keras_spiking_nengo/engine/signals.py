@@ -27,6 +27,7 @@ __all__ = [
     "joined",
     "pick",
     "probe_connections",
+    "sampled",
     "whole",
 ]
 
@@ -122,6 +123,12 @@ def probe_connections(model) -> dict:
         for obj in model.sig
         if isinstance(obj, nengo.Connection) and isinstance(obj.post_obj, nengo.Probe)
     }
+
+
+def sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndarray:
+    """Which steps, counted from 1, a probe of this period records."""
+    period = 1 if sample_every is None else sample_every / dt
+    return steps % period < 1
 
 
 def pick(values: Mapping, params: Sequence[Param]):

@@ -18,6 +18,7 @@ from keras_spiking_nengo.engine.frozen import (
     network_from_config,
     network_to_config,
 )
+from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import checked_dt, checked_seed
@@ -610,7 +611,8 @@ class Network(SequenceLayer):
         length = static_length(part)
         if length is not None:
             steps = np.arange(1, length + 1)
-            return ops.take(part, np.flatnonzero(steps % period < 1), axis=1)
+            kept = sampled(steps, probe.sample_every, self.cell.dt)
+            return ops.take(part, np.flatnonzero(kept), axis=1)
         if abs(period - round(period)) > 1e-9:
             raise ValueError(
                 f"{probe} samples every {period:g} steps, which needs a number of steps"
@@ -634,8 +636,8 @@ class Network(SequenceLayer):
     def _probe_shape(self, probe, lead):
         if self.return_sequences and probe.sample_every and lead[1] is not None:
             steps = np.arange(1, lead[1] + 1)
-            period = probe.sample_every / self.cell.dt
-            lead = (lead[0], int(np.sum(steps % period < 1)))
+            kept = sampled(steps, probe.sample_every, self.cell.dt)
+            lead = (lead[0], int(np.sum(kept)))
         return (*lead, *self.cell.model.sig[probe]["in"].shape)
 
     def compute_output_spec(self, sequences, *args, **kwargs):

@@ -25,6 +25,7 @@ from nengo.utils.simulator import operator_dependency_graph
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
 from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.data import (
     Signals,
     SimulationData,
@@ -356,7 +357,7 @@ class Simulator:
             )
             sample_every = dt
         steps = np.arange(1, self.n_steps + 1)
-        return self.dt * steps[_sampled(steps, sample_every, self.dt)]
+        return self.dt * steps[sampled(steps, sample_every, self.dt)]
 
     def __getstate__(self) -> dict:
         return {
@@ -490,7 +491,7 @@ class Simulator:
             raise
 
     def _record(self, probe, values, steps) -> None:
-        kept = _sampled(steps, probe.sample_every, self.dt)
+        kept = sampled(steps, probe.sample_every, self.dt)
         shape = self.model.sig[probe]["in"].shape
         values = values[:, kept] if not kept.all() else values
         values = values.reshape((*values.shape[:2], *shape))
@@ -523,11 +524,6 @@ def _cached_steps(steps: int) -> int:
 
 def _draws(op) -> bool:
     return isinstance(op, SimProcess) and op.process.seed is None
-
-
-def _sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndarray:
-    period = 1 if sample_every is None else sample_every / dt
-    return steps % period < 1
 
 
 def _checked_size(size):

@@ -158,17 +158,21 @@ def _encoded(draw, x):
     )(x)
 
 
-def _shaped(draw, x):
+def _averaged(x):
     size = x.shape[-1]
+    for layer in (
+        layers.Reshape((size, 1)),
+        layers.AveragePooling1D(size),
+        layers.Flatten(),
+    ):
+        x = layers.TimeDistributed(layer)(x)
+    return x
+
+
+def _shaped(draw, x):
     kinds = [layers.Dropout(0.5), layers.Identity(), layers.ReLU()]
-    if size > 1:
-        window = layers.AveragePooling1D(size)
-        shape = layers.TimeDistributed(layers.Reshape((size, 1)))(x)
-        kinds.append(layers.TimeDistributed(window))
-        layer = draw(st.sampled_from(kinds))
-        if layer is kinds[-1]:
-            return layers.TimeDistributed(layers.Flatten())(layer(shape))
-        return layer(x)
+    if x.shape[-1] > 1:
+        kinds.append(_averaged)
     return draw(st.sampled_from(kinds))(x)
 
 

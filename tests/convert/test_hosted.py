@@ -121,3 +121,10 @@ def test_comes_back_as_a_network(float64):
     np.testing.assert_allclose(again.predict(x, verbose=0), export.run(x), atol=1e-6)
     assert any(isinstance(layer, ksn.layers.Network) for layer in again.layers)
     assert nengo.Simulator(export.net, progress_bar=False).model
+
+
+def test_no_node_runs_the_whole_model():
+    model = Leaky()
+    model.build((None, 3))
+    with pytest.raises(NotImplementedError, match="a call of its own"):
+        to_nengo(model, strict=False)
