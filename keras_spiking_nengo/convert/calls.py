@@ -5,7 +5,8 @@ two calls. All is read from what Keras documents: `layers` of a `Sequential`, an
 the configuration of a functional model, which is also its file format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,14 +131,14 @@ class _Walk:
             raise refusal(model.name, type(model).__name__, reason)
         self._check_layers(model, "")
         if isinstance(model, keras.Sequential):
-            first = model.get_config()["layers"][0]["config"]
+            first = _config(model)["layers"][0]["config"]
             name = first["name"] if "batch_shape" in first else "input"
             shape = tuple(model.inputs[0].shape)
             source = self._input(keras.layers.InputLayer(batch_shape=shape), name)
             (output,) = self.sequential(model, [source], "", False)
             last = model.layers[-1].name if model.layers else name
             return Calls(self.calls, {name: source}, {last: output})
-        config = _config(model, model.name)
+        config = _functional_config(model, model.name)
         inputs = _leaves(config["input_layers"])
         sources = {
             name: self._input(model.get_layer(name), name) for _, (name, *_) in inputs
@@ -161,7 +162,7 @@ class _Walk:
         Args:
             sources: from the names of the model's inputs to calls.
         """
-        config = _config(model, prefix.rstrip("/") or model.name)
+        config = _functional_config(model, prefix.rstrip("/") or model.name)
         nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
         layers = {layer.name: layer for layer in model.layers}
         made: dict[tuple[str, int], list[str]] = {}
@@ -308,7 +309,7 @@ class _Walk:
         if isinstance(model, keras.Sequential):
             only = [name for _, name in taken]
             return self.sequential(model, only, f"{path}/", per_step)
-        inputs = _leaves(_config(model, path)["input_layers"])
+        inputs = _leaves(_functional_config(model, path)["input_layers"])
         if [key for key, _ in inputs] != [key for key, _ in taken]:
             raise refusal(
                 path,
@@ -377,9 +378,15 @@ def _model_objection(model) -> str:
     return ""
 
 
-def _config(model, path: str) -> dict:
-    """Keras's description of a functional model."""
-    config = model.get_config()
+def _config(model) -> dict:
+    """Keras's description of a model, without that of its layers."""
+    with _unwritten(model.layers):
+        return model.get_config()
+
+
+def _functional_config(model, path: str) -> dict:
+    """How the layers of a functional model are called."""
+    config = _config(model)
     if "input_layers" not in config:
         raise refusal(
             path,
@@ -388,6 +395,18 @@ def _config(model, path: str) -> dict:
             " its layers. Pass keras.Model(model.inputs, model.outputs)",
         )
     return config
+
+
+@contextmanager
+def _unwritten(layers: Sequence[keras.Layer]) -> Iterator[None]:
+    """Layers give no configuration of their own, which not every one can."""
+    for layer in layers:
+        vars(layer)["get_config"] = lambda name=layer.name: {"name": name}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del vars(layer)["get_config"]
 
 
 def _is_keras(klass: type) -> bool:

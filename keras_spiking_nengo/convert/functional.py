@@ -216,12 +216,11 @@ class _Writer:
         terms = []
         for edge, where in zip(edges, places, strict=True):
             whole = side_by_side or np.array_equal(where, np.arange(size))
-            alone = bias is not None and len(edges) == 1 and edge.synapse is None
-            term = self._term(
-                edge, None if whole else (where, size), bias if alone else None
-            )
-            bias = None if alone and _takes_bias(edge) else bias
-            terms.append(term)
+            spread = None if whole else (where, size)
+            alone = len(edges) == 1 and edge.synapse is None
+            takes = alone and (spread is not None or _is_matrix(edge.transform))
+            terms.append(self._term(edge, spread, bias if takes else None))
+            bias = None if takes else bias
         if len(terms) > 1:
             kind = keras.layers.Concatenate if side_by_side else keras.layers.Add
             suffix = "joined" if side_by_side else "sum"
@@ -239,7 +238,7 @@ class _Writer:
         Args:
             edge: the edge.
             spread: elements that it adds to, and their number, if not to all.
-            bias: added after the transform, where that is a matrix.
+            bias: added by the matrix that the transform is or becomes.
         """
         x, transform = self.tensors[edge.source], edge.transform
         name = "+".join(edge.layers) or f"{edge.source}_to_{edge.target}"
@@ -290,7 +289,3 @@ def _places(edge: Edge, size: int) -> list[int]:
 
 def _is_matrix(transform) -> bool:
     return isinstance(transform, nengo.Dense) and np.ndim(transform.init) == 2
-
-
-def _takes_bias(edge: Edge) -> bool:
-    return _is_matrix(edge.transform)

@@ -183,7 +183,7 @@ def _random(vertex: Vertex) -> bool:
 def _predict(model: keras.Model, given: list, names: list[str]):
     """The model's own outputs, for the data of each input."""
     x: Any = given
-    if isinstance(model.get_config().get("input_layers"), dict):
+    if isinstance(model.input, dict):
         x = dict(zip(names, given, strict=True))
     elif len(given) == 1:
         (x,) = given

@@ -282,10 +282,19 @@ def constants():
     return net
 
 
-OTHERS = {f.__name__: f for f in (learning, voja, python)}
+def part_of_neurons():
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0], label="x")
+        ens = nengo.Ensemble(5, 1, label="ens")
+        nengo.Connection(x, ens.neurons[3], synapse=None)
+        nengo.Probe(ens.neurons)
+    return net
 
 
-@pytest.mark.parametrize("name", quick(OTHERS, ["learning"]))
+OTHERS = {f.__name__: f for f in (learning, voja, python, part_of_neurons)}
+
+
+@pytest.mark.parametrize("name", quick(OTHERS, ["learning", "part_of_neurons"]))
 def test_what_is_not_simple(name, float64):
     net = OTHERS[name]()
     given = frames(inputs_of(net), batch=1)
@@ -297,6 +306,17 @@ def test_what_is_no_input_holds_its_value(float64):
     model = ksn.from_nengo(net, inputs=[])
     assert model.input_shape == (None, None, 1)
     assert_equal(run(model, []), by_nengo(net, [np.full((1, STEPS, 1), 0.5)]), 1e-7)
+
+
+def test_python_that_cannot_be_stored_goes_back(float64):
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0, 0.0], label="x")
+        direct = nengo.Ensemble(1, 2, neuron_type=nengo.Direct(), label="direct")
+        nengo.Connection(x, direct, function=lambda x: x[::-1] ** 2)
+        nengo.Probe(direct, synapse=0.01)
+    given = frames(net.nodes)[0]
+    report = ksn.to_nengo(ksn.from_nengo(net)).verify(given)
+    assert report.ok, report
 
 
 def test_trained_and_written_back(float64, tmp_path):
