@@ -7,6 +7,15 @@ import pytest
 BACKEND = keras.backend.backend()
 
 
+def pytest_configure(config):
+    """Let JAX keep what it compiled: many tests compile the same."""
+    if BACKEND == "jax" and config.cache is not None:
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
 @pytest.fixture(autouse=True)
 def _fresh():
     keras.utils.set_random_seed(0)
