@@ -7,24 +7,47 @@ True
 """
 
 from keras_spiking_nengo import layers, serialization, types
-from keras_spiking_nengo.convert import NengoExport, from_nengo, to_nengo, verify
+from keras_spiking_nengo.convert import (
+    Comparison,
+    NengoExport,
+    compare,
+    from_nengo,
+    to_nengo,
+    to_spiking,
+    verify,
+)
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.simulator import Simulator
-from keras_spiking_nengo.training import initializers
+from keras_spiking_nengo.training import (
+    callbacks,
+    constraints,
+    initializers,
+    losses,
+    metrics,
+    regularizers,
+)
 
 __all__ = [
+    "Comparison",
     "NengoExport",
     "Simulator",
+    "callbacks",
+    "compare",
     "configure",
+    "constraints",
     "from_nengo",
     "initializers",
     "layers",
+    "losses",
+    "metrics",
+    "regularizers",
     "serialization",
     "surrogates",
     "tensor_function",
     "to_nengo",
+    "to_spiking",
     "types",
     "verify",
 ]

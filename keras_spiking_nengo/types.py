@@ -8,13 +8,22 @@ Reference:
     neurons*, arXiv:1510.08829 (the soft LIF rate curve).
 """
 
+import math
 import re
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import nengo
 import numpy as np
-from nengo.params import NumberParam
+import scipy.special
+from nengo.params import EnumParam, NdarrayParam, NumberParam
 
 __all__ = [
+    "BoundedReLU",
+    "CURVES",
+    "Elementwise",
     "LeakyReLU",
     "NEURON_TYPES",
     "SoftLIFRate",
@@ -85,6 +94,50 @@ class SpikingLeakyReLU(LeakyReLU):
         output[...] = (self.amplitude / dt) * spikes
 
 
+class BoundedReLU(nengo.neurons.NeuronType):
+    """Rectified line that starts at a threshold and ends at a largest value.
+
+    The rate is `amplitude` times `min(J, max_value)` where `J > threshold`, and
+    `negative_slope (J - threshold)` elsewhere.
+
+    Args:
+        max_value: float >= 0. Where the line ends; may be infinite.
+        negative_slope: float >= 0. Slope for currents below the threshold.
+        threshold: float >= 0. Current from which on there is activity.
+        amplitude: float > 0. Factor on all of it.
+        initial_state: unused, as the type has no state.
+
+    Example:
+        >>> BoundedReLU(6).rates([8.0], [1.0], [0.0]).tolist()
+        [[6.0]]
+    """
+
+    max_value = NumberParam("max_value", low=0)
+    negative_slope = NumberParam("negative_slope", low=0)
+    threshold = NumberParam("threshold", low=0)
+    amplitude = NumberParam("amplitude", low=0, low_open=True)
+
+    def __init__(
+        self,
+        max_value=6,
+        negative_slope=0,
+        threshold=0,
+        amplitude=1,
+        initial_state=None,
+    ):
+        super().__init__(initial_state)
+        self.max_value = max_value
+        self.negative_slope = negative_slope
+        self.threshold = threshold
+        self.amplitude = amplitude
+
+    def step(self, dt, J, output):
+        """Write the activity for the currents `J` into `output`."""
+        below = self.negative_slope * (J - self.threshold)
+        line = np.minimum(J, self.max_value)
+        output[...] = self.amplitude * np.where(self.threshold < J, line, below)
+
+
 class SoftLIFRate(nengo.LIFRate):
     """LIF rate curve whose kink at threshold is smoothed by a softplus.
 
@@ -135,31 +188,166 @@ class SoftLIFRate(nengo.LIFRate):
         output[...] = self.amplitude / isi
 
 
+# --- elementary functions -----------------------------------------------------
+
+
+def _elu(m, x, a):
+    # Capped, as the branch that is not chosen must stay finite for gradients.
+    return m.where(x > 0, x, a * m.expm1(m.minimum(x, 0.0)))
+
+
+def _selu(m, x, a):
+    return 1.0507009873554805 * _elu(m, x, 1.6732632423543772)
+
+
+def _gelu_tanh(m, x, a):
+    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+    return 0.5 * x * (1 + m.tanh(inner))
+
+
+def _hard_sigmoid(m, x, a):
+    return m.clip(x / 6 + 0.5, 0.0, 1.0)
+
+
+def _sparse_plus(m, x, a):
+    middle = (x + 1) * (x + 1) / 4
+    return m.where(x <= -1, 0 * x, m.where(x >= 1, x, middle))
+
+
+# By Keras's names: `(m, x, alpha)`, with `m` the module of the functions, such as
+# `keras.ops`. Conditions are such that NaN goes in and comes out.
+CURVES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "absolute": lambda m, x, a: m.abs(x),
+    "celu": lambda m, x, a: m.where(x > 0, x, a * m.expm1(m.minimum(x, 0.0) / a)),
+    "elu": _elu,
+    "exponential": lambda m, x, a: m.exp(x),
+    "gelu": lambda m, x, a: 0.5 * x * (1 + m.erf(x / math.sqrt(2))),
+    "gelu_tanh": _gelu_tanh,
+    "hard_shrink": lambda m, x, a: m.where(m.abs(x) <= a, 0 * x, x),
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_silu": lambda m, x, a: x * _hard_sigmoid(m, x, a),
+    "hard_tanh": lambda m, x, a: m.clip(x, -1.0, 1.0),
+    "leaky_relu": lambda m, x, a: m.where(x < 0, a * x, x),
+    "log_sigmoid": lambda m, x, a: -m.softplus(-x),
+    "mish": lambda m, x, a: x * m.tanh(m.softplus(x)),
+    "selu": _selu,
+    "silu": lambda m, x, a: x * m.sigmoid(x),
+    "soft_shrink": lambda m, x, a: m.sign(x) * m.maximum(m.abs(x) - a, 0.0),
+    "softplus": lambda m, x, a: m.softplus(x),
+    "softsign": lambda m, x, a: x / (1 + m.abs(x)),
+    "sparse_plus": _sparse_plus,
+    "sparse_sigmoid": lambda m, x, a: m.clip((x + 1) / 2, 0.0, 1.0),
+    "square": lambda m, x, a: x * x,
+    "squareplus": lambda m, x, a: (x + m.sqrt(x * x + a)) / 2,
+    "tanh_shrink": lambda m, x, a: x - m.tanh(x),
+}
+_ALPHAS = {
+    "celu": 1.0,
+    "elu": 1.0,
+    "hard_shrink": 0.5,
+    "leaky_relu": 0.2,
+    "soft_shrink": 0.5,
+    "squareplus": 4.0,
+}
+_NUMPY = SimpleNamespace(
+    **{name: getattr(np, name) for name in ("abs", "clip", "exp", "expm1", "maximum")},
+    **{name: getattr(np, name) for name in ("minimum", "sign", "sqrt", "tanh")},
+    erf=scipy.special.erf,
+    sigmoid=scipy.special.expit,
+    softplus=lambda x: np.logaddexp(0, x),
+    where=np.where,
+)
+
+
+class _NumberOrArray(NdarrayParam):
+    """A finite number, or an array with one for each neuron."""
+
+    def coerce_ndarray(self, instance, ndarray):
+        values = np.array(super().coerce_ndarray(instance, ndarray), float)
+        if values.ndim > 1 or not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"{self.name} is a finite number, or an array with one for each neuron;"
+                f" received {ndarray!r}."
+            )
+        values.setflags(write=False)
+        return values if values.ndim else float(values)
+
+
+class Elementwise(nengo.neurons.NeuronType):
+    """Rate neurons whose activity is an elementary function of their current.
+
+    Rates are plain numbers: `Elementwise("elu")` gives what Keras's activation of
+    that name gives.
+
+    Args:
+        function: name in `CURVES`, such as `"elu"`, `"gelu"` or `"softplus"`;
+            `"gelu_tanh"` is Keras's approximate form.
+        alpha: float, or array with one for each neuron. The parameter of `"elu"`,
+            `"celu"`, `"leaky_relu"` (its slope), `"hard_shrink"` and
+            `"soft_shrink"` (their threshold) and `"squareplus"`. Defaults to
+            Keras's default; others take none.
+        initial_state: unused, as the type has no state.
+
+    Raises:
+        ValueError: for another function, or an `alpha` that it does not take.
+
+    Example:
+        >>> Elementwise("leaky_relu", 0.5).rates([-2.0, 2.0], [1.0], [0.0]).tolist()
+        [[-1.0], [2.0]]
+    """
+
+    function = EnumParam("function", values=tuple(CURVES))
+    alpha = _NumberOrArray("alpha", optional=True)
+
+    def __init__(self, function="elu", alpha=None, initial_state=None):
+        super().__init__(initial_state=initial_state)
+        self.function = function
+        if alpha is not None and self.function not in _ALPHAS:
+            raise ValueError(
+                f"alpha: {function!r} takes none; received {alpha!r}. Functions with"
+                f" one are {', '.join(sorted(_ALPHAS))}."
+            )
+        self.alpha = _ALPHAS.get(self.function) if alpha is None else alpha
+
+    def step(self, dt, J, output):
+        """Write the activity for the currents `J` into `output`."""
+        output[...] = CURVES[self.function](_NUMPY, J, self.alpha)
+
+
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-NEURON_TYPES = {
-    _snake_case(cls.__name__): cls
-    for cls in (
-        nengo.AdaptiveLIF,
-        nengo.AdaptiveLIFRate,
-        nengo.Direct,
-        nengo.Izhikevich,
-        nengo.LIF,
-        nengo.LIFRate,
-        nengo.RectifiedLinear,
-        nengo.Sigmoid,
-        nengo.SpikingRectifiedLinear,
-        nengo.Tanh,
-        SoftLIFRate,
-    )
-} | {
+NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = (
+    {
+        **{name: partial(Elementwise, name) for name in CURVES},
+    }
+    | {
+        _snake_case(cls.__name__): cls
+        for cls in (
+            nengo.AdaptiveLIF,
+            nengo.AdaptiveLIFRate,
+            nengo.Direct,
+            nengo.Izhikevich,
+            nengo.LIF,
+            nengo.LIFRate,
+            nengo.RectifiedLinear,
+            nengo.Sigmoid,
+            nengo.SpikingRectifiedLinear,
+            nengo.Tanh,
+            BoundedReLU,
+            SoftLIFRate,
+        )
+    }
+    | {
+        "bounded_relu": BoundedReLU,
     "relu": nengo.RectifiedLinear,
-    "spiking_relu": nengo.SpikingRectifiedLinear,
-    "leaky_relu": LeakyReLU,
-    "spiking_leaky_relu": SpikingLeakyReLU,
-}
+    "relu6": BoundedReLU,
+        "spiking_relu": nengo.SpikingRectifiedLinear,
+        "leaky_relu": LeakyReLU,
+        "spiking_leaky_relu": SpikingLeakyReLU,
+    }
+)
 
 
 def neuron_type(value: "str | nengo.neurons.NeuronType") -> nengo.neurons.NeuronType:

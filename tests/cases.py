@@ -4,7 +4,13 @@ import nengo
 import numpy as np
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
+from keras_spiking_nengo.types import (
+    BoundedReLU,
+    Elementwise,
+    LeakyReLU,
+    SoftLIFRate,
+    SpikingLeakyReLU,
+)
 from tests.networks import CONVOLUTIONS, NETWORKS, RANDOM_NETWORKS
 
 __all__ = [
@@ -39,6 +45,12 @@ NEURONS = {
     "LeakyReLU": LeakyReLU(negative_slope=0.2, amplitude=2),
     "SpikingLeakyReLU": SpikingLeakyReLU(negative_slope=0.2, amplitude=2),
     "SoftLIFRate": SoftLIFRate(sigma=0.1, tau_rc=0.03),
+    "BoundedReLU": BoundedReLU(2.0, negative_slope=0.2, threshold=0.5, amplitude=2),
+    "Elementwise(elu)": Elementwise("elu", alpha=0.5),
+    "Elementwise(gelu)": Elementwise("gelu"),
+    "RegularSpiking(Elementwise)": nengo.RegularSpiking(
+        Elementwise("softplus"), amplitude=50.0
+    ),
 }
 RANDOM = ("StochasticSpiking", "PoissonSpiking")
 
@@ -143,6 +155,22 @@ LAYERS = {
     "Synapse(Lowpass, trained)": (
         ksn.layers.Synapse,
         {"synapse": SYNAPSES["Lowpass"], "trainable_parameters": {"tau": "unit"}},
+        (3,),
+    ),
+    "PoissonEncoder": (
+        ksn.layers.PoissonEncoder,
+        {"max_rate": 200.0, "dt": 0.002, "seed": 5},
+        (2, 3),
+    ),
+    "BernoulliEncoder": (ksn.layers.BernoulliEncoder, {"dt": 0.002, "seed": 5}, (3,)),
+    "LatencyEncoder": (
+        ksn.layers.LatencyEncoder,
+        {"tau": 0.02, "threshold": 0.5, "code": "logarithmic", "dt": 0.002},
+        (3,),
+    ),
+    "DeltaEncoder": (
+        ksn.layers.DeltaEncoder,
+        {"threshold": 0.7, "initial_level": 0.2, "split": True, "dt": 0.002},
         (3,),
     ),
     "Network": (

@@ -11,11 +11,14 @@ from keras_spiking_nengo.convert.functional import from_nengo, ports_of
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras import read
 from keras_spiking_nengo.convert.nengo import pair, write
-from keras_spiking_nengo.convert.rule import LAYERS, LayerRule
-from keras_spiking_nengo.convert.verify import VerifyReport, compare
+from keras_spiking_nengo.convert.report import Comparison, compare
+from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, layer_rule
+from keras_spiking_nengo.convert.spiking import to_spiking
+from keras_spiking_nengo.convert.verify import VerifyReport, verified
 
 __all__ = [
     "LAYERS",
+    "Comparison",
     "Edge",
     "Graph",
     "LayerRule",
@@ -23,13 +26,21 @@ __all__ = [
     "Port",
     "VerifyReport",
     "Vertex",
+    "compare",
     "from_nengo",
+    "layer_rule",
     "to_nengo",
+    "to_spiking",
     "verify",
 ]
 
 
-def to_nengo(model: Model, seed: int | None = None, strict: bool = True) -> NengoExport:
+def to_nengo(
+    model: Model,
+    seed: int | None = None,
+    strict: bool = True,
+    max_to_avg_pool: bool = False,
+) -> NengoExport:
     """A Keras model as a `nengo.Network` that gives the same numbers.
 
     Neurons become ensembles, connected neuron by neuron, which start from the states
@@ -40,11 +51,14 @@ def to_nengo(model: Model, seed: int | None = None, strict: bool = True) -> Neng
 
     Args:
         model: functional or `keras.Sequential`, built; its layers may be models of
-            the same kinds, be shared, and be wrapped in `TimeDistributed`.
+            the same kinds, be shared, and be wrapped in `TimeDistributed`. Sums and
+            other operations of its tensors, such as `a + b`, are taken, too.
         seed: int. Seed of the network, which random neuron types draw from.
         strict: bool. If False, a layer that Nengo has no objects for is run by Keras,
             in a Python node, with a warning. One over time needs a `cell`, or must
             act on every step alike.
+        max_to_avg_pool: bool. If True, take the mean where a layer pools the maximum,
+            with a warning: the network is then another one than the model.
 
     Returns:
         A `NengoExport`, with `net`, `inputs`, `outputs` and `layers` by name, `run`
@@ -66,7 +80,8 @@ def to_nengo(model: Model, seed: int | None = None, strict: bool = True) -> Neng
         >>> export.run(np.ones((3, 28))).shape
         (3, 10)
     """
-    return replace(write(read(model, strict), seed), model=model)
+    options = ("max_to_avg_pool",) if max_to_avg_pool else ()
+    return replace(write(read(model, strict, options), seed), model=model)
 
 
 def verify(
@@ -122,4 +137,4 @@ def verify(
     if not ports.nodes and n_steps is None:
         raise ValueError("The network has no inputs: say n_steps.")
     export = pair(net, model, ports.nodes, ports.probes, dt)
-    return compare(export, x, rtol, atol, raise_on_failure, n_steps)
+    return verified(export, x, rtol, atol, raise_on_failure, n_steps)

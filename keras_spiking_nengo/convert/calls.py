@@ -5,7 +5,7 @@ two calls. All is read from what Keras documents: `layers` of a `Sequential`, an
 the configuration of a functional model, which is also its file format.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,9 @@ import keras
 
 from keras_spiking_nengo.convert.graph import unused
 from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
-from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, refusal
+from keras_spiking_nengo.convert.operations import Operation, bound, operation_rule
+from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, kind_of, refusal
+from keras_spiking_nengo.layers import PerStep
 
 __all__ = ["Call", "Calls", "calls"]
 
@@ -26,7 +28,7 @@ class Call:
     """One call of one layer.
 
     Attributes:
-        layer: the layer.
+        layer: the layer, or an operation that stands for one.
         name: unique; the path, and a number from the second call on.
         path: of the layer, such as `"encoder/dense"`.
         sources: names of the calls whose outputs it takes.
@@ -49,7 +51,7 @@ class Call:
     @property
     def rule(self) -> LayerRule:
         """The rule that holds for it."""
-        return hosted_rule(self.layer) if self.hosted else LAYERS[self.layer]
+        return hosted_rule(self.layer) if self.hosted else _rule(self.layer)
 
     @property
     def enters(self) -> bool:
@@ -58,7 +60,7 @@ class Call:
 
     def refusal(self, reason: str) -> NotImplementedError:
         """The error for this call, with its reason."""
-        return refusal(self.path, type(self.layer).__name__, reason)
+        return refusal(self.path, kind_of(self.layer), reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +71,14 @@ class Calls:
         calls: by name.
         inputs, outputs: from the names that Keras gives them to those of calls.
         keyed: whether the model returns its outputs by name, as a dict.
+        by_name: whether it takes its inputs so.
     """
 
     calls: dict[str, Call]
     inputs: dict[str, str]
     outputs: dict[str, str]
     keyed: bool = False
+    by_name: bool = False
 
     def __iter__(self) -> Iterator[Call]:
         return iter(self.calls.values())
@@ -86,7 +90,12 @@ class Calls:
         return name in self.calls
 
 
-def calls(model: keras.Model, strict: bool = True, objections: bool = True) -> Calls:
+def calls(
+    model: keras.Model,
+    strict: bool = True,
+    objections: bool = True,
+    options: Collection[str] = (),
+) -> Calls:
     """The calls of `model`.
 
     Args:
@@ -94,6 +103,7 @@ def calls(model: keras.Model, strict: bool = True, objections: bool = True) -> C
         strict: whether to refuse what only Python can run.
         objections: whether what a rule says against a layer counts, and not only
             whether there is one.
+        options: names of what rules may do that is not what the layer does.
 
     Raises:
         TypeError: if `model` is no Keras model.
@@ -113,15 +123,16 @@ def calls(model: keras.Model, strict: bool = True, objections: bool = True) -> C
             " known. Put a keras.Input(shape) first, or call model.build((None,"
             " *shape))."
         )
-    return _Walk(strict, objections).model(model)
+    return _Walk(strict, objections, options).model(model)
 
 
 class _Walk:
     """Collects the calls of a model."""
 
-    def __init__(self, strict: bool, objections: bool):
+    def __init__(self, strict: bool, objections: bool, options: Collection[str]):
         self.strict = strict
         self.objections = objections
+        self.options = options
         self.calls: dict[str, Call] = {}
 
     def model(self, model) -> Calls:
@@ -151,7 +162,8 @@ class _Walk:
             outputs[unused(key or name, outputs, ":")] = made
         keyed = isinstance(config["output_layers"], dict)
         named = {key or name: sources[name] for key, (name, *_) in inputs}
-        return Calls(self.calls, named, outputs, keyed)
+        by_name = isinstance(config["input_layers"], dict)
+        return Calls(self.calls, named, outputs, keyed, by_name)
 
     def _input(self, layer, name: str) -> str:
         return self._add(layer, name, (), tuple(layer.batch_shape), False)
@@ -164,7 +176,7 @@ class _Walk:
         """
         config = _functional_config(model, prefix.rstrip("/") or model.name)
         nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
-        layers = {layer.name: layer for layer in model.layers}
+        layers = {layer.name: layer for layer in model.operations}
         made: dict[tuple[str, int], list[str]] = {}
 
         def find(name, node, tensor) -> str:
@@ -174,18 +186,11 @@ class _Walk:
                 # Keras counts the node inside, between inputs and outputs.
                 node -= 1
             if (name, node) not in made:
-                if name not in layers:
-                    kind = next(e for e in config["layers"] if e["name"] == name)
-                    raise refusal(
-                        prefix + name,
-                        kind["class_name"],
-                        f"{kind['class_name']} is an operation, not a layer. Write it"
-                        f" as a layer, such as keras.layers.Add()([a, b]) for a + b",
-                    )
-                arguments = nodes[name][node]
-                tensors = self._arguments(layers[name], prefix + name, arguments)
+                layer, tensors = self._bound(
+                    layers[name], prefix + name, nodes[name][node]
+                )
                 taken = [(key, find(*history)) for key, history in tensors]
-                made[name, node] = self.layer(layers[name], taken, prefix, per_step)
+                made[name, node] = self.layer(layer, taken, prefix, per_step)
             return made[name, node][tensor]
 
         # In Keras's order, so that `find` need not go deep.
@@ -221,7 +226,7 @@ class _Walk:
         if isinstance(layer, keras.Model):
             return self._submodel(layer, taken, path, per_step)
         self._check(layer, path)
-        rule = LAYERS[layer]
+        rule = _rule(layer)
         if rule.inputs is not None:
             by_key = dict(taken)
             keys = rule.inputs(layer)
@@ -253,11 +258,21 @@ class _Walk:
         """Why Nengo's objects cannot express a layer or model, or ""."""
         if isinstance(layer, keras.Model):
             return _model_objection(layer)
-        if layer in LAYERS:
-            return LAYERS[layer].objection(layer) if self.objections else ""
+        if isinstance(layer, Operation) and operation_rule(layer) is None:
+            return "it is an operation without a rule"
+        if isinstance(layer, Operation) or layer in LAYERS:
+            return self._objection_of(_rule(layer), layer) if self.objections else ""
         if isinstance(layer, tuple(LAYERS)):
             return "its class has a call of its own"
         return "its class has no rule"
+
+    def _objection_of(self, rule: LayerRule, layer) -> str:
+        if rule.option and rule.option not in self.options:
+            return (
+                f"it takes a maximum. ksn.to_nengo(model, {rule.option}=True) takes the"
+                " mean instead, which gives other numbers"
+            )
+        return rule.objection(layer)
 
     def _is_hosted(self, layer) -> bool:
         """Whether a node runs a layer, which is no wrapper."""
@@ -272,7 +287,7 @@ class _Walk:
         shape = self._shape(layer, sources, per_step)
         if shape and not isinstance(shape[0], int | None):
             raise refusal(
-                path, type(layer).__name__, "it has several outputs, and a node has one"
+                path, kind_of(layer), "it has several outputs, and a node has one"
             )
         lead = self.calls[sources[0]].shape[:2]
         hub = self._add(layer, path, sources, lead, per_step, hosted=reason)
@@ -292,7 +307,7 @@ class _Walk:
                 f"{reason.rstrip('.')}. ksn.to_nengo(model, strict=False) lets a Python"
                 " node run it"
             )
-        raise refusal(path, type(layer).__name__, reason)
+        raise refusal(path, kind_of(layer), reason)
 
     def _check_layers(self, model, prefix: str) -> None:
         """Raises unless the layers of a model can be read.
@@ -342,11 +357,16 @@ class _Walk:
         )
         return name
 
-    def _arguments(self, layer, path, arguments: dict[str, Any]):
-        """`(key, history)` of the tensors that a layer is called with."""
+    def _bound(self, layer, path, arguments: dict[str, Any]):
+        """A layer, and `(key, history)` of the tensors that it is called with."""
         values = dict(enumerate(arguments["args"])) | arguments["kwargs"]
         first, *rest = values
         other = [name for name in rest if values[name] not in (None, False)]
+        if not isinstance(layer, keras.Layer) or (
+            other and self._is_hosted(layer) and all(map(_is_tensor, values.values()))
+        ):
+            operation, histories = bound(layer, arguments)
+            return operation, [("", history) for history in histories]
         if other:
             raise refusal(
                 path,
@@ -354,10 +374,18 @@ class _Walk:
                 f"it is called with a further argument, {other[0]!r}. It can be given"
                 " tensors to act on only: no mask, initial_state or training=True",
             )
-        return _leaves(values[first])
+        return layer, _leaves(values[first])
+
+
+def _rule(layer) -> LayerRule:
+    found = operation_rule(layer) if isinstance(layer, Operation) else LAYERS[layer]
+    assert found is not None  # else there was an objection
+    return found
 
 
 def _output_shape(layer, shape):
+    if isinstance(layer, Operation):
+        return layer.compute_output_shape(shape)
     if keras.Layer.compute_output_shape is not type(layer).compute_output_shape:
         return layer.compute_output_shape(shape)
     # What a layer does not say, Keras finds out.
@@ -419,13 +447,19 @@ def _is_functional(layer) -> bool:
 
 def _is_time_distributed(layer) -> bool:
     kind = keras.layers.TimeDistributed
-    return isinstance(layer, kind) and type(layer).call is kind.call
+    known = (kind.call, PerStep.call)
+    return isinstance(layer, kind) and type(layer).call in known
+
+
+def _is_tensor(tree) -> bool:
+    kind = tree.get("class_name") if isinstance(tree, dict) else None
+    return kind == "__keras_tensor__"
 
 
 def _leaves(tree, key="") -> list:
     """`(key, leaf)` of a structure of layer outputs or serialised tensors."""
     if isinstance(tree, dict):
-        if tree.get("class_name") == "__keras_tensor__":
+        if _is_tensor(tree):
             return [(key, tuple(tree["config"]["keras_history"]))]
         return [leaf for k in sorted(tree) for leaf in _leaves(tree[k], k)]
     if tree and isinstance(tree[0], str):

@@ -10,8 +10,10 @@ import keras
 import nengo
 import numpy as np
 
+from keras_spiking_nengo.convert import report
 from keras_spiking_nengo.convert.graph import Graph, Port
-from keras_spiking_nengo.convert.verify import VerifyReport, compare
+from keras_spiking_nengo.convert.report import Comparison
+from keras_spiking_nengo.convert.verify import VerifyReport, verified
 from keras_spiking_nengo.engine.signals import sampled
 
 __all__ = ["NengoExport", "NengoObject"]
@@ -174,7 +176,29 @@ class NengoExport:
             ValueError: if `x` does not fit, or the export has no Keras model.
             AssertionError: on request, if they differ.
         """
-        return compare(self, x, rtol, atol, raise_on_failure)
+        return verified(self, x, rtol, atol, raise_on_failure)
+
+    def report(
+        self, x: Any, model: keras.Model | None = None, n_steps: int | None = None
+    ) -> Comparison:
+        """Firing rates and activations, layer by layer: `ksn.compare(model, self, x)`.
+
+        Args:
+            x: inputs of `model`.
+            model: whose activations are wanted, such as what `ksn.to_spiking` was
+                given. Defaults to the model that was exported.
+            n_steps: int. Steps to repeat `x` for, if only the export has time.
+
+        Returns:
+            A `Comparison`, with the layers that Python nodes run as `hosted`.
+
+        Raises:
+            ValueError: if `x` does not fit, or there is no such model.
+        """
+        model = self.model if model is None else model
+        if model is None:
+            raise ValueError("This export has no Keras model; say model.")
+        return report.compare(model, self, x, n_steps)
 
     # --- data -----------------------------------------------------------------
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 import nengo
 import numpy as np
 
+from keras_spiking_nengo.convert.products import NoProductError, applied, product
+
 __all__ = [
     "Edge",
     "Graph",
@@ -191,24 +193,31 @@ def fuse(graph: Graph) -> Graph:
     """`graph` without the vertices that only pass a signal on.
 
     `T` and then `s`, and `s` and then `T`, are one edge, as linear filters of equal
-    elements commute with a transform. Two transforms or two filters in a row, and a
-    bias before either, keep their vertex. Inputs and outputs are kept.
+    elements commute with a transform. So are a transform and a diagonal one, in either
+    order: a batch normalisation is in the weights next to it. A bias `b` before `T` is
+    a bias `T b` behind it. Two other transforms, two filters, and a bias before a
+    filter keep their vertex. Inputs and outputs are kept.
     """
     kept = {port.vertex for port in (*graph.inputs, *graph.outputs)}
     vertices = {vertex.name: vertex for vertex in graph.vertices}
     edges = list(graph.edges)
-    for vertex in graph.vertices:
-        vertex = vertices[vertex.name]
-        before = [edge for edge in edges if edge.target == vertex.name]
-        after = [edge for edge in edges if edge.source == vertex.name]
-        if vertex.name in kept or not _fusible(before, vertex, after):
+    for name in list(vertices):
+        vertex = vertices[name]
+        before = [edge for edge in edges if edge.target == name]
+        after = [edge for edge in edges if edge.source == name]
+        if name in kept or not _fusible(before, vertex, after):
             continue
-        rest = [edge for edge in edges if edge not in before and edge not in after]
-        edges = rest + [_join(e1, vertex, e2) for e2 in after for e1 in before]
-        for edge in after:
+        try:
+            joined = [_join(e1, vertex, e2) for e2 in after for e1 in before]
+            biases = [_passed(vertex.bias, edge) for edge in after]
+        except NoProductError:
+            continue
+        edges = [edge for edge in edges if edge not in before and edge not in after]
+        edges += joined
+        for edge, bias in zip(after, biases, strict=True):
             target = vertices[edge.target]
-            vertices[edge.target] = _with_bias(target, vertex.bias, edge.slice)
-        del vertices[vertex.name]
+            vertices[edge.target] = _with_bias(target, bias, edge.slice)
+        del vertices[name]
     place = {name: number for number, name in enumerate(vertices)}
     edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
     return replace(graph, vertices=tuple(vertices.values()), edges=tuple(edges))
@@ -216,6 +225,8 @@ def fuse(graph: Graph) -> Graph:
 
 def _fusible(before: list[Edge], vertex: Vertex, after: list[Edge]) -> bool:
     if not (vertex.passes and before and after):
+        return False
+    if any(edge in before for edge in after):  # its own past is in it
         return False
     # No transform and no filter is computed twice.
     if len(after) > 1 and not (len(before) == 1 and before[0].adds):
@@ -227,10 +238,9 @@ def _fusible(before: list[Edge], vertex: Vertex, after: list[Edge]) -> bool:
 
 def _joinable(first: Edge, vertex: Vertex, second: Edge) -> bool:
     return (
-        (first.transform is None or second.transform is None)
-        and (first.synapse is None or second.synapse is None)
+        (first.synapse is None or second.synapse is None)
         and (first.slice is None or (second.adds and second.slice is None))
-        and (vertex.bias is None or second.adds)
+        and (vertex.bias is None or second.synapse is None)
     )
 
 
@@ -239,11 +249,15 @@ def _join(first: Edge, vertex: Vertex, second: Edge) -> Edge:
     return Edge(
         source=first.source,
         target=second.target,
-        transform=first.transform or second.transform,
+        transform=product(second.transform, first.transform),
         synapse=first.synapse or second.synapse,
         slice=first.slice or second.slice,
         layers=tuple(layers),
     )
+
+
+def _passed(bias: np.ndarray | None, edge: Edge) -> np.ndarray | None:
+    return None if bias is None else applied(edge.transform, bias)
 
 
 def _with_bias(vertex: Vertex, bias: np.ndarray | None, where: Slice | None) -> Vertex:

@@ -11,13 +11,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import accumulate, pairwise
+from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_spiking_nengo.convert.graph import Edge, Vertex
 from keras_spiking_nengo.rules import Rules
 
-__all__ = ["HINTS", "LAYERS", "LayerRule", "Part", "Site", "Time", "refusal"]
+__all__ = [
+    "HINTS",
+    "LAYERS",
+    "LayerRule",
+    "Part",
+    "Site",
+    "Time",
+    "array",
+    "first_of",
+    "kind_of",
+    "layer_rule",
+    "quantized",
+    "refusal",
+]
 
 Part = tuple[Vertex, tuple[Edge, ...]]
 
@@ -67,6 +83,15 @@ class Site:
         layers = (self.path,) if named else ()
         return Edge(source, self.name, layers=layers, **attributes)
 
+    def axis(self, axis: int) -> int:
+        """An axis of the layer's, counted among the features; below 0 before them."""
+        rank = self.leading + len(self.output)
+        return (axis + rank if axis < 0 else axis) - self.leading
+
+    def refusal(self, reason: str) -> NotImplementedError:
+        """The error for this layer, with its reason."""
+        return refusal(self.path, kind_of(self.layer), reason)
+
     def entering(self) -> tuple[Edge, ...]:
         """Edges to a vertex that takes the inputs one after the other."""
         if len(self.sources) == 1:
@@ -94,6 +119,8 @@ class LayerRule:
             them, where they may come as a dict.
         outputs: `(layer, shape) -> shapes` of the outputs by key, where a call has a
             vertex for its inputs and one for each output.
+        option: name of the argument of `to_nengo` that has to be True, as what `read`
+            makes is not what the layer does.
     """
 
     time: Time
@@ -101,6 +128,7 @@ class LayerRule:
     objection: Callable[[keras.Layer], str] = lambda layer: ""
     inputs: Callable[[keras.Layer], list] | None = None
     outputs: Callable[[keras.Layer], dict] | None = None
+    option: str = ""
 
 
 # A subclass of a sequence layer with another cell has other physics.
@@ -108,60 +136,109 @@ LAYERS: Rules[LayerRule] = Rules("layer", governing=("call", "cell_class"))
 
 _WRAPPERS = ("Sequential", "TimeDistributed", "functional models")
 
-_SPARSE = "Use ksn.layers.Transform(nengo.Sparse(...)), which puts elements anywhere."
+
+def layer_rule(*classes: type, time: str = "keeps") -> Callable:
+    """Teaches `ksn.to_nengo` a layer of your own: a decorator.
+
+    What it decorates is called with the place where the layer stands, `site`, and
+    returns a vertex, and the edges that lead to it, with Nengo's objects in them:
+    `site.vertex(neuron_type=..., bias=...)` and
+    `site.edge(site.sources[0], transform=..., synapse=...)`. `site.layer` is the
+    layer; `site.inputs` and `site.output` are shapes of one step, which Nengo has
+    flat.
+
+    Args:
+        *classes: of layers. Subclasses without a `call` of their own take the rule.
+        time: `"keeps"` if the layer does to each step of a sequence what it does to
+            a static input; `"mixes"` if it acts on static inputs only.
+
+    Raises:
+        TypeError: unless `classes` are classes.
+        ValueError: for another `time`, or a class that has a rule.
+
+    Example:
+        >>> import keras, nengo, numpy as np, keras_spiking_nengo as ksn
+        >>> class Scale(keras.layers.Layer):
+        ...     factor = 3.0
+        ...     def call(self, x):
+        ...         return self.factor * x
+        >>> @ksn.layer_rule(Scale)
+        ... def scale(site):
+        ...     size = int(np.prod(site.output))
+        ...     transform = nengo.Dense((size, size), init=site.layer.factor)
+        ...     return site.vertex(), [site.edge(site.sources[0], transform=transform)]
+        >>> model = keras.Sequential([keras.Input((2,)), Scale()])
+        >>> ksn.to_nengo(model).run(np.ones((1, 2)))
+        array([[3., 3.]])
+    """
+    possible = {"keeps": Time.KEEPS, "mixes": Time.MIXES}
+    if time not in possible:
+        raise ValueError(f"time is one of {sorted(possible)}; received {time!r}.")
+
+    def keep(read: Callable[[Site], Part]) -> Callable[[Site], Part]:
+        LAYERS.add(LayerRule(possible[time], read), *classes)
+        return read
+
+    return keep
+
+
+# --- what rules have in common ----------------------------------------------------
+
+
+def array(value: Any) -> np.ndarray:
+    """A weight, or other numbers, in double precision."""
+    return np.asarray(ops.convert_to_numpy(value), dtype=np.float64)
+
+
+def first_of(*objections: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The first of several objections to a layer that holds, or ""."""
+    return lambda layer: next(filter(None, (o(layer) for o in objections)), "")
+
+
+def quantized(layer) -> str:
+    """Objects to weights that are no plain numbers."""
+    mode = getattr(layer, "quantization_mode", None)
+    return f"it is quantized to {mode}. Export it before" if mode else ""
+
+
+def kind_of(layer) -> str:
+    """What a layer is called in messages: its class, or the operation it stands for."""
+    return getattr(layer, "kind", type(layer).__name__)
+
+
+# --- refusals -----------------------------------------------------------------------
+
+
 _LOOP = "Use ksn.layers.Ensemble(recurrent=...) or a ksn.layers.Network."
-_DEEP = "Use ksn.layers.Transform(nengo.Convolution(...)), which takes any axes."
-_BACK = "Use ksn.layers.Transform(nengo.transforms.ConvolutionTranspose(...))."
-_SINGLE = "Use Conv{0}D(filters, size, groups=channels)."
-_GLOBAL = "Use AveragePooling2D with the size of the image, and Flatten."
 _NORM = "Leave it out: neurons bound their rates themselves."
+_PRODUCT = "Use a ksn.layers.Ensemble with a product as its function."
+_LARGEST = "Use a ksn.layers.Ensemble with function=np.max."
 
 # The nearest thing that is possible, by class.
 HINTS = {
-    "AdditiveAttention": "Use a ksn.layers.Ensemble with a product as its function.",
-    "Attention": "Use a ksn.layers.Ensemble with a product as its function.",
-    "Average": "Use keras.layers.Add, and divide in the Dense that follows.",
-    "BatchNormalization": "Fold it into the weights of the layer before.",
+    "AdditiveAttention": _PRODUCT,
+    "Attention": _PRODUCT,
     "Bidirectional": "Nengo runs forwards only.",
-    "Conv1DTranspose": _BACK,
-    "Conv2DTranspose": _BACK,
-    "Conv3D": _DEEP,
+    "ConvLSTM1D": _LOOP,
     "ConvLSTM2D": _LOOP,
-    "Cropping1D": _SPARSE,
-    "Cropping2D": _SPARSE,
-    "DepthwiseConv1D": _SINGLE.format(1),
-    "DepthwiseConv2D": _SINGLE.format(2),
-    "ELU": "Use keras.layers.ReLU(negative_slope=...).",
-    "EinsumDense": "Use keras.layers.Dense.",
+    "ConvLSTM3D": _LOOP,
+    "Dot": _PRODUCT,
     "Embedding": "Look its vectors up before, and give them as the input.",
     "GRU": _LOOP,
-    "GlobalAveragePooling1D": "Average over time with a ksn.layers.Synapse.",
-    "GlobalAveragePooling2D": _GLOBAL,
-    "GlobalMaxPooling1D": "Average over time with a ksn.layers.Synapse.",
-    "GlobalMaxPooling2D": _GLOBAL,
     "GroupNormalization": _NORM,
+    "GroupQueryAttention": _PRODUCT,
     "LSTM": _LOOP,
     "LayerNormalization": _NORM,
-    "LeakyReLU": "Use keras.layers.ReLU(negative_slope=...).",
     "Masking": "Nengo presents every step: cut sequences to their length.",
-    "MaxPooling1D": "Use AveragePooling1D.",
-    "MaxPooling2D": "Use AveragePooling2D.",
-    "MultiHeadAttention": "Use a ksn.layers.Ensemble with a product as its function.",
+    "Maximum": _LARGEST,
+    "Minimum": _LARGEST.replace("max", "min"),
+    "MultiHeadAttention": _PRODUCT,
     "Multiply": "Use Concatenate, and a ksn.layers.Ensemble with function=np.prod.",
-    "PReLU": "Use keras.layers.ReLU(negative_slope=...).",
-    "Permute": _SPARSE,
-    "RNN": "Use ksn.layers.Neurons or ksn.layers.Synapse.",
-    "RepeatVector": "Use ksn.layers.Repeat.",
-    "Rescaling": "Use ksn.layers.Transform(nengo.Dense(...)), or scale the data.",
-    "SeparableConv1D": f"{_SINGLE.format(1)} A Conv1D of size 1 comes after it.",
-    "SeparableConv2D": f"{_SINGLE.format(2)} A Conv2D of size 1 comes after it.",
-    "SimpleRNN": _LOOP,
+    "RMSNormalization": _NORM,
+    "RNN": "Use keras.layers.SimpleRNN, ksn.layers.Neurons or ksn.layers.Synapse.",
     "Softmax": "Leave it out and train on logits: the largest stays the largest.",
-    "Subtract": "Use keras.layers.Add after a Dense or Transform of -1.",
-    "UpSampling1D": _SPARSE,
-    "UpSampling2D": _SPARSE,
-    "ZeroPadding1D": 'Use padding="same" in the layer after it.',
-    "ZeroPadding2D": 'Use padding="same" in the layer after it.',
+    "SpectralNormalization": "Take the layer that it wraps.",
+    "UnitNormalization": _NORM,
 }
 
 

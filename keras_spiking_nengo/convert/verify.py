@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-from keras import ops
 from rich.console import Console
 from rich.table import Table
 
-from keras_spiking_nengo.convert.calls import Call, Calls, calls
+from keras_spiking_nengo.convert.calls import Calls, calls
 from keras_spiking_nengo.convert.graph import Vertex
+from keras_spiking_nengo.convert.replay import Replay
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.convert.export import NengoExport
 
-__all__ = ["OutputReport", "SpikeReport", "VerifyReport", "compare"]
+__all__ = ["OutputReport", "SpikeReport", "VerifyReport", "verified"]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _verdict(row: OutputReport | SpikeReport) -> str:
     return "ok" if row.ok else "DIFFERENT"
 
 
-def compare(
+def verified(
     export: "NengoExport",
     x: Any,
     rtol: float,
@@ -139,7 +139,8 @@ def compare(
     given = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
     watched = tuple(made.values())
     keras_spikes = _activity(model, found, given, watched) if made else {}
-    values = _named(_predict(model, given, list(export.inputs)), list(outputs))
+    names = list(export.inputs) if found.by_name else []
+    values = _named(_predict(model, given, names), list(outputs))
     report = VerifyReport(
         outputs=tuple(
             _output(
@@ -181,9 +182,9 @@ def _random(vertex: Vertex) -> bool:
 
 
 def _predict(model: keras.Model, given: list, names: list[str]):
-    """The model's own outputs, for the data of each input."""
+    """The model's own outputs, for the data of each input, by names if any."""
     x: Any = given
-    if isinstance(model.input, dict):
+    if names:
         x = dict(zip(names, given, strict=True))
     elif len(given) == 1:
         (x,) = given
@@ -222,72 +223,5 @@ def _spikes(name, value, expected, unit, compared) -> SpikeReport:
 
 def _activity(model, found: Calls, given: list, names) -> dict[str, np.ndarray]:
     """Activity of layers inside a Keras model, `(batch, time, *features)`."""
-    watched = _Watched(found, names, name="watched", dtype=model.dtype_policy)
+    watched = Replay(found, names, name="watched", dtype=model.dtype_policy)
     return watched.predict(given, verbose=0)
-
-
-class _Watched(keras.Model):
-    """The calls of a model once more, which gives what some of them send.
-
-    It holds the layers themselves; a model made of their symbolic outputs would
-    leave traces in them.
-    """
-
-    def __init__(self, found: Calls, names: tuple[str, ...], **kwargs):
-        super().__init__(**kwargs)
-        self._found = [found]
-        self._names = tuple(names)
-        self._runs = {name: _sequences(found[name].layer) for name in names}
-
-    def call(self, inputs):
-        (found,) = self._found
-        inputs = inputs if isinstance(inputs, list | tuple) else [inputs]
-        values = dict(zip(found.inputs.values(), inputs, strict=True))
-        watched = {}
-        for call in found:
-            if call.name in values:
-                continue
-            sources = [values[name] for name in call.sources]
-            if call.port is not None:
-                values[call.name] = sources[0][call.port]
-            elif call.hosted:
-                values[call.name] = [_apply(call, sources)]
-            elif call.enters:
-                values[call.name] = _outputs(call.layer, sources)
-            elif call.name in self._runs:
-                sent = self._runs[call.name](sources[0])
-                watched[call.name] = sent
-                last = not call.layer.return_sequences
-                values[call.name] = sent[:, -1] if last else sent
-            else:
-                values[call.name] = _apply(call, sources)
-        return watched
-
-
-def _sequences(layer):
-    """The layer, or one with the same cell that gives all steps."""
-    if layer.return_sequences:
-        return layer
-    twin = type(layer).from_config({**layer.get_config(), "return_sequences": True})
-    twin.cell = layer.cell
-    return twin
-
-
-def _outputs(layer, sources: list) -> list:
-    """Outputs of a network's layer, from its inputs in the order of its nodes."""
-    structure = layer.cell.ports.inputs
-    given: Any = sources
-    if isinstance(structure, dict):
-        given = dict(zip(structure, sources, strict=True))
-    elif not isinstance(structure, list):
-        (given,) = sources
-    return keras.tree.flatten(layer(given))
-
-
-def _apply(call: Call, sources: list):
-    if not call.per_step:
-        return call.layer(sources[0] if len(sources) == 1 else sources)
-    shape = ops.shape(sources[0])[:2]
-    folded = [ops.reshape(source, (-1, *source.shape[2:])) for source in sources]
-    result = call.layer(folded[0] if len(folded) == 1 else folded)
-    return ops.reshape(result, (*shape, *result.shape[1:]))

@@ -25,7 +25,9 @@ Reference:
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import nengo
@@ -36,7 +38,14 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.kernels import precise
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.rules import Rules
-from keras_spiking_nengo.types import LeakyReLU, SoftLIFRate, SpikingLeakyReLU
+from keras_spiking_nengo.types import (
+    CURVES,
+    BoundedReLU,
+    Elementwise,
+    LeakyReLU,
+    SoftLIFRate,
+    SpikingLeakyReLU,
+)
 
 __all__ = [
     "NEURONS",
@@ -56,7 +65,7 @@ class Neuron:
     """The dynamics of one neuron type, as pure functions.
 
     Attributes:
-        parameters: values of the neuron type's numbers.
+        parameters: values of the neuron type's numbers, or of one number per neuron.
         states: names of the carried states, in order.
         constants: `(parameters, dt) -> constants` for `step`.
         step: `(constants, J, state, spike) -> (output, state)`, elementwise; `J`,
@@ -70,6 +79,8 @@ class Neuron:
         random: whether `step` draws numbers; its last two states are then those
             of `dynamics.random`.
         max_spikes: spikes that one step can send, or None for any number.
+        variant: what tells neuron types of one class apart that are not stepped
+            alike.
     """
 
     parameters: Values
@@ -83,6 +94,7 @@ class Neuron:
     spiking: bool = True
     random: bool = False
     max_spikes: int | None = None
+    variant: str = ""
 
 
 NEURONS: Rules = Rules("neuron type", governing=("step",))
@@ -201,6 +213,12 @@ def _soft_lif_rates(p, J, sigma=None):
     return p["amplitude"] / (p["tau_ref"] + p["tau_rc"] * (ops.log1p(j) - log_j))
 
 
+def _bounded(p, J):
+    below = p["negative_slope"] * (J - p["threshold"])
+    line = ops.where(p["threshold"] < J, ops.minimum(J, p["max_value"]), below)
+    return p["amplitude"] * line
+
+
 _LIF_RATES = {
     "trainable": ("tau_rc", "tau_ref", "amplitude"),
     "positive": ("tau_rc", "tau_ref", "amplitude"),
@@ -211,11 +229,47 @@ NEURONS.add(
 NEURONS.add(
     _rate_rule(_leaky, ("amplitude", "negative_slope"), ("amplitude",)), LeakyReLU
 )
+NEURONS.add(
+    _rate_rule(_bounded, ("amplitude", "negative_slope", "max_value"), ("amplitude",)),
+    BoundedReLU,
+)
 NEURONS.add(_rate_rule(_sigmoid, ("tau_ref",), ("tau_ref",)), nengo.Sigmoid)
 NEURONS.add(_rate_rule(_tanh, ("tau_ref",), ("tau_ref",)), nengo.Tanh)
 NEURONS.add(_rate_rule(lambda p, J: J), nengo.Direct)
 NEURONS.add(_rate_rule(_lif_rates, **_LIF_RATES, slopes=_soft_lif_rates), nengo.LIFRate)
 NEURONS.add(_rate_rule(_soft_lif_rates, **_LIF_RATES), SoftLIFRate)
+
+_OPS = SimpleNamespace(
+    **{name: getattr(ops, name) for name in ("abs", "clip", "erf", "exp", "expm1")},
+    **{name: getattr(ops, name) for name in ("maximum", "minimum", "sigmoid", "sign")},
+    **{name: getattr(ops, name) for name in ("softplus", "sqrt", "where")},
+    tanh=partial(precise, "tanh"),
+)
+
+
+@NEURONS.register(Elementwise)
+def _elementwise(neuron_type) -> Neuron:
+    curve, alpha = CURVES[neuron_type.function], neuron_type.alpha
+
+    def rates(p, J):
+        return curve(_OPS, J, _per_neuron(p["alpha"], J) if p else None)
+
+    shared = ("alpha",) if isinstance(alpha, float) else ()
+    return replace(
+        _rate_rule(rates, shared)(neuron_type),
+        parameters={} if alpha is None else {"alpha": alpha},
+        variant=neuron_type.function,
+    )
+
+
+def _per_neuron(values, J):
+    """One value per neuron, as they stand on the last axes of `J`."""
+    if not isinstance(values, np.ndarray):
+        return values
+    shape: list[int] = []
+    while math.prod(shape) < values.size and len(shape) < len(J.shape):
+        shape.insert(0, J.shape[-1 - len(shape)])
+    return ops.cast(np.reshape(values, shape), J.dtype)
 
 
 # --- leaky integrate-and-fire ------------------------------------------------
@@ -468,6 +522,7 @@ def _both_halves(neuron_type) -> Neuron:
         trainable=("amplitude", *(f"base_{name}" for name in base.trainable)),
         positive=("amplitude", *(f"base_{name}" for name in base.positive)),
         random=draws,
+        variant=base.variant,
     )
 
 

@@ -51,6 +51,14 @@ def _spiked(both):
     return both < -(_MARK**0.5)
 
 
+def _side_by_side(values: list, counts: tuple[int, ...]):
+    """A number where all populations agree, else a value per neuron."""
+    if all(np.ndim(v) == 0 and v == values[0] for v in values):
+        return values[0]
+    pairs = zip(values, counts, strict=True)
+    return np.concatenate([np.broadcast_to(v, count) for v, count in pairs])
+
+
 @dataclass(frozen=True, eq=False)
 class Neurons(Node):
     """Populations of one class of neuron types.
@@ -77,7 +85,8 @@ class Neurons(Node):
     def key(self, looped):
         first = self.populations[0][0]
         base = type(getattr(first, "base_type", None))
-        return type(self), type(first), base, self.generator, self.shown
+        kind = type(first), base, self.dynamics.variant
+        return type(self), kind, self.generator, self.shown
 
     def joined(self, nodes, reads, outs, initial):
         return replace(
@@ -104,14 +113,10 @@ class Neurons(Node):
         return replace(self, initial=initial, compact=True)
 
     def _parameters(self) -> dict[str, Any]:
-        """A number where all populations agree, else a value per neuron."""
-        found = [dynamics_of(t, self.generator).parameters for t, _ in self.populations]
-        counts = [count for _, count in self.populations]
+        kinds, counts = zip(*self.populations, strict=True)
+        found = [dynamics_of(kind, self.generator).parameters for kind in kinds]
         return {
-            name: value
-            if all(p[name] == value for p in found)
-            else np.repeat([p[name] for p in found], counts)
-            for name, value in found[0].items()
+            name: _side_by_side([p[name] for p in found], counts) for name in found[0]
         }
 
     def _mode(self, mode: Mode) -> str:

@@ -1,19 +1,39 @@
 """Spiking neurons, synapses and whole networks as Keras layers."""
 
+from keras_spiking_nengo.layers.encoders import (
+    BernoulliEncoder,
+    BernoulliEncoderCell,
+    DeltaEncoder,
+    DeltaEncoderCell,
+    LatencyEncoder,
+    LatencyEncoderCell,
+    PoissonEncoder,
+    PoissonEncoderCell,
+)
 from keras_spiking_nengo.layers.ensemble import Ensemble, EnsembleCell
 from keras_spiking_nengo.layers.network import Network, NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
+from keras_spiking_nengo.layers.per_step import PerStep
 from keras_spiking_nengo.layers.repeat import Repeat
 from keras_spiking_nengo.layers.synapse import Synapse, SynapseCell
 from keras_spiking_nengo.layers.transform import Transform
 
 __all__ = [
+    "BernoulliEncoder",
+    "BernoulliEncoderCell",
+    "DeltaEncoder",
+    "DeltaEncoderCell",
     "Ensemble",
     "EnsembleCell",
+    "LatencyEncoder",
+    "LatencyEncoderCell",
     "Network",
     "NetworkCell",
     "Neurons",
     "NeuronsCell",
+    "PerStep",
+    "PoissonEncoder",
+    "PoissonEncoderCell",
     "Repeat",
     "Synapse",
     "SynapseCell",

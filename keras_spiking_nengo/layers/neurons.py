@@ -90,7 +90,6 @@ class NeuronsCell(Cell):
         if isinstance(neuron_type, dict):
             neuron_type = serialization.from_config(neuron_type)
         self.neuron_type = to_neuron_type(neuron_type)
-        self.dt = checked_dt(dt)
         self.surrogate = _surrogate(surrogate)
         # Not `forward`: on torch, where a layer is a Module, that is its call.
         self.training_mode = forward
@@ -100,7 +99,18 @@ class NeuronsCell(Cell):
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
-        _check_forward(self)
+        self.dt = dt
+
+    @property
+    def dt(self) -> float:
+        """Length of one step, in seconds. What is compiled keeps the one it had."""
+        return self._dt
+
+    @dt.setter
+    def dt(self, dt: float) -> None:
+        dt = checked_dt(dt)
+        _check_forward(self, dt)
+        self._dt = dt
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -209,7 +219,7 @@ def _surrogate(value) -> Surrogate | None:
     return None if value is None else surrogates.surrogate(value)
 
 
-def _check_forward(cell: NeuronsCell) -> None:
+def _check_forward(cell: NeuronsCell, dt: float) -> None:
     kind, mode = repr(cell.neuron_type), cell.training_mode
     if mode not in FORWARDS:
         raise ValueError(f"forward must be one of {FORWARDS}; received {mode!r}.")
@@ -227,11 +237,11 @@ def _check_forward(cell: NeuronsCell) -> None:
             " curve, leave surrogate=None, or use forward='spikes'."
         )
     tau_ref = cell.dynamics.parameters.get("tau_ref", math.inf)
-    if cell.dynamics.max_spikes == 1 and tau_ref < cell.dt:
+    if cell.dynamics.max_spikes == 1 and tau_ref < dt:
         raise ValueError(
             f"forward={mode!r} trains on the rate curve of {kind}, which rises beyond"
-            f" one spike per step (1/dt = {1 / cell.dt:g} Hz): tau_ref={tau_ref:g} s is"
-            f" shorter than dt={cell.dt:g} s. Choose dt <= tau_ref, or"
+            f" one spike per step (1/dt = {1 / dt:g} Hz): tau_ref={tau_ref:g} s is"
+            f" shorter than dt={dt:g} s. Choose dt <= tau_ref, or"
             " forward='spikes'."
         )
 

@@ -77,10 +77,9 @@ class SynapseCell(Cell):
                 f" {delay!r}. For a longer delay use nengo.LinearFilter."
             )
         self.synapse = _synapse(synapse)
-        self.dt = checked_dt(dt)
         self.delay = int(delay)
         self.initial_level = _level(initial_level)
-        self.system = _system(self.synapse, self.dt, self.delay)
+        self.dt = dt
         self.state_names = ("filter",) if self.system.order else ()
         possible = ("tau",) * synapses.is_tunable(self.synapse) + ("initial_level",)
         self.trainable_parameters = checked_trainable(
@@ -96,7 +95,24 @@ class SynapseCell(Cell):
                     f" received {initial_level!r}. Leave it at 0."
                 )
             # Refuses a synapse that has no steady state.
-            self._steady_state = self.system.steady_state()
+            self.system.steady_state()
+
+    @property
+    def dt(self) -> float:
+        """Length of one step, in seconds. What is compiled keeps the one it had."""
+        return self._dt
+
+    @dt.setter
+    def dt(self, dt: float) -> None:
+        dt = checked_dt(dt)
+        system = _system(self.synapse, dt, self.delay)
+        if self.built and system.order != self.system.order:
+            raise ValueError(
+                f"{self.synapse!r} has a state of {self.system.order} values with"
+                f" dt={self.dt:g} s, and of {system.order} with dt={dt:g} s: the dt of"
+                " its layer cannot be changed. Make it with the dt that is to hold."
+            )
+        self._dt, self.system = dt, system
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -133,7 +149,8 @@ class SynapseCell(Cell):
             level = self.parameters().get("initial_level", self.initial_level)
             level = ops.cast(level, self.state_dtype)
             level = ops.broadcast_to(level, self.features)
-            ratio = np.reshape(self._steady_state, (-1, *(1 for _ in self.features)))
+            steady = self.system.steady_state()
+            ratio = np.reshape(steady, (-1, *(1 for _ in self.features)))
             state = state + ops.cast(ratio, self.state_dtype) * level
         return [state]
 

@@ -58,12 +58,17 @@ def data(shapes):
     return arrays[0] if len(arrays) == 1 else arrays
 
 
+# Range of weights that are the same for all elements by default.
+RANGES = dict.fromkeys(("alpha", "beta", "bias", "gamma", "moving_mean"), (-0.8, 0.8))
+RANGES["moving_variance"] = (0.25, 2)
+
+
 def randomise(model):
-    """Biases that are not zero."""
+    """Biases that are not zero, scales that are not one, and so on."""
     rng = np.random.RandomState(1)
     for weight in model.weights:
-        if weight.name == "bias":
-            weight.assign(rng.uniform(-0.8, 0.8, size=weight.shape))
+        if weight.name in RANGES:
+            weight.assign(rng.uniform(*RANGES[weight.name], size=weight.shape))
     return model
 
 

@@ -1,0 +1,375 @@
+"""What each kind of layer does, counted: one rule for each.
+
+Biases, activation functions and comparisons in them are not counted, as in NeuroBench.
+Pooling counts as additions, one for each value in a window; a sum of layers as one
+addition for each further operand that is not 0.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from keras_spiking_nengo.analysis.work import (
+    Signal,
+    Work,
+    activity,
+    array,
+    linear,
+    nonzero,
+    total,
+)
+from keras_spiking_nengo.layers.per_step import PerStep
+from keras_spiking_nengo.layers.repeat import Repeat
+from keras_spiking_nengo.layers.transform import Transform
+from keras_spiking_nengo.rules import Rules
+
+__all__ = ["RULES", "Rule", "refusal"]
+
+Signals = Sequence[Signal]
+
+
+def _plain(layer, inputs: Signals, value) -> Signal:
+    return Signal(value)
+
+
+def _nothing(layer, inputs: Signals, outputs) -> Work:
+    return Work()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a kind of layer is counted.
+
+    Attributes:
+        work: `(layer, inputs, outputs) -> Work` of a call, with the signals it takes
+            and the tensors it returns.
+        signal: `(layer, inputs, output) -> Signal` of the first output.
+        kernels: `layer -> arrays` of connection weights.
+    """
+
+    work: Callable[[Any, Signals, list], Work] = _nothing
+    signal: Callable[[Any, Signals, Any], Signal] = _plain
+    kernels: Callable[[Any], list] = lambda layer: []
+
+
+RULES: Rules = Rules("energy", governing=("call",))
+
+
+def refusal(name: str, operation) -> NotImplementedError:
+    """The error for what has no rule."""
+    kind = type(operation).__name__
+    if not isinstance(operation, keras.Layer):
+        return NotImplementedError(
+            f"{name} ({kind}) is an operation, whose cost is not known. Write it as a"
+            " layer, such as keras.layers.Add()([a, b]) for a + b, or count it as"
+            " nothing with ksn.analysis.energy(model, x, strict=False)."
+        )
+    known = ", ".join(sorted({klass.__name__ for klass in RULES}))
+    return NotImplementedError(
+        f"{name} ({kind}) has no rule that tells its cost. Known: {known}. Count it as"
+        " nothing with ksn.analysis.energy(model, x, strict=False)."
+    )
+
+
+# --- connections ----------------------------------------------------------------
+
+
+def _twin(layer, shape, *kernels: str) -> Callable:
+    """`(kernels, x) -> y`, a layer without bias and activation."""
+    config = layer.get_config()
+    plain = {"activation": "linear", "use_bias": False, "bias_axes": None}
+    config |= {name: value for name, value in plain.items() if name in config}
+    twin = type(layer).from_config(config | {"dtype": "float32"})
+    twin.build(shape)
+
+    def function(values, x):
+        for name, value in zip(kernels, values, strict=True):
+            getattr(twin, name).assign(value)
+        return twin(x)
+
+    return function
+
+
+def _has_curve(layer) -> bool:
+    return getattr(layer, "activation", None) not in (None, keras.activations.linear)
+
+
+def _connection(*kernels: str) -> Rule:
+    def work(layer, inputs, outputs):
+        (signal,) = inputs
+        function = _twin(layer, tuple(signal.value.shape), *kernels)
+        found = linear(function, [getattr(layer, k) for k in kernels], signal)
+        return found + activity(outputs[0]) if _has_curve(layer) else found
+
+    def signal(layer, inputs, value):
+        return Signal(value, linear=not _has_curve(layer))
+
+    return Rule(work, signal, lambda layer: [getattr(layer, k) for k in kernels])
+
+
+RULES.add(
+    _connection("kernel"),
+    layers.Dense,
+    layers.EinsumDense,
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+)
+
+
+def _separable(depthwise: type, pointwise: type) -> Rule:
+    """Two connections, with real values between them."""
+    same = ("data_format", "dilation_rate", "kernel_size", "padding", "strides")
+
+    def work(layer, inputs, outputs):
+        (signal,) = inputs
+        shared = {name: getattr(layer, name) for name in same}
+        first = depthwise(**shared, depth_multiplier=layer.depth_multiplier)
+        shape = tuple(signal.value.shape)
+        function = _twin(first, shape, "kernel")
+        found = linear(function, [layer.depthwise_kernel], signal)
+        between = function([layer.depthwise_kernel], signal.value)
+        last = pointwise(layer.filters, 1, data_format=layer.data_format)
+        function = _twin(last, tuple(between.shape), "kernel")
+        real = Signal(between, np.zeros(1))
+        found = found + linear(function, [layer.pointwise_kernel], real)
+        return found + activity(outputs[0]) if _has_curve(layer) else found
+
+    def signal(layer, inputs, value):
+        return Signal(value, linear=not _has_curve(layer))
+
+    return Rule(
+        work, signal, lambda layer: [layer.depthwise_kernel, layer.pointwise_kernel]
+    )
+
+
+RULES.add(_separable(layers.DepthwiseConv1D, layers.Conv1D), layers.SeparableConv1D)
+RULES.add(_separable(layers.DepthwiseConv2D, layers.Conv2D), layers.SeparableConv2D)
+
+
+def _transform_work(layer: Transform, inputs, outputs) -> Work:
+    (signal,) = inputs
+
+    def function(kernels, x):
+        # All other weights, the bias, are put to 0.
+        values = {id(layer.kernel): kernels[0]} if kernels else {}
+
+        def given(variables):
+            return [values.get(id(v), np.zeros(v.shape, "float32")) for v in variables]
+
+        trained, fixed = layer.trainable_variables, layer.non_trainable_variables
+        return layer.stateless_call(given(trained), given(fixed), x)[0]
+
+    if layer.kernel is None:
+        return Work()
+    return linear(function, [layer.kernel], signal)
+
+
+def _transform_signal(layer: Transform, inputs, value) -> Signal:
+    known = inputs[0].height if layer.kernel is None else None
+    return Signal(value, known, linear=True)
+
+
+RULES.add(
+    Rule(
+        _transform_work,
+        _transform_signal,
+        lambda layer: [] if layer.kernel is None else [layer.kernel],
+    ),
+    Transform,
+)
+
+
+# --- pooling and sums ------------------------------------------------------------
+
+
+def _channels_last(layer, x):
+    return x if layer.data_format == "channels_last" else np.moveaxis(x, 1, -1)
+
+
+def _window_sums(layer, x: np.ndarray):
+    """For each place, the sum over the window there."""
+    x = np.moveaxis(_channels_last(layer, x), -1, 1)
+    flat = ops.convert_to_tensor(x.reshape(-1, *x.shape[2:], 1))
+    kernel = np.ones((*layer.pool_size, 1, 1), "float32")
+    return ops.conv(
+        flat,
+        kernel,
+        strides=layer.strides,
+        padding=layer.padding,
+        data_format="channels_last",
+    )
+
+
+def _pool_work(layer, inputs, outputs) -> Work:
+    active = nonzero(inputs[0].value)
+    dense = len(active) * total(_window_sums(layer, np.ones_like(active[:1])))
+    return Work(dense=dense, acs=total(_window_sums(layer, active)))
+
+
+def _global_work(layer, inputs, outputs) -> Work:
+    active = nonzero(inputs[0].value)
+    return Work(dense=float(active.size), acs=float(np.sum(active)))
+
+
+def _shaped(layer, inputs: Signals, value) -> Signal:
+    """Of a layer that only moves values about: it moves heights likewise."""
+    if all(signal.height is None for signal in inputs):
+        return Signal(value)
+    heights = [
+        np.broadcast_to(
+            0.0 if signal.height is None else signal.height,
+            (1, *signal.value.shape[1:]),
+        ).astype("float32")
+        for signal in inputs
+    ]
+    return Signal(value, array(layer(heights if len(heights) > 1 else heights[0])))
+
+
+RULES.add(
+    Rule(_pool_work),
+    layers.AveragePooling1D,
+    layers.AveragePooling2D,
+    layers.AveragePooling3D,
+)
+RULES.add(
+    Rule(_pool_work, _shaped),
+    layers.MaxPooling1D,
+    layers.MaxPooling2D,
+    layers.MaxPooling3D,
+)
+RULES.add(
+    Rule(_global_work),
+    layers.GlobalAveragePooling1D,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalAveragePooling3D,
+)
+RULES.add(
+    Rule(_global_work, _shaped),
+    layers.GlobalMaxPooling1D,
+    layers.GlobalMaxPooling2D,
+    layers.GlobalMaxPooling3D,
+)
+
+
+def _operands(inputs: Signals) -> np.ndarray:
+    """Where operands are not 0, on a first axis."""
+    values = np.broadcast_arrays(*(array(signal.value) for signal in inputs))
+    return np.stack([value != 0 for value in values])
+
+
+def _sum_work(layer, inputs, outputs) -> Work:
+    active = _operands(inputs)
+    further = np.maximum(np.sum(active, axis=0) - 1, 0)
+    dense = float(active[0].size * (len(active) - 1))
+    return Work(dense=dense, acs=float(np.sum(further)))
+
+
+def _product_work(layer, inputs, outputs) -> Work:
+    active = _operands(inputs)
+    products = len(active) - 1
+    macs = float(np.sum(np.all(active, axis=0)) * products)
+    return Work(dense=float(active[0].size * products), macs=macs)
+
+
+def _sum_signal(layer, inputs: Signals, value) -> Signal:
+    """Spikes of one height add up to several."""
+    heights = [0.0 if s.height is None else s.height for s in inputs]
+    first = np.asarray(heights[0])
+    alike = all(np.array_equal(first, other) for other in heights)
+    return Signal(value, first if alike and np.any(first) else None)
+
+
+RULES.add(Rule(_sum_work, _sum_signal), layers.Add, layers.Subtract)
+RULES.add(Rule(_sum_work), layers.Average, layers.Maximum, layers.Minimum)
+RULES.add(Rule(_product_work), layers.Multiply)
+
+
+# --- elementwise -----------------------------------------------------------------
+
+
+def _curve_work(layer, inputs, outputs) -> Work:
+    return activity(outputs[0])
+
+
+def _scale_work(layer, inputs, outputs) -> Work:
+    size = float(math.prod(outputs[0].shape))
+    return Work(dense=size, macs=size)
+
+
+def _normalisation_work(layer, inputs, outputs) -> Work:
+    # Behind a linear layer it is folded into that layer's weights and bias.
+    return Work() if inputs[0].linear else _scale_work(layer, inputs, outputs)
+
+
+def _still_linear(layer, inputs: Signals, value) -> Signal:
+    return Signal(value, linear=inputs[0].linear)
+
+
+RULES.add(
+    Rule(_curve_work),
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.PReLU,
+    layers.ELU,
+    layers.Softmax,
+)
+RULES.add(Rule(_scale_work), layers.Rescaling, layers.Normalization)
+RULES.add(Rule(_normalisation_work, _still_linear), layers.BatchNormalization)
+RULES.add(
+    Rule(signal=_shaped),
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.Concatenate,
+    layers.Cropping1D,
+    layers.Cropping2D,
+    layers.Cropping3D,
+    layers.Dropout,
+    layers.Flatten,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.Identity,
+    layers.Permute,
+    layers.RepeatVector,
+    layers.Reshape,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.UpSampling1D,
+    layers.ZeroPadding1D,
+    layers.ZeroPadding2D,
+    layers.ZeroPadding3D,
+    Repeat,
+)
+# A look-up is no operation; a mask is made by comparisons, and upsampling may blend.
+RULES.add(Rule(), layers.Embedding, layers.Masking, layers.UpSampling2D)
+
+
+# --- wrappers ---------------------------------------------------------------------
+
+
+def _both_ways_work(layer, inputs, outputs) -> Work:
+    ways = (layer.forward_layer, layer.backward_layer)
+    return sum((RULES[way].work(way, inputs, []) for way in ways), Work())
+
+
+def _both_kernels(layer) -> list:
+    ways = (layer.forward_layer, layer.backward_layer)
+    return [kernel for way in ways for kernel in RULES[way].kernels(way)]
+
+
+RULES.add(Rule(_both_ways_work, _plain, _both_kernels), layers.Bidirectional)
+
+# Taken apart before a rule is asked for.
+PER_STEP = (layers.TimeDistributed, PerStep)

@@ -1,0 +1,89 @@
+"""Statistics of spikes, as pure functions of NumPy arrays.
+
+A spike is `height` high and one step long; with Nengo's neurons `height` is
+`amplitude / dt`, so that the mean of spikes over time is `amplitude` times their rate.
+A value of `k * height` is `k` spikes in one step.
+"""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["common_height", "count", "rates", "sparsity"]
+
+# Rounding by which a spike may differ from its height: float16 has three digits.
+_CLOSE = 2e-3
+
+
+def count(values: Any, height: Any) -> np.ndarray:
+    """Number of spikes in each element, up or down.
+
+    Args:
+        values: array of activity.
+        height: of a spike, a number or an array that broadcasts; 0 where values are
+            no spikes, which counts as none.
+
+    Raises:
+        ValueError: if values are no multiples of the height.
+
+    Example:
+        >>> count([0.0, 1000.0, -2000.0], 1000.0).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    values = np.abs(np.asarray(values, dtype=float))
+    height = np.asarray(height, dtype=float)
+    exact = np.where(height > 0, values / np.where(height > 0, height, 1.0), 0.0)
+    number = np.rint(exact)
+    if np.any(np.abs(exact - number) > _CLOSE * np.maximum(number, 1)):
+        worst = values.flat[np.argmax(np.abs(exact - number))]
+        raise ValueError(
+            f"Spikes are multiples of their height, {np.max(height):g}; received a"
+            f" value of {worst:g}. Pass the activity of a spiking neuron type, and its"
+            " amplitude / dt."
+        )
+    return number
+
+
+def common_height(values: Any) -> float | None:
+    """The one magnitude of all values that are not 0, or None.
+
+    Such values are spikes: all that they say is where and with which sign.
+
+    Example:
+        >>> common_height([0.0, 1000.0, -1000.0])
+        1000.0
+        >>> common_height([0.5, 1.0]) is None
+        True
+    """
+    magnitude = np.abs(np.asarray(values, dtype=float))
+    highest = float(np.max(magnitude, initial=0.0))
+    if not 0 < highest < np.inf:
+        return None
+    lowest = float(np.min(np.where(magnitude > 0, magnitude, highest)))
+    return highest if lowest >= highest * (1 - 1e-6) else None
+
+
+def rates(values: Any, amplitude: float = 1.0, axis: int = 0) -> np.ndarray:
+    """Firing rates in Hz, from activity whose spikes are `amplitude / dt` high.
+
+    Args:
+        values: array of activity.
+        amplitude: of the neuron type.
+        axis: of time, which is averaged over.
+
+    Example:
+        >>> rates([[0.0, 1000.0], [0.0, 0.0]]).tolist()
+        [0.0, 500.0]
+    """
+    return np.mean(np.asarray(values, dtype=float), axis=axis) / amplitude
+
+
+def sparsity(values: Any) -> float:
+    """Share of values that are 0.
+
+    Example:
+        >>> sparsity([0.0, 1.0, 0.0, 0.0])
+        0.75
+    """
+    values = np.asarray(values)
+    return float(np.mean(values == 0)) if values.size else 0.0

@@ -1,0 +1,332 @@
+"""What is done between the epochs of `fit`: the step is changed, spikes are shown."""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
+from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.layers.parameters import checked_dt
+from keras_spiking_nengo.training.metrics import chosen_layers, watch
+
+__all__ = ["DtScheduler", "SpikeSummaries"]
+
+Layers = Iterable[keras.Layer | str] | None
+
+
+class DtScheduler(keras.callbacks.Callback):
+    """Changes the length of a step between epochs.
+
+    A neuron that is trained with large steps sends few spikes that each count much,
+    nearly a rate, and is trained easily; towards the end of training the steps become
+    what they will be. The number of steps stays: with `dt` a sequence changes its
+    duration.
+
+    Each new `dt` compiles the model's functions anew, so a schedule of few values is
+    best. The schedule's value is in the logs and the history as `"dt"`. What is saved
+    during training has the present `dt`. After training, each layer gets back the `dt`
+    that it had before, which is to be the true one, unless `restore=False`. If training
+    ends by an exception, the last `dt` stays.
+
+    Other models that share the layers keep the `dt` that their functions were compiled
+    with: call their `make_predict_function(force=True)`, and so on, for the present
+    one.
+
+    Args:
+        schedule: function of the epoch, from 0 on, that gives `dt` in seconds, such as
+            a `keras.optimizers.schedules.LearningRateSchedule`; or a sequence, whose
+            last value holds for all later epochs.
+        layers: layers, or their names, with `Neurons` or `Synapse` cells. Defaults to
+            all of the model and of models and wrappers in it; a layer of your own that
+            has such layers inside is not looked into.
+        verbose: 1 to print each change. Defaults to 0.
+        restore: whether layers get their `dt` back. Defaults to True.
+
+    Raises:
+        TypeError: if `schedule` is neither function nor sequence.
+        ValueError: when training begins, if there is no layer to change, or one that
+            cannot change, as a `Network`, whose `dt` is in what Nengo built; when a
+            value of the schedule is refused by a layer.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((10, 3)), ksn.layers.Neurons(dt=0.001),
+        ... ])
+        >>> model.compile("sgd", "mse")
+        >>> history = model.fit(
+        ...     np.ones((2, 10, 3)), np.zeros((2, 3)), epochs=2, verbose=0,
+        ...     callbacks=[ksn.callbacks.DtScheduler([0.01, 0.001])],
+        ... )
+        >>> history.history["dt"]
+        [0.01, 0.001]
+    """
+
+    def __init__(
+        self,
+        schedule: Callable[[int], Any] | Sequence[float],
+        layers: Layers = None,
+        verbose: int = 0,
+        restore: bool = True,
+    ):
+        super().__init__()
+        if not callable(schedule) and not (isinstance(schedule, Sequence) and schedule):
+            raise TypeError(
+                "schedule is a function of the epoch, or a sequence of one or more step"
+                f" lengths in seconds; received {schedule!r}."
+            )
+        self.schedule = schedule
+        self.layers = layers
+        self.verbose = verbose
+        self.restore = restore
+        self._own: list[tuple[Cell, float]] = []
+
+    def on_train_begin(self, logs=None):
+        cells = _cells_to_change(self.model, self.layers)
+        self._own = [(cell, cell.dt) for cell in cells]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        dt = self._at(epoch)
+        self._set((cell, dt) for cell, _ in self._own)
+        if self.verbose:
+            print(f"\nEpoch {epoch + 1}: DtScheduler sets dt to {dt:g} s.")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs["dt"] = self._at(epoch)
+
+    def on_train_end(self, logs=None):
+        if self.restore:
+            self._set(self._own)
+
+    def _at(self, epoch: int) -> float:
+        if callable(self.schedule):
+            return checked_dt(float(ops.convert_to_numpy(self.schedule(epoch))))
+        return checked_dt(self.schedule[min(epoch, len(self.schedule) - 1)])
+
+    def _set(self, values: Iterable[tuple[Cell, float]]) -> None:
+        changed = [(cell, dt) for cell, dt in values if cell.dt != dt]
+        for cell, dt in changed:
+            cell.dt = dt
+        if changed:
+            _forget_compiled(self.model)
+
+
+_STEPS = ("train_step", "test_step")
+
+
+def _forget_compiled(model) -> None:
+    """Make the model's functions anew, to be compiled at their next call."""
+    own = {name: vars(model)[name] for name in _STEPS if name in vars(model)}
+    for name in _STEPS:
+        # JAX takes a function for compiled if it equals one that is, as methods of a
+        # model do; a partial equals itself only.
+        setattr(model, name, functools.partial(getattr(model, name)))
+    model.make_train_function(force=True)
+    model.make_test_function(force=True)
+    model.make_predict_function(force=True)
+    for name in _STEPS:
+        delattr(model, name)
+    vars(model).update(own)
+
+
+def _cells_to_change(model, layers: Layers) -> list[Cell]:
+    if layers is None:
+        chosen = list(model.layers)
+    else:
+        layers = [layers] if isinstance(layers, str | keras.Layer) else layers
+        named = {layer.name: layer for layer in _within(model)}
+        chosen = [_named(named, x) if isinstance(x, str) else x for x in layers]
+    within = [layer for top in chosen for layer in _within(top)]
+    cells = list({id(x): x for x in within if _has_step(x)}.values())
+    for cell in cells:
+        if not isinstance(cell, NeuronsCell | SynapseCell):
+            raise ValueError(
+                f"A {type(cell).__name__} keeps the dt={cell.dt:g} s that it was made"
+                " with. Name the layers to change, layers=[...], and make the others"
+                " with the dt that is to hold."
+            )
+    if not cells:
+        names = [layer.name for layer in chosen]
+        raise ValueError(
+            f"DtScheduler changes Neurons and Synapse layers; there is none in {names}."
+        )
+    return cells
+
+
+def _has_step(layer) -> bool:
+    return isinstance(layer, Cell) and hasattr(layer, "dt")
+
+
+def _named(layers: dict[str, keras.Layer], name: str) -> keras.Layer:
+    if name not in layers:
+        raise ValueError(f"There is no layer {name!r}; there are {sorted(layers)}.")
+    return layers[name]
+
+
+def _within(layer) -> Iterator[keras.Layer]:
+    """A layer and all that are in it."""
+    yield layer
+    for inner in _parts(layer):
+        yield from _within(inner)
+
+
+def _parts(layer) -> list[keras.Layer]:
+    if isinstance(layer, keras.Model):
+        return layer.layers
+    if isinstance(layer, keras.layers.Bidirectional):
+        return [layer.forward_layer, layer.backward_layer]
+    if isinstance(layer, keras.layers.Wrapper):
+        return [layer.layer]
+    if isinstance(layer, keras.layers.StackedRNNCells):
+        return layer.cells
+    return [layer.cell] if isinstance(layer, keras.layers.RNN) else []
+
+
+class SpikeSummaries(keras.callbacks.Callback):
+    """Writes what neurons do on given data, for TensorBoard.
+
+    At the end of an epoch, of each layer: `<layer>/firing_rate`, the mean rate, in Hz;
+    `<layer>/firing_rates`, a histogram of the neurons' mean rates over the data; and
+    `<layer>/raster`, an image of the first item of the data, time to the right, a row
+    for each neuron (the first 256), black for the highest activity.
+
+    Only TensorFlow is needed to write, on any backend of Keras; `tensorboard` shows.
+    The states of stateful layers are as before, and `x` has to be one of their batches.
+
+    Args:
+        log_dir: folder for the event files.
+        x: input data, as for `model.predict`. The same at each epoch, and few: all of
+            the activities are held in memory.
+        layers: layers, or their names, as in `ksn.metrics.watch`. Defaults to all
+            `ksn.layers.Neurons` that return sequences. Rates of others than `Neurons`
+            are the means of what they put out.
+        every: int. Epochs from one summary to the next. Defaults to 1.
+
+    Raises:
+        ValueError: if `every` is not positive; when training begins, for layers that
+            `watch` refuses.
+
+    Example:
+        >>> import keras, numpy as np, tempfile, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((10, 3)), ksn.layers.Neurons(return_sequences=True),
+        ... ])
+        >>> model.compile("sgd", "mse")
+        >>> x, folder = np.ones((2, 10, 3)), tempfile.mkdtemp()
+        >>> summaries = ksn.callbacks.SpikeSummaries(folder, x)
+        >>> history = model.fit(x, x, callbacks=[summaries], verbose=0)
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        x: Any,
+        layers: Layers = None,
+        every: int = 1,
+    ):
+        super().__init__()
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(
+                f"every is a number of epochs from 1 on; received {every!r}."
+            )
+        self.log_dir = os.fspath(log_dir)
+        self.x = x
+        self.layers = layers
+        self.every = every
+        self._writer: Any = None
+
+    def on_train_begin(self, logs=None):
+        import tensorflow as tf
+
+        self._chosen = chosen_layers(self.model, self.layers)
+        self._watched = watch(self.model, self._chosen)
+        self._compiled_for: list[float] = []
+        self._writer = tf.summary.create_file_writer(self.log_dir)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % self.every:
+            return
+        steps = [x.dt for x in _within(self._watched) if _has_step(x)]
+        if steps != self._compiled_for:
+            # A DtScheduler has changed what is computed.
+            self._watched.make_predict_function(force=True)
+            self._compiled_for = steps
+        activities = _predicted(self._watched, self.x)
+        with self._writer.as_default(step=epoch):
+            for layer in self._chosen:
+                activity = activities[layer.name].astype("float32")
+                _write(layer.name, np.abs(activity) / _amplitude(layer))
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        self._writer.close()
+
+
+def _predicted(model, x) -> dict[str, np.ndarray]:
+    """The model's outputs, with its states as they were."""
+    states = [
+        variable
+        for layer in _within(model)
+        if getattr(layer, "stateful", False)
+        for variable in keras.tree.flatten(layer.states)
+    ]
+    before = [ops.convert_to_numpy(variable) for variable in states]
+    outputs = model.predict(x, verbose=0)
+    for variable, value in zip(states, before, strict=True):
+        variable.assign(value)
+    return outputs
+
+
+def _amplitude(layer) -> np.ndarray | float:
+    if not isinstance(layer, Neurons):
+        return 1.0
+    return ops.convert_to_numpy(layer.cell.parameters().get("amplitude", 1.0))
+
+
+# TensorBoard's formats: name of the plugin that shows it, and DataClass.
+_SCALAR, _HISTOGRAM, _IMAGE = ("scalars", 1), ("histograms", 2), ("images", 3)
+_BINS = 30
+_ROWS, _HEIGHT = 256, 64
+
+
+def _write(name: str, rates: np.ndarray) -> None:
+    """Summaries of `(batch, time, *features)` in Hz."""
+    means = rates.mean(axis=(0, 1)).ravel()
+    _summary(f"{name}/firing_rate", means.mean(), _SCALAR)
+    counts, edges = np.histogram(means, _BINS)
+    buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    _summary(f"{name}/firing_rates", buckets.astype("float64"), _HISTOGRAM)
+    _summary(f"{name}/raster", _png(_raster(rates[0])), _IMAGE)
+
+
+def _raster(rates: np.ndarray) -> np.ndarray:
+    """`(time, *features)` as a grey image `(rows, time, 1)`."""
+    rows = rates.reshape(len(rates), -1).T[:_ROWS]
+    dark = rows / max(rows.max(), 1e-9)
+    thick = -(-_HEIGHT // len(rows))
+    image = 255 * (1 - np.repeat(dark, thick, axis=0))
+    return np.round(image).astype("uint8")[..., None]
+
+
+def _png(image: np.ndarray) -> list:
+    """Width, height and file, as TensorBoard has images."""
+    import tensorflow as tf
+
+    height, width, _ = image.shape
+    return [str(width), str(height), tf.io.encode_png(image).numpy()]
+
+
+def _summary(tag: str, value: Any, kind: tuple[str, int]) -> None:
+    # Not tf.summary.scalar and its like, which need TensorBoard to be installed.
+    import tensorflow as tf
+
+    plugin, data_class = kind
+    metadata = tf.compat.v1.SummaryMetadata(data_class=data_class)
+    metadata.plugin_data.plugin_name = plugin
+    tf.summary.write(tag, value, metadata=metadata)

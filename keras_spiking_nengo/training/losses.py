@@ -1,0 +1,395 @@
+"""Losses of outputs over time, `y (batch, time, classes)`.
+
+With the steps of length `dt`, `N` of them, spikes `amplitude / dt` high, and
+`CE(z) = -log softmax(z)[label]`:
+
+    rate of a class    r = mean_t y[t] / amplitude,        CE(r / temperature)
+    count of spikes    n = sum_t y[t] dt / amplitude,      CE(n)
+    temporal (TET)     mean_t (1 - weight) CE(y[t]) + weight mean (y[t] - target)^2
+
+A spike counts through its surrogate gradient.
+
+Reference:
+    Deng, Li, Zhang and Gu (2022), *Temporal efficient training of spiking neural
+    network via gradient re-weighting*, ICLR, arXiv:2202.11946 (TET).
+"""
+
+import math
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from keras_spiking_nengo.layers.parameters import checked_dt, is_number
+
+__all__ = [
+    "MaskedMeanSquaredError",
+    "SpikeCountCrossEntropy",
+    "SpikeRateCrossEntropy",
+    "TemporalCrossEntropy",
+]
+
+_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
+
+
+def _per_step(weights, shape):
+    """Weights of items or of their first axes, in the whole shape of the values."""
+    missing = len(shape) - len(weights.shape)
+    weights = ops.reshape(weights, (*ops.shape(weights), *(1 for _ in range(missing))))
+    return ops.broadcast_to(weights, shape)
+
+
+@_register
+class MaskedMeanSquaredError(keras.losses.Loss):
+    """Mean squared error where there is a target: elsewhere, the target is NaN.
+
+    A step's error is the mean over those of its features that have a target, and the
+    loss is the mean over those steps that have one; the others have neither error nor
+    gradient. A mask that Keras hands on, of a `Masking` layer say, takes steps out in
+    the same way, and so does a `sample_weight` of 0.
+
+    Args:
+        reduction: as in `keras.losses.Loss`. Defaults to `"mean_with_sample_weight"`,
+            the mean over steps with a target, weighted. `"sum_over_batch_size"` and
+            `"mean"` divide by the number of all steps.
+        name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: `(batch, time, features)`, NaN where there is no target. Any axes may be
+            between the first and the last, and all of them but the last are steps.
+        y_pred: the same shape.
+        sample_weight: `(batch,)` or `(batch, time)`.
+
+    Output shape:
+        `()`, or that of the steps with `reduction=None`.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> import numpy as np
+        >>> target = np.array([[[np.nan], [np.nan], [1.0]]])
+        >>> float(MaskedMeanSquaredError()(target, np.array([[[7.0], [8.0], [3.0]]])))
+        4.0
+    """
+
+    def __init__(
+        self,
+        reduction: str | None = "mean_with_sample_weight",
+        name: str = "masked_mean_squared_error",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        y_true = ops.cast(y_true, self.dtype)
+        _check_alike(y_true.shape, y_pred.shape)
+        there = _has_target(y_true)
+        weights = ops.cast(ops.any(there, axis=-1), self.dtype)
+        if sample_weight is not None:
+            weights = weights * _per_step(
+                ops.cast(sample_weight, self.dtype), ops.shape(weights)
+            )
+        return super().__call__(y_true, y_pred, weights)
+
+    def call(self, y_true, y_pred):
+        there = _has_target(y_true)
+        # Not the error of a NaN times 0: its gradient is a NaN as well.
+        error = ops.where(there, y_pred - ops.where(there, y_true, 0), 0)
+        there = ops.cast(there, error.dtype)
+        return ops.divide_no_nan(
+            ops.sum(ops.square(error), axis=-1), ops.sum(there, axis=-1)
+        )
+
+
+def _has_target(y_true):
+    return ops.logical_not(ops.isnan(y_true))
+
+
+def _check_alike(true, pred) -> None:
+    sizes = [] if len(true) != len(pred) else zip(true, pred, strict=True)
+    if len(true) != len(pred) or any(None not in s and s[0] != s[1] for s in sizes):
+        raise ValueError(
+            "MaskedMeanSquaredError needs targets in the shape of the outputs; received"
+            f" {tuple(true)} and {tuple(pred)}."
+        )
+
+
+class _ItemLoss(keras.losses.Loss):
+    """A cross-entropy of what is read from the spikes of an item, `(batch,)`."""
+
+    def __init__(self, amplitude: float, name: str, reduction, dtype):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.amplitude = _positive(amplitude, "amplitude")
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        _check_time(self, y_pred)
+        # A copy has no mask, which Keras would apply to the values of items.
+        y_pred = ops.copy(ops.cast(y_pred, self.dtype))
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            if len(sample_weight.shape) == 2 and sample_weight.shape[1] != 1:
+                steps, sample_weight = sample_weight, ops.max(sample_weight, axis=1)
+                share = ops.divide_no_nan(steps, sample_weight[:, None])
+                y_pred = self._weighted(y_pred, share[..., None])
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true, y_pred):
+        logits = self._logits(y_pred)
+        return _entropy(_one_hot(y_true, logits), logits)
+
+    def _weighted(self, y_pred, share):
+        """`y_pred`, of which `share` counts in each step."""
+        return y_pred * share
+
+    def _logits(self, y_pred):
+        raise NotImplementedError
+
+    def get_config(self):
+        return {**super().get_config(), "amplitude": self.amplitude}
+
+
+@_register
+class SpikeRateCrossEntropy(_ItemLoss):
+    """Cross-entropy of the classes' mean firing rates.
+
+    The rates, divided by `temperature`, are the logits: the class that fires
+    `temperature` Hz faster than another is `e` times as likely.
+
+    Args:
+        temperature: float, Hz. Defaults to 10, which for sequences of 0.1 s is one
+            spike.
+        amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
+            Defaults to 1.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities. The last dimension decides.
+        y_pred: `(batch, time, classes)`. Spikes, or rates times the amplitude.
+        sample_weight: `(batch,)`; or `(batch, time)`, by which steps count in the mean,
+            an item by the largest of its own. A mask that Keras hands on is not used:
+            pass it here.
+
+    Output shape:
+        `()`, or `(batch,)` with `reduction=None`.
+
+    Raises:
+        ValueError: if a number is not positive, or shapes do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> rates = np.array([[[30.0, 10.0]]])
+        >>> loss = SpikeRateCrossEntropy(temperature=20)
+        >>> round(float(loss(np.array([0]), rates)), 4)  # log(1 + 1/e)
+        0.3133
+    """
+
+    def __init__(
+        self,
+        temperature: float = 10.0,
+        amplitude: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "spike_rate_cross_entropy",
+        dtype=None,
+    ):
+        super().__init__(amplitude, name, reduction, dtype)
+        self.temperature = _positive(temperature, "temperature")
+
+    def _weighted(self, y_pred, share):
+        return y_pred * ops.divide_no_nan(share, ops.mean(share, axis=1, keepdims=True))
+
+    def _logits(self, y_pred):
+        return ops.mean(y_pred, axis=1) / (self.amplitude * self.temperature)
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+@_register
+class SpikeCountCrossEntropy(_ItemLoss):
+    """Cross-entropy of the numbers of spikes that the classes send.
+
+    The counts are the logits: one spike more makes a class `e` times as likely.
+
+    Args:
+        dt: float, seconds. Length of a step.
+        window: `(start, stop)` in seconds: spikes after `start`, up to and with `stop`,
+            are counted. The first step ends at `dt`. Defaults to None, all of them.
+        amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
+            Defaults to 1.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities. The last dimension decides.
+        y_pred: `(batch, time, classes)`. Spikes.
+        sample_weight: `(batch,)`; or `(batch, time)`, by which spikes count, an item by
+            the largest of its own. A mask that Keras hands on is not used: pass it
+            here.
+
+    Output shape:
+        `()`, or `(batch,)` with `reduction=None`.
+
+    Raises:
+        ValueError: if a number is not positive, the window has no step or goes beyond
+            the sequence, or shapes do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> spikes = np.array([[[1000.0, 0.0], [1000.0, 1000.0]]])
+        >>> loss = SpikeCountCrossEntropy(dt=0.001)
+        >>> round(float(loss(np.array([0]), spikes)), 4)  # log(1 + 1/e)
+        0.3133
+    """
+
+    def __init__(
+        self,
+        dt: float,
+        window: Sequence[float] | None = None,
+        amplitude: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "spike_count_cross_entropy",
+        dtype=None,
+    ):
+        super().__init__(amplitude, name, reduction, dtype)
+        self.dt = checked_dt(dt)
+        self.window = None if window is None else _window(window, self.dt)
+
+    def _logits(self, y_pred):
+        if self.window is not None:
+            start, stop = (round(t / self.dt) for t in self.window)
+            length = y_pred.shape[1]
+            if isinstance(length, int) and stop > length:
+                raise ValueError(
+                    f"window={self.window} s ends at step {stop} of {self.dt:g} s;"
+                    f" received a sequence of {length} steps."
+                )
+            y_pred = y_pred[:, start:stop]
+        return ops.sum(y_pred, axis=1) * (self.dt / self.amplitude)
+
+    def get_config(self):
+        window = None if self.window is None else list(self.window)
+        return {**super().get_config(), "dt": self.dt, "window": window}
+
+
+def _window(window, dt: float) -> tuple[float, float]:
+    times = tuple(window) if isinstance(window, Sequence) else ()
+    if len(times) != 2 or not all(is_number(t) and math.isfinite(t) for t in times):
+        raise ValueError(
+            f"window is (start, stop) in seconds, or None; received {window!r}."
+        )
+    start, stop = times
+    if not 0 <= round(start / dt) < round(stop / dt):
+        raise ValueError(
+            f"window is (start, stop) in seconds, with a step of dt={dt:g} s between"
+            f" them and start from 0 on; received {window!r}."
+        )
+    return float(start), float(stop)
+
+
+@_register
+class TemporalCrossEntropy(keras.losses.Loss):
+    """Temporal efficient training (TET): the cross-entropy of every step.
+
+    The output of each step is to be right, and not that of their mean only. It is meant
+    for what enters the output neurons, their currents, of which the paper's second term
+    keeps the distribution near a constant, such as the threshold: 1 for a LIF neuron.
+
+    Args:
+        weight: float from 0 to 1, the paper's lambda. Share of the squared distance
+            from `target`, to 1 - `weight` of the cross-entropy. Defaults to 0.05.
+        target: float, the paper's phi. Defaults to 1.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities. The last dimension decides; labels hold for all
+            steps.
+        y_pred: `(batch, time, classes)`. Logits of each step.
+        sample_weight: `(batch,)` or `(batch, time)`.
+
+    Output shape:
+        `()`, or `(batch, time)` with `reduction=None`.
+
+    Raises:
+        ValueError: if `weight` is not from 0 to 1, `target` no number, or shapes do not
+            fit.
+
+    Example:
+        >>> import numpy as np
+        >>> loss = TemporalCrossEntropy(weight=0.5, target=1.0)
+        >>> y = np.zeros((1, 3, 2))  # cross-entropy log(2), squared distance 1
+        >>> round(float(loss(np.array([0]), y)), 4)
+        0.8466
+
+    Reference:
+        Deng, Li, Zhang and Gu (2022), *Temporal efficient training of spiking neural
+        network via gradient re-weighting*, ICLR, arXiv:2202.11946.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.05,
+        target: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "temporal_cross_entropy",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        if not is_number(weight) or not 0 <= weight <= 1:
+            raise ValueError(f"weight is a share from 0 to 1; received {weight!r}.")
+        if not is_number(target) or not math.isfinite(target):
+            raise ValueError(f"target is a finite number; received {target!r}.")
+        self.weight, self.target = float(weight), float(target)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        _check_time(self, y_pred)
+        if sample_weight is not None:
+            sample_weight = _per_step(
+                ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2]
+            )
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true, y_pred):
+        labels = _one_hot(y_true, y_pred)[:, None]
+        distance = ops.mean(ops.square(y_pred - self.target), axis=-1)
+        entropy = _entropy(labels, y_pred)
+        return (1 - self.weight) * entropy + self.weight * distance
+
+    def get_config(self):
+        config = super().get_config()
+        return {**config, "weight": self.weight, "target": self.target}
+
+
+def _entropy(labels, logits):
+    return -ops.sum(labels * ops.log_softmax(logits, axis=-1), axis=-1)
+
+
+def _one_hot(labels, logits):
+    """Labels `(batch,)`, `(batch, 1)` or `(batch, classes)` in the last form."""
+    shape, classes = tuple(labels.shape), logits.shape[-1]
+    if classes > 1 and shape[1:] in ((), (1,)):
+        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
+        return ops.one_hot(labels, classes, dtype=logits.dtype)
+    if classes > 1 and shape[1:] == (classes,):
+        return labels
+    raise ValueError(
+        f"Labels are integers (batch,) or (batch, 1), or (batch, {classes}) for the"
+        f" {classes} classes of the outputs, of which there are 2 or more; received"
+        f" labels of shape {shape}."
+    )
+
+
+def _check_time(loss, y_pred) -> None:
+    if len(y_pred.shape) != 3:
+        raise ValueError(
+            f"{type(loss).__name__} needs outputs (batch, time, classes); received"
+            f" {tuple(y_pred.shape)}. Give the last layer return_sequences=True."
+        )
+
+
+def _positive(value, name: str) -> float:
+    if not is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"{name} is above 0, and finite; received {value!r}.")
+    return float(value)

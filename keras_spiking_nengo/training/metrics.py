@@ -1,0 +1,417 @@
+"""What the neurons of a model do, as Keras metrics.
+
+Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
+`amplitude / dt` high:
+
+    rate     mean |y| / amplitude                  in Hz, over all there is
+    spikes   sum_t |y[t]| dt / amplitude           of an item, summed over neurons
+    silent   y = 0                                 of a neuron in a step
+
+`watch` gives a model the activities of its inner layers as outputs.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_spiking_nengo.layers import Neurons
+from keras_spiking_nengo.layers.parameters import checked_dt, is_number
+
+__all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
+
+_PACKAGE = "keras_spiking_nengo"
+_register = keras.saving.register_keras_serializable(_PACKAGE)
+
+
+# Regularizers have a FiringRate, too.
+@keras.saving.register_keras_serializable(_PACKAGE, name="FiringRateMetric")
+class FiringRate(keras.metrics.Mean):
+    """Mean firing rate, in Hz, over items, steps and neurons.
+
+    Args:
+        amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
+            `FiringRate.of(layer)` takes it from a layer. Defaults to 1.
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: not used.
+        y_pred: `(batch, time, *features)`. Spikes, or rates times the amplitude.
+        sample_weight: `(batch,)` or `(batch, time)`. Keras's masks are not seen: a
+            masked step counts as it is put out, unless its weight here is 0.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `amplitude` is not above 0, or `y_pred` has no axis of time.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = FiringRate()
+        >>> metric.update_state(None, np.array([[[1000.0], [0.0], [0.0], [0.0]]]))
+        >>> float(metric.result())
+        250.0
+    """
+
+    def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.amplitude = _amplitude(amplitude)
+
+    @classmethod
+    def of(cls, layer: keras.Layer, **kwargs: Any) -> "FiringRate":
+        """The metric for the spikes of a `Neurons` layer."""
+        return cls(amplitude=_amplitude_of(layer), **kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = _activity(self, y_pred)
+        super().update_state(ops.abs(activity) / self.amplitude, sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "amplitude": self.amplitude}
+
+
+@_register
+class Sparsity(keras.metrics.Mean):
+    """Share of silent steps, over items, steps and neurons.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: not used.
+        y_pred: `(batch, time, *features)`. Spikes.
+        sample_weight: `(batch,)` or `(batch, time)`; see `FiringRate`.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` has no axis of time.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = Sparsity()
+        >>> metric.update_state(None, np.array([[[1000.0], [0.0], [0.0], [0.0]]]))
+        >>> float(metric.result())
+        0.75
+    """
+
+    def __init__(self, name: str = "sparsity", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        silent = ops.equal(_activity(self, y_pred), 0)
+        super().update_state(ops.cast(silent, self.dtype), sample_weight)
+
+
+@_register
+class SpikesPerInference(keras.metrics.Mean):
+    """Mean number of spikes that all neurons together send for an item.
+
+    Args:
+        dt: float, seconds. Length of a step.
+        amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
+            `SpikesPerInference.of(layer)` takes both from a layer. Defaults to 1.
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: not used.
+        y_pred: `(batch, time, *features)`. Spikes.
+        sample_weight: `(batch,)`; or `(batch, time)`, by which spikes count, an item by
+            the largest of its own. See `FiringRate`.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if a number is not above 0, or `y_pred` has no axis of time.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = SpikesPerInference(dt=0.001)
+        >>> metric.update_state(None, np.array([[[1000.0, 1000.0], [0.0, 1000.0]]]))
+        >>> float(metric.result())
+        3.0
+    """
+
+    def __init__(
+        self,
+        dt: float,
+        amplitude: float = 1.0,
+        name: str = "spikes_per_inference",
+        dtype=None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.dt = checked_dt(dt)
+        self.amplitude = _amplitude(amplitude)
+
+    @classmethod
+    def of(cls, layer: keras.Layer, **kwargs: Any) -> "SpikesPerInference":
+        """The metric for the spikes of a `Neurons` layer, with its present `dt`."""
+        amplitude = _amplitude_of(layer)
+        return cls(dt=layer.cell.dt, amplitude=amplitude, **kwargs)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = ops.abs(_activity(self, y_pred)) * (self.dt / self.amplitude)
+        spikes = ops.sum(activity, axis=tuple(range(2, len(activity.shape))))
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            if len(sample_weight.shape) == 2:
+                steps, sample_weight = sample_weight, ops.max(sample_weight, axis=1)
+                spikes = spikes * ops.divide_no_nan(steps, sample_weight[:, None])
+        super().update_state(ops.sum(spikes, axis=1), sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
+
+
+@_register
+class DeadNeurons(keras.metrics.Metric):
+    """Share of neurons that have not fired at all since the last reset.
+
+    In `fit` and `evaluate`, a reset is the begin of an epoch and of an evaluation, so
+    it is the share of neurons that are silent on all of the data.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: not used.
+        y_pred: `(batch, time, *features)`. Spikes, of known features.
+        sample_weight: `(batch,)` or `(batch, time)`. What fires with a weight of 0 does
+            not count.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` has no axis of time, or features of unknown size.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = DeadNeurons()
+        >>> metric.update_state(None, np.array([[[1000.0, 0.0], [0.0, 0.0]]]))
+        >>> metric.update_state(None, np.array([[[1000.0, 0.0], [0.0, 0.0]]]))
+        >>> float(metric.result())
+        0.5
+    """
+
+    def __init__(self, name: str = "dead_neurons", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.fired: Any = None
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = _activity(self, y_pred)
+        if self.fired is None:
+            self.fired = self._zeros(tuple(activity.shape[2:]))
+        fires = ops.not_equal(activity, 0)
+        if sample_weight is not None:
+            counts = ops.not_equal(ops.convert_to_tensor(sample_weight), 0)
+            missing = len(activity.shape) - len(counts.shape)
+            ones = (1,) * missing
+            fires = ops.logical_and(
+                fires, ops.reshape(counts, (*ops.shape(counts), *ones))
+            )
+        fires = ops.cast(ops.any(fires, axis=(0, 1)), self.dtype)
+        self.fired.assign(ops.maximum(self.fired, fires))
+
+    def _zeros(self, features):
+        if None in features:
+            raise ValueError(
+                f"DeadNeurons needs features of known size; received {features}."
+            )
+        return self.add_variable(features, "zeros", dtype=self.dtype, name="fired")
+
+    def result(self):
+        if self.fired is None:
+            return ops.zeros((), dtype=self.dtype)
+        # Replicas of a distributed run are summed.
+        return ops.mean(ops.cast(ops.equal(self.fired, 0), self.dtype))
+
+
+def _activity(metric, y_pred):
+    if len(y_pred.shape) < 3:
+        raise ValueError(
+            f"{type(metric).__name__} needs an activity (batch, time, *features);"
+            f" received the shape {tuple(y_pred.shape)}. Give the layer"
+            " return_sequences=True."
+        )
+    return ops.cast(y_pred, metric.dtype)
+
+
+def _amplitude(value) -> float:
+    if not is_number(value) or not value > 0:
+        raise ValueError(f"amplitude is above 0; received {value!r}.")
+    return float(value)
+
+
+def _amplitude_of(layer) -> float:
+    if not isinstance(layer, Neurons):
+        raise ValueError(
+            f"of() takes a ksn.layers.Neurons layer; received {layer!r}. Give the"
+            " numbers themselves for another."
+        )
+    if "amplitude" in layer.cell.trainable_parameters:
+        raise ValueError(
+            f"The amplitude of {layer.name!r} is trained, so that its spikes have no"
+            " fixed height. Use Sparsity or DeadNeurons, which need none."
+        )
+    return float(getattr(layer.cell.neuron_type, "amplitude", 1.0))
+
+
+# --- inner layers -----------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(_PACKAGE, name="WatchedModel")
+class _Watched(keras.Model):
+    """A functional model with further outputs, which have no targets.
+
+    Its outputs are a dict. `own` has the structure of the outputs of the model that is
+    watched, with the names that they have in that dict; to a loss, they are all.
+    """
+
+    own: Any = None
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        own = keras.tree.map_structure(lambda name: y_pred[name], self.own)
+        return super().compute_loss(x, y, own, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # Keras wants a target for every output. That of an activity is not used.
+        names = keras.tree.flatten(self.own)
+        given = keras.tree.flatten(y) if y is not None else [None] * len(names)
+        if isinstance(y, dict):
+            given = [y.get(name) for name in names]
+        targets = {**y_pred, **dict(zip(names, given, strict=True))}
+        return super().compute_metrics(x, targets, y_pred, sample_weight)
+
+    def get_config(self):
+        return {**super().get_config(), "own": self.own}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        own = config.pop("own")
+        model = super().from_config(config, custom_objects)
+        return _owning(model, own)
+
+
+def _owning(model: _Watched, own) -> _Watched:
+    # Keras would wrap a list or dict.
+    object.__setattr__(model, "own", own)
+    # By these Keras finds losses that are given by name.
+    model.output_names = keras.tree.flatten(own)
+    return model
+
+
+def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
+    """The model with the activities of inner layers as further outputs.
+
+    The two share all weights: training one trains the other. What is returned is
+    compiled with the losses of `model`, and is fitted and evaluated on the data of
+    `model`. Its outputs are a dict, so metrics go by name: of a layer for its activity,
+    and of the output (for a model with one, of its last layer) for the others.
+
+    Args:
+        model: functional or `keras.Sequential`, built. Layers within a model that is
+            itself a layer of it are not reached.
+        layers: layers of it, or their names. The output of each, of its first call, has
+            to be `(batch, time, *features)`; of one with `return_state=True`, the
+            sequence counts. Defaults to all `ksn.layers.Neurons` that return sequences.
+
+    Returns:
+        `keras.Model`, not compiled.
+
+    Raises:
+        ValueError: if the model is not built, there is no layer to watch, one is not
+            of the model or has no activity over time, or an output has the name of a
+            layer that it is not of.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((20, 3)),
+        ...     ksn.layers.Neurons("lif", return_sequences=True, name="hidden"),
+        ...     keras.layers.GlobalAveragePooling1D(name="rates"),
+        ... ])
+        >>> watched = ksn.metrics.watch(model)
+        >>> watched.compile(
+        ...     loss="mse", metrics={"hidden": [ksn.metrics.Sparsity()], "rates": "mae"}
+        ... )
+        >>> x, y = np.ones((2, 20, 3)), np.zeros((2, 3))
+        >>> sorted(watched.evaluate(x, y, verbose=0, return_dict=True))
+        ['hidden_sparsity', 'loss', 'rates_mae']
+    """
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"watch takes a functional or Sequential model that is built; received"
+            f" {model!r}. Give a Sequential a keras.Input first."
+        )
+    own = _names(model)
+    outputs = dict(
+        zip(keras.tree.flatten(own), keras.tree.flatten(model.outputs), strict=True)
+    )
+    for layer in chosen_layers(model, layers):
+        activity = _sequence(layer)
+        if outputs.setdefault(layer.name, activity) is not activity:
+            raise ValueError(
+                f"An output of the model is called {layer.name!r}, as is the layer to"
+                " watch, and is not its activity. Give one of them another name."
+            )
+    return _owning(_Watched(model.inputs, outputs, name=model.name), own)
+
+
+def _names(model):
+    """Names of the outputs, in the structure of the outputs."""
+    if isinstance(model, keras.Sequential):
+        return model.layers[-1].name
+    structure = model.output
+    if isinstance(structure, dict):
+        return {name: name for name in structure}
+    names = list(model.output_names)
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"watch needs a name for each output; those of the model are {names}. Make"
+            " its outputs a dict."
+        )
+    return names if isinstance(structure, list | tuple) else names[0]
+
+
+def chosen_layers(model: keras.Model, layers) -> list[keras.Layer]:
+    """The layers that `watch` takes `layers` for."""
+    if layers is None:
+        found = [layer for layer in model.layers if _spikes(layer)]
+        if not found:
+            raise ValueError(
+                f"{model.name!r} has no Neurons layer that returns sequences. Give one"
+                " return_sequences=True, or name other layers to watch."
+            )
+        return found
+    if isinstance(layers, str | keras.Layer):
+        layers = [layers]
+    found = [model.get_layer(x) if isinstance(x, str) else x for x in layers]
+    for layer in found:
+        if not any(layer is one for one in model.layers):
+            names = [one.name for one in model.layers]
+            raise ValueError(f"{layer!r} is not among the model's layers {names}.")
+    return found
+
+
+def _spikes(layer) -> bool:
+    return isinstance(layer, Neurons) and layer.return_sequences
+
+
+def _sequence(layer):
+    """The layer's output over time."""
+    output = layer.output
+    if isinstance(output, list | tuple) and getattr(layer, "return_state", False):
+        output = output[0]
+    if len(getattr(output, "shape", ())) < 3:
+        raise ValueError(
+            f"{layer.name!r} has no activity (batch, time, *features) to watch; its"
+            f" output is {output}. Give it return_sequences=True."
+        )
+    return output

@@ -1,0 +1,339 @@
+"""Keras models as spiking models over time."""
+
+import warnings
+
+import keras
+import nengo
+import numpy as np
+import pytest
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert.spiking import Drive, calibrated, skew
+
+layers = keras.layers
+STEPS = 200
+RNG = np.random.RandomState(0)
+SPIKING = {
+    "SpikingRectifiedLinear": nengo.SpikingRectifiedLinear(),
+    "LIF": nengo.LIF(),
+    "AdaptiveLIF": nengo.AdaptiveLIF(inc_n=1e-4),
+    "RegularSpiking": nengo.RegularSpiking(nengo.LIFRate()),
+    "PoissonSpiking": nengo.PoissonSpiking(nengo.RectifiedLinear()),
+    "StochasticSpiking": nengo.StochasticSpiking(nengo.LIFRate()),
+}
+
+
+def mlp(units=8, last=None):
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(units, "relu", name="hidden"),
+            layers.Dense(3, last, name="logits"),
+        ]
+    )
+
+
+def convnet():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            layers.Conv2D(4, 3, use_bias=False, name="conv"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(name="relu"),
+            layers.AveragePooling2D(2, name="pool"),
+            layers.Flatten(name="flat"),
+            layers.Dense(5, "relu", name="dense"),
+            layers.Dropout(0.5),
+            layers.Dense(3, name="logits"),
+        ]
+    )
+    norm = model.get_layer("norm")
+    norm.moving_mean.assign([0.1, -0.1, 0.2, 0.0])
+    norm.moving_variance.assign([0.5, 1.0, 2.0, 1.5])
+    return model
+
+
+def uniform(*shape):
+    return RNG.uniform(-1, 1, shape).astype("float32")
+
+
+def spiking(model, x, **kwargs):
+    options = {
+        "scale_firing_rates": "calibrate",
+        "calibration_data": x,
+        "n_steps": STEPS,
+    }
+    return ksn.to_spiking(model, **options | kwargs)
+
+
+def predicted(model, x):
+    return model.predict(x, verbose=0)
+
+
+def error(model, other, x):
+    wanted = predicted(model, x)
+    return np.max(np.abs(predicted(other, x) - wanted)) / np.max(np.abs(wanted))
+
+
+@pytest.mark.parametrize("make", [mlp, convnet])
+def test_calibrated_spikes_give_what_the_model_gives(make):
+    model = make()
+    x = uniform(8, *model.input_shape[1:])
+    assert error(model, spiking(model, x), x) < 0.1
+    # The more spikes, the nearer.
+    assert error(model, spiking(model, x, target_rate=20_000), x) < 0.01
+
+
+def test_weights_are_the_same_and_the_model_is_not_changed(tmp_path):
+    model = convnet()
+    x = uniform(4, 8, 8, 2)
+    before = predicted(model, x)
+    other = spiking(model, x)
+    for name in ("conv", "norm", "dense", "logits"):
+        for one, two in zip(
+            model.get_layer(name).get_weights(),
+            other.get_layer(name).get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, two)
+    other.get_layer("dense").set_weights(
+        [0 * w for w in other.get_layer("dense").get_weights()]
+    )
+    np.testing.assert_array_equal(predicted(model, x), before)
+    expected = predicted(other, x)
+    other.save(tmp_path / "spiking.keras")
+    loaded = keras.saving.load_model(tmp_path / "spiking.keras")
+    np.testing.assert_allclose(predicted(loaded, x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("kind", SPIKING)
+def test_neurons_reach_the_target_rate_at_the_percentile(kind, per_channel):
+    neurons = SPIKING[kind]
+    high = np.array([0.5, 2.0]) if per_channel else 2.0
+    drive = calibrated(neurons, high, 100.0, 0.001)
+    unit = ksn.serialization.altered(neurons, amplitude=1.0)
+    currents = np.atleast_1d(drive.gain * high + drive.bias)
+    rates = unit.rates(currents, np.ones(len(currents)), np.zeros(len(currents)))
+    np.testing.assert_allclose(np.diag(np.atleast_2d(rates)), 100.0, rtol=1e-6)
+    np.testing.assert_allclose(drive.height * 100.0, high)
+
+
+@pytest.mark.parametrize("kind", SPIKING)
+def test_every_spiking_type_fires_at_calibrated_rates(kind):
+    model = mlp()
+    x = uniform(64, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = spiking(model, x, activations={"relu": SPIKING[kind]}, percentile=99)
+    row = ksn.compare(model, other, x)["hidden"]
+    assert row.correlation > 0.9
+    limit = 250 if "LIF" in str(SPIKING[kind]) else 1000
+    assert 0.7 * limit < row.high_rate < 1.6 * limit
+
+
+def test_a_number_scales_rates_and_nothing_else():
+    model = mlp()
+    x = uniform(8, 6)
+    rates = {}
+    for scale in (100.0, {"hidden": 300.0}):
+        other = ksn.to_spiking(model, scale_firing_rates=scale, n_steps=STEPS)
+        assert error(model, other, x) < 0.2
+        value = scale if isinstance(scale, float) else scale["hidden"]
+        rates[value] = ksn.compare(model, other, x)["hidden"].mean_rate
+    assert rates[300.0] == pytest.approx(3 * rates[100.0], rel=0.05)
+
+
+def test_without_scale_rates_are_activations_and_the_user_is_told():
+    model = mlp()
+    with pytest.warns(UserWarning, match=r"activation of 1 is 1 Hz, 0.2 spikes in 200"):
+        other = ksn.to_spiking(model, n_steps=STEPS)
+    kinds = [type(layer).__name__ for layer in other.layers]
+    assert "Rescaling" not in kinds
+
+
+def test_a_skewed_nonlinearity_is_named():
+    model = mlp()
+    x = uniform(8, 6)
+    with pytest.warns(UserWarning, match=r"'hidden': the rates of LIF\(\) .* 20 %"):
+        spiking(model, x, activations={"relu": nengo.LIF()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spiking(model, x)
+
+
+def test_skew_is_the_largest_difference():
+    relu = keras.activations.relu
+    assert skew(nengo.SpikingRectifiedLinear(), Drive(height=1.0), relu) < 1e-6
+    assert skew(nengo.SpikingRectifiedLinear(), Drive(height=0.5), relu) == (
+        pytest.approx(0.5)
+    )
+
+
+def test_time_that_a_model_has_is_kept():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8, "relu", name="before"),
+            ksn.layers.Repeat(20),
+            layers.Dense(4, "relu", name="after"),
+        ]
+    )
+    x = uniform(8, 6)
+    other = ksn.to_spiking(
+        model, scale_firing_rates="calibrate", calibration_data=x, percentile=100
+    )
+    assert other.output_shape == (None, 20, 4)
+    names = [layer.name for layer in other.layers]
+    assert "after_neurons" in names and "before_neurons" not in names
+    found = np.mean(predicted(other, x), axis=1)
+    wanted = predicted(model, x)[:, -1]
+    assert np.max(np.abs(found - wanted)) < 0.06 * np.max(wanted)
+
+
+def test_sequences_in_and_out():
+    model = mlp()
+    x = uniform(4, 6)
+    other = spiking(model, x, n_steps=None, output="sequence")
+    assert other.input_shape == (None, None, 6)
+    y = predicted(other, np.repeat(x[:, None], STEPS, axis=1))
+    assert y.shape == (4, STEPS, 3)
+    mean = spiking(model, x)
+    np.testing.assert_allclose(predicted(mean, x), y.mean(axis=1), atol=1e-5)
+    last = spiking(model, x, output="last", synapse=0.01)
+    whole = spiking(model, x, output="sequence", synapse=0.01)
+    np.testing.assert_allclose(predicted(last, x), predicted(whole, x)[:, -1])
+
+
+def test_softmax_is_taken_of_the_mean():
+    model = mlp(last="softmax")
+    x = uniform(8, 6)
+    other = spiking(model, x, target_rate=20_000)
+    assert other.layers[-1].name == "logits_activation"
+    np.testing.assert_allclose(predicted(other, x), predicted(model, x), atol=5e-3)
+    np.testing.assert_allclose(predicted(other, x).sum(axis=1), 1, atol=1e-5)
+
+
+def whole(name):
+    x = keras.Input((6,), name="x")
+    z = keras.Input((6,), name="z")
+    shared = layers.Dense(6, "relu", name="shared")
+    if name == "shared":
+        return keras.Model(x, layers.Dense(2)(shared(shared(x))))
+    if name == "residual":
+        h = shared(x)
+        return keras.Model(x, layers.Dense(2)(layers.Add()([h, layers.Dense(6)(h)])))
+    if name == "nested":
+        inner = keras.Sequential([keras.Input((6,)), shared], name="inner")
+        return keras.Model(x, layers.Dense(2)(inner(layers.Dense(6, "relu")(x))))
+    if name == "keyed":
+        both = layers.Concatenate()([shared(x), shared(z)])
+        return keras.Model({"x": x, "z": z}, {"a": layers.Dense(2)(both), "b": both})
+    image = layers.Reshape((3, 2))(shared(x))
+    return keras.Model([x, z], [layers.Conv1D(3, 2)(image), layers.Dense(2)(shared(z))])
+
+
+@pytest.mark.parametrize("name", ["shared", "residual", "nested", "keyed", "list"])
+def test_whole_models(name):
+    model = whole(name)
+    data = [uniform(8, 6) for _ in model.inputs]
+    x = data[0] if len(data) == 1 else data
+    if name == "keyed":
+        x = dict(zip(("x", "z"), data, strict=True))
+    other = spiking(model, x, target_rate=20_000)
+    wanted, found = predicted(model, x), predicted(other, x)
+    assert keras.tree.map_structure(np.shape, wanted) == (
+        keras.tree.map_structure(np.shape, found)
+    )
+    for one, two in zip(
+        keras.tree.flatten(wanted), keras.tree.flatten(found), strict=True
+    ):
+        np.testing.assert_allclose(two, one, atol=0.02 * np.max(np.abs(one)))
+    if name == "shared":
+        # One layer, at two depths with two scales.
+        names = [layer.name for layer in other.layers]
+        assert "shared_neurons" in names and "shared_2_neurons" in names
+
+
+def test_the_spiking_model_runs_in_nengo():
+    model = convnet()
+    x = uniform(3, 8, 8, 2)
+    other = spiking(model, x, n_steps=30, output="sequence")
+    export = ksn.to_nengo(other)
+    assert export.verify(x).ok
+    report = export.report(x, model)
+    assert {row.name for row in report.layers} == {"relu", "dense"}
+
+
+def test_training_goes_on():
+    model = mlp()
+    x = uniform(32, 6)
+    other = spiking(model, x, n_steps=20)
+    other.compile("adam", "mse", jit_compile=True)
+    before = other.evaluate(x, x[:, :3], verbose=0)
+    other.fit(x, x[:, :3], epochs=5, verbose=0)
+    assert other.evaluate(x, x[:, :3], verbose=0) < before
+
+
+def _refused(**kwargs):
+    x = uniform(8, 6)
+    options = {"scale_firing_rates": "calibrate", "calibration_data": x}
+    return ksn.to_spiking(mlp(), **options | {"n_steps": 10} | kwargs)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "kind", "message"),
+    [
+        ({"activations": {"relux": nengo.LIF()}}, ValueError, "relux"),
+        ({"activations": {"relu": nengo.LIFRate()}}, ValueError, "does not spike"),
+        ({"activations": {"relu": 3}}, TypeError, "neuron type"),
+        ({"activations": {"tanh": nengo.LIF()}}, ValueError, r"layers have \['relu'\]"),
+        ({"calibration_data": uniform(8, 5)}, ValueError, r"received \[\(8, 5\)\]"),
+        ({"calibration_data": uniform(0, 6)}, ValueError, "of one batch size"),
+        ({"calibration_data": None}, ValueError, "needs calibration_data"),
+        (
+            {"calibration_data": np.full((2, 6), np.nan, "float32")},
+            ValueError,
+            "not finite",
+        ),
+        ({"scale_firing_rates": 2.0}, ValueError, "nothing else"),
+        (
+            {"scale_firing_rates": -1.0, "calibration_data": None},
+            ValueError,
+            "number above 0",
+        ),
+        (
+            {"scale_firing_rates": {"x": 2.0}, "calibration_data": None},
+            ValueError,
+            r"names \['x'\].*\['hidden'\]",
+        ),
+        ({"activations": {"relu": nengo.Izhikevich()}}, NotImplementedError, "hidden"),
+        (
+            {"activations": {"relu": nengo.LIF()}, "target_rate": 600.0},
+            ValueError,
+            "fires below 500 Hz",
+        ),
+        ({"output": "first"}, ValueError, "output is one of"),
+        ({"percentile": 0}, ValueError, "percentile"),
+        ({"target_rate": -1}, ValueError, "target_rate"),
+        ({"n_steps": 0}, ValueError, "n_steps"),
+    ],
+)
+def test_refusals(kwargs, kind, message):
+    with pytest.raises(kind, match=message):
+        _refused(**kwargs)
+
+
+def test_shapes_that_are_not_known_are_refused():
+    model = keras.Sequential(
+        [keras.Input((None, 3)), layers.Conv1D(2, 3, activation="relu", name="conv")]
+    )
+    with pytest.raises(NotImplementedError, match="conv"):
+        ksn.to_spiking(model, scale_firing_rates=10.0, n_steps=10)
+    with pytest.raises(TypeError, match="keras.Model"):
+        ksn.to_spiking(layers.Dense(3), n_steps=10)
+    timed = keras.Sequential(
+        [keras.Input((3,)), ksn.layers.Repeat(5), layers.Dense(2, "relu")]
+    )
+    with pytest.raises(ValueError, match="has time already"):
+        ksn.to_spiking(timed, scale_firing_rates=10.0, n_steps=10)

@@ -1,0 +1,47 @@
+"""Small spiking models to train."""
+
+import keras
+import numpy as np
+from keras import ops
+
+import keras_spiking_nengo as ksn
+
+__all__ = ["JIT", "TIME", "currents", "fitted", "numpy", "spiking"]
+
+# Keras on torch compiles with another compiler, which we make no use of.
+JIT = keras.backend.backend() != "torch"
+TIME = 12
+
+
+def numpy(x):
+    return keras.tree.map_structure(ops.convert_to_numpy, x)
+
+
+def currents(batch=4, size=3, seed=0):
+    rng = np.random.RandomState(seed)
+    return rng.uniform(0, 4, (batch, TIME, size)).astype("float32")
+
+
+def spiking(units=3, time=TIME, **arguments):
+    """Inputs, weights and LIF neurons: activity `(batch, time, units)`."""
+    return keras.Sequential(
+        [
+            keras.Input((time, 3)),
+            keras.layers.Dense(units, name="dense"),
+            ksn.layers.Neurons(
+                "lif", seed=0, return_sequences=True, name="lif", **arguments
+            ),
+        ]
+    )
+
+
+def fitted(model, loss, y, **options):
+    """Losses of two epochs, and whether each weight has moved."""
+    model.compile(keras.optimizers.SGD(0.01), loss, jit_compile=JIT)
+    before = [w.numpy() for w in model.trainable_weights]
+    x = currents(len(y))
+    history = model.fit(x, y, epochs=2, batch_size=2, verbose=0, **options).history
+    after = [w.numpy() for w in model.trainable_weights]
+    moved = [np.any(a != b) for a, b in zip(before, after, strict=True)]
+    assert np.all(np.isfinite(np.concatenate([w.ravel() for w in after])))
+    return history["loss"], moved
