@@ -71,11 +71,7 @@ def graph(model: keras.Model) -> Graph:
 
 def submodel(operation) -> bool:
     """Whether an operation is a model that can be taken apart."""
-    return isinstance(operation, keras.Sequential) or _is_functional(operation)
-
-
-def _is_functional(operation) -> bool:
-    if not isinstance(operation, keras.Model) or not operation.inputs:
+    if not isinstance(operation, keras.Model) or not getattr(operation, "inputs", ()):
         return False
     own = [k for k in type(operation).__mro__ if k.__module__.split(".")[0] != "keras"]
     return not any("call" in vars(klass) for klass in own)
@@ -197,7 +193,7 @@ def data(model, x) -> list:
     Raises:
         ValueError: if their number or shapes are not those of the model's inputs.
     """
-    if isinstance(x, dict) and not isinstance(model.input, dict):
+    if isinstance(x, dict) and not _keyed(model):
         names = [symbol.name for symbol in model.inputs]
         missing = [name for name in names if name not in x]
         if missing:
@@ -213,10 +209,14 @@ def data(model, x) -> list:
     fit = len(arrays) == len(shapes) and all(map(_fits, arrays, shapes))
     if not fit or any(len(a) != len(arrays[0]) or not len(a) for a in arrays):
         raise ValueError(
-            f"{model.name!r} takes {', '.join(map(str, shapes))}, and at least one item;"
-            f" received {', '.join(str(a.shape) for a in arrays)}."
+            f"{model.name!r} takes {', '.join(map(str, shapes))}, and at least one"
+            f" item; received {', '.join(str(a.shape) for a in arrays)}."
         )
     return arrays
+
+
+def _keyed(model) -> bool:
+    return not isinstance(model, keras.Sequential) and isinstance(model.input, dict)
 
 
 def _fits(array, shape) -> bool:

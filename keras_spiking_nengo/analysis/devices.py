@@ -70,8 +70,8 @@ _HOROWITZ = (
 )
 _DEGNAN = (
     "Degnan, Marr and Hasler (2016), Assessing trends in performance per watt for"
-    " signal processing applications, IEEE Trans. VLSI Systems 24(1), as used in the"
-    " documentation of KerasSpiking"
+    " signal processing applications, IEEE Trans. VLSI Systems 24(1), as in the"
+    " documentation of KerasSpiking: an operation or update as one multiply-accumulate"
 )
 _LOIHI = (
     "Davies et al. (2018), Loihi: a neuromorphic manycore processor with on-chip"
@@ -80,17 +80,19 @@ _LOIHI = (
 )
 _SPINNAKER = (
     "Hoeppner et al. (2019), Dynamic power management for neuromorphic many-core"
-    " systems, IEEE Trans. Circuits and Systems I 66(8), arXiv:1903.08941, as used in"
-    " the documentation of KerasSpiking"
+    " systems, IEEE Trans. Circuits and Systems I 66(8), arXiv:1903.08941, as in the"
+    " documentation of KerasSpiking"
 )
 
-# A chip for spikes has no multiply-accumulate: it would spend at least a synaptic
-# operation on a connection with a real-valued input.
+# A chip for spikes has no multiply-accumulate. A connection with a real-valued input is
+# taken for one synaptic operation, the least that it would need there.
 DEVICES = {
     device.name: device
     for device in (
         Device("cpu", 8.6e-9, 8.6e-9, 8.6e-9, False, f"Intel i7-4960X; {_DEGNAN}"),
-        Device("gpu", 0.3e-9, 0.3e-9, 0.3e-9, False, f"Nvidia Titan Black; {_DEGNAN}"),
+        Device(
+            "gpu", 0.3e-9, 0.3e-9, 0.3e-9, False, f"Nvidia GTX Titan Black; {_DEGNAN}"
+        ),
         Device("arm", 0.9e-9, 0.9e-9, 0.9e-9, False, f"ARM Cortex-A; {_DEGNAN}"),
         Device("45nm", 4.6e-12, 0.9e-12, 4.6e-12, True, _HOROWITZ),
         Device("loihi", 23.6e-12, 23.6e-12, 81e-12, True, _LOIHI),

@@ -25,7 +25,7 @@ from keras_spiking_nengo.analysis.calls import check, data, run, submodel
 from keras_spiking_nengo.analysis.devices import Device, chosen
 from keras_spiking_nengo.analysis.operations import PER_STEP, RULES, Rule, refusal
 from keras_spiking_nengo.analysis.recurrent import CELLS
-from keras_spiking_nengo.analysis.work import Signal, Work, array
+from keras_spiking_nengo.analysis.work import Signal, Work, array, unmoved
 from keras_spiking_nengo.layers.base import Cell
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
@@ -34,6 +34,10 @@ CAUTION = (
     "Not counted: fetching weights and states from memory, sending spikes between"
     " cores, input and output, idle power, biases, activation functions. On real"
     " devices the memory traffic is often the larger part."
+)
+REAL = (
+    "{} take spikes only. Here their energies count each MAC, an operation with a"
+    " real-valued input, as one synaptic operation."
 )
 
 
@@ -242,23 +246,25 @@ def energy(
     compared = chosen(devices)
     arrays = data(model, x)
     counter = _Counter(strict)
-    with _unmoved(model):
+    with unmoved(model):
         for batch in _batches(model, arrays, batch_size):
             counter.position = 0
-            run(model, [_signal(*pair) for pair in zip(batch, model.inputs)], counter)
+            run(model, list(map(_signal, batch, model.inputs)), counter)
     items = len(arrays[0])
     found = [call.report(steps / items) for call in counter.calls]
+    chips = [d.name for d in compared if d.skips_zeros and d.mac == d.ac]
+    mixed = any(call.macs for call in found) and bool(chips)
     return EnergyReport(
         model=model.name,
         items=items,
         layers=tuple(found),
         unique=counter.unique(),
         devices=compared,
-        notes=(CAUTION, *counter.notes()),
+        notes=(CAUTION, *[REAL.format(", ".join(chips))] * mixed, *counter.notes()),
     )
 
 
-# --- counting -----------------------------------------------------------------------
+# --- counting -----------------------------------------------------------------
 
 
 class _Call:
@@ -387,23 +393,26 @@ def _values(structure):
 
 
 def _folded(signal: Signal) -> Signal:
-    value, height = signal.value, signal.height
+    height, shape = signal.height, tuple(signal.value.shape)
     if height is not None:
-        shape = tuple(value.shape)
-        height = np.broadcast_to(height, shape).reshape(-1, *shape[2:])
-    value = ops.reshape(value, (-1, *value.shape[2:]))
+        height = height.reshape((1,) * (len(shape) - height.ndim) + height.shape)
+        alike = height.shape[:2] == (1, 1)
+        height = height[:, 0] if alike else np.broadcast_to(height, shape)
+        height = height if alike else height.reshape(-1, *shape[2:])
+    value = ops.reshape(signal.value, (-1, *shape[2:]))
     return Signal(value, height, signal.linear)
 
 
 def _unfolded(signal: Signal, lead: tuple[int, int]) -> Signal:
-    value, height = signal.value, signal.height
-    shape = tuple(value.shape)
-    if height is not None:
-        height = np.broadcast_to(height, shape).reshape(*lead, *shape[1:])
-    return Signal(ops.reshape(value, (*lead, *shape[1:])), height, signal.linear)
+    height, shape = signal.height, tuple(signal.value.shape)
+    if height is not None and height.ndim == len(shape):
+        first = lead if len(height) > 1 else (1, 1)
+        height = height.reshape(*first, *height.shape[1:])
+    value = ops.reshape(signal.value, (*lead, *shape[1:]))
+    return Signal(value, height, signal.linear)
 
 
-# --- data and memory ------------------------------------------------------------------
+# --- data and memory ----------------------------------------------------------
 
 
 def _signal(values: np.ndarray, symbol) -> Signal:
@@ -421,20 +430,6 @@ def _batches(model, arrays, batch_size: int):
         )
     for start in range(0, items, size):
         yield [part[start : start + size] for part in arrays]
-
-
-class _unmoved:
-    """A context after which the states of a model are what they were before."""
-
-    def __init__(self, model):
-        self.variables = model.non_trainable_variables
-
-    def __enter__(self):
-        self.before = [array(variable) for variable in self.variables]
-
-    def __exit__(self, *_):
-        for variable, value in zip(self.variables, self.before, strict=True):
-            variable.assign(value)
 
 
 def _bytes(shape, dtype) -> int:
@@ -455,7 +450,7 @@ def _state_bytes(layer) -> int:
     return sum(_bytes((size,), layer.compute_dtype) for size in sizes)
 
 
-# --- printing -------------------------------------------------------------------------
+# --- printing -----------------------------------------------------------------
 
 _COLUMNS = (
     "dense",
@@ -467,7 +462,16 @@ _COLUMNS = (
     "zero weights",
     "bytes",
 )
-_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M"}
+_PREFIXES = {
+    -15: "f",
+    -12: "p",
+    -9: "n",
+    -6: "\N{MICRO SIGN}",
+    -3: "m",
+    0: "",
+    3: "k",
+    6: "M",
+}
 
 
 def _cells(layer: LayerEnergy) -> list[str]:

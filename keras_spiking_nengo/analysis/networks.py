@@ -66,7 +66,7 @@ def network_kernels(layer) -> list:
     return [_constant(cell, op, weights) for op, weights in found]
 
 
-# --- reading --------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------
 
 
 def _written(model) -> set:
@@ -143,7 +143,7 @@ def _places(matrix):
     return matrix.indices.T
 
 
-# --- neurons and synapses -----------------------------------------------------------
+# --- neurons and synapses -----------------------------------------------------
 
 
 def _heights(model) -> dict:
@@ -174,7 +174,7 @@ def _updates(model) -> int:
     return number
 
 
-# --- running ----------------------------------------------------------------------
+# --- running ------------------------------------------------------------------
 
 
 def _in_order(ports, inputs) -> list:

@@ -76,15 +76,13 @@ def refusal(name: str, operation) -> NotImplementedError:
     )
 
 
-# --- connections ----------------------------------------------------------------
+# --- connections --------------------------------------------------------------
 
 
 def _twin(layer, shape, *kernels: str) -> Callable:
     """`(kernels, x) -> y`, a layer without bias and activation."""
-    config = layer.get_config()
-    plain = {"activation": "linear", "use_bias": False, "bias_axes": None}
-    config |= {name: value for name, value in plain.items() if name in config}
-    twin = type(layer).from_config(config | {"dtype": "float32"})
+    config = {**layer.get_config(), "dtype": "float32"}
+    twin = type(layer).from_config({k: _plainly(k, v) for k, v in config.items()})
     twin.build(shape)
 
     def function(values, x):
@@ -93,6 +91,15 @@ def _twin(layer, shape, *kernels: str) -> Callable:
         return twin(x)
 
     return function
+
+
+def _plainly(name: str, value):
+    """An argument of a layer's twin, which is given its weights and no more."""
+    plain = {"activation": "linear", "use_bias": False, "bias_axes": None}
+    if name.endswith("_initializer"):
+        return "zeros"
+    dropped = name.endswith(("_regularizer", "_constraint"))
+    return None if dropped else plain.get(name, value)
 
 
 def _has_curve(layer) -> bool:
@@ -190,7 +197,7 @@ RULES.add(
 )
 
 
-# --- pooling and sums ------------------------------------------------------------
+# --- pooling and sums ---------------------------------------------------------
 
 
 def _channels_last(layer, x):
@@ -224,14 +231,17 @@ def _global_work(layer, inputs, outputs) -> Work:
 
 def _shaped(layer, inputs: Signals, value) -> Signal:
     """Of a layer that only moves values about: it moves heights likewise."""
-    if all(signal.height is None for signal in inputs):
+    known = [np.zeros(1) if s.height is None else s.height for s in inputs]
+    if not any(map(np.any, known)):
         return Signal(value)
+    shapes = [tuple(signal.value.shape) for signal in inputs]
+    # Mostly heights are those of every item of a batch.
+    own = any(
+        h.ndim == len(s) and len(h) > 1 for h, s in zip(known, shapes, strict=True)
+    )
     heights = [
-        np.broadcast_to(
-            0.0 if signal.height is None else signal.height,
-            (1, *signal.value.shape[1:]),
-        ).astype("float32")
-        for signal in inputs
+        np.broadcast_to(h, (s[0] if own else 1, *s[1:])).astype("float32")
+        for h, s in zip(known, shapes, strict=True)
     ]
     return Signal(value, array(layer(heights if len(heights) > 1 else heights[0])))
 
@@ -295,7 +305,7 @@ RULES.add(Rule(_sum_work), layers.Average, layers.Maximum, layers.Minimum)
 RULES.add(Rule(_product_work), layers.Multiply)
 
 
-# --- elementwise -----------------------------------------------------------------
+# --- elementwise --------------------------------------------------------------
 
 
 def _curve_work(layer, inputs, outputs) -> Work:
@@ -356,7 +366,7 @@ RULES.add(
 RULES.add(Rule(), layers.Embedding, layers.Masking, layers.UpSampling2D)
 
 
-# --- wrappers ---------------------------------------------------------------------
+# --- wrappers -----------------------------------------------------------------
 
 
 def _both_ways_work(layer, inputs, outputs) -> Work:

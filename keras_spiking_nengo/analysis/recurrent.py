@@ -42,7 +42,7 @@ def whole(layer, inputs: Signals, outputs: list):
 
 
 def spike_height(cell) -> np.ndarray | None:
-    """Of a cell's spikes, an array that broadcasts to its features; None if it has none."""
+    """Of a cell's spikes, an array that broadcasts to its features, or None."""
     if isinstance(cell, ours.NeuronsCell):
         if not cell.dynamics.spiking:
             return None
@@ -56,7 +56,7 @@ def _spikes(layer, inputs: Signals, value) -> Signal:
     return Signal(value, None if height is None else height[None])
 
 
-# --- spiking ------------------------------------------------------------------------
+# --- spiking ------------------------------------------------------------------
 
 
 def _neurons_work(layer, inputs, outputs) -> Work:
@@ -96,7 +96,7 @@ CELLS.add(
 CELLS.add(Rule(network_work, kernels=network_kernels), ours.NetworkCell)
 
 
-# --- Keras's ------------------------------------------------------------------------
+# --- Keras's ------------------------------------------------------------------
 
 
 def _product(kernels, x):
@@ -129,7 +129,7 @@ CELLS.add(_gated(3), layers.LSTMCell)
 CELLS.add(_gated(3), layers.GRUCell)
 
 
-# --- layers -------------------------------------------------------------------------
+# --- layers -------------------------------------------------------------------
 
 
 def _of_cell(name: str) -> Callable:

@@ -15,6 +15,7 @@ Reference:
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from keras import ops
 
 from keras_spiking_nengo.analysis import spikes
 
-__all__ = ["Signal", "Work", "linear", "total"]
+__all__ = ["Signal", "Work", "activity", "array", "linear", "total", "unmoved"]
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,27 @@ class Signal:
         if height is None:
             height = np.asarray(spikes.common_height(value) or 0.0)
         real = np.logical_and(value != 0, height == 0)
-        number = spikes.count(value, height) if np.any(height) else np.zeros(value.shape)
+        number = (
+            spikes.count(value, height) if np.any(height) else np.zeros(value.shape)
+        )
         return real.astype("float32"), number.astype("float32")
 
 
 def array(tensor) -> np.ndarray:
     """A tensor as a NumPy array."""
     return np.asarray(ops.convert_to_numpy(tensor))
+
+
+@contextmanager
+def unmoved(model):
+    """A context after which the states of a model are what they were before."""
+    variables = model.non_trainable_variables
+    before = list(map(array, variables))
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            variable.assign(value)
 
 
 def total(tensor) -> float:

@@ -41,16 +41,6 @@ def _dense(site: Site) -> Part:
     return affine(site, weights, array(layer.bias) if layer.use_bias else None)
 
 
-def _einsum_objection(layer) -> str:
-    inputs, output = layer.equation.replace(" ", "").split("->")
-    given = inputs.split(",")[0]
-    if given[0] == output[0] and "..." not in layer.equation:
-        return ""
-    if given[:3] == output[:3] == "...":
-        return ""
-    return f"its equation {layer.equation!r} does not keep the batch as its first axis"
-
-
 def _einsum_dense(site: Site) -> Part:
     layer, (shape,) = site.layer, site.inputs
     ones = np.eye(math.prod(shape)).reshape(-1, *(1,) * (site.leading - 1), *shape)
@@ -82,7 +72,7 @@ def _transform(site: Site) -> Part:
 _plain = first_of(activation_objection, quantized)
 LAYERS.add(LayerRule(Time.KEEPS, _dense, _plain), keras.layers.Dense)
 LAYERS.add(
-    LayerRule(Time.MIXES, _einsum_dense, first_of(_plain, _einsum_objection)),
+    LayerRule(Time.MIXES, _einsum_dense, _plain),
     keras.layers.EinsumDense,
 )
 LAYERS.add(LayerRule(Time.KEEPS, _transform), layers.Transform)

@@ -202,30 +202,47 @@ def fuse(graph: Graph) -> Graph:
     vertices = {vertex.name: vertex for vertex in graph.vertices}
     edges = list(graph.edges)
     for name in list(vertices):
-        vertex = vertices[name]
         before = [edge for edge in edges if edge.target == name]
         after = [edge for edge in edges if edge.source == name]
-        if name in kept or not _fusible(before, vertex, after):
+        if name in kept or not (vertices[name].passes and before and after):
             continue
-        try:
-            joined = [_join(e1, vertex, e2) for e2 in after for e1 in before]
-            biases = [_passed(vertex.bias, edge) for edge in after]
-        except NoProductError:
-            continue
-        edges = [edge for edge in edges if edge not in before and edge not in after]
-        edges += joined
-        for edge, bias in zip(after, biases, strict=True):
-            target = vertices[edge.target]
-            vertices[edge.target] = _with_bias(target, bias, edge.slice)
-        del vertices[name]
+        vertices |= _with_bias_behind(vertices, name, after)
+        joined = _joined(before, vertices[name], after)
+        if joined is not None:
+            edges = [e for e in edges if e not in before and e not in after] + joined
+            del vertices[name]
     place = {name: number for number, name in enumerate(vertices)}
     edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
     return replace(graph, vertices=tuple(vertices.values()), edges=tuple(edges))
 
 
-def _fusible(before: list[Edge], vertex: Vertex, after: list[Edge]) -> bool:
-    if not (vertex.passes and before and after):
-        return False
+def _with_bias_behind(vertices: dict[str, Vertex], name: str, after: list[Edge]):
+    """The vertices that change as the bias of one moves on, if it can."""
+    bias = vertices[name].bias
+    if bias is None or any(edge.synapse is not None for edge in after):
+        return {}
+    changed = {name: replace(vertices[name], bias=None)}
+    try:
+        for edge in after:
+            target = changed.get(edge.target, vertices[edge.target])
+            moved = applied(edge.transform, bias)
+            changed[edge.target] = _with_bias(target, moved, edge.slice)
+    except NoProductError:
+        return {}
+    return changed
+
+
+def _joined(before: list[Edge], vertex: Vertex, after: list[Edge]) -> list[Edge] | None:
+    """Edges past a vertex, or None where it has to stay."""
+    if vertex.bias is not None or not _fusible(before, after):
+        return None
+    try:
+        return [_join(e1, vertex, e2) for e2 in after for e1 in before]
+    except NoProductError:
+        return None
+
+
+def _fusible(before: list[Edge], after: list[Edge]) -> bool:
     if any(edge in before for edge in after):  # its own past is in it
         return False
     # No transform and no filter is computed twice.
@@ -233,14 +250,12 @@ def _fusible(before: list[Edge], vertex: Vertex, after: list[Edge]) -> bool:
         return False
     if len(before) > 1 and not all(edge.adds for edge in after):
         return False
-    return all(_joinable(e1, vertex, e2) for e1 in before for e2 in after)
+    return all(_joinable(e1, e2) for e1 in before for e2 in after)
 
 
-def _joinable(first: Edge, vertex: Vertex, second: Edge) -> bool:
-    return (
-        (first.synapse is None or second.synapse is None)
-        and (first.slice is None or (second.adds and second.slice is None))
-        and (vertex.bias is None or second.synapse is None)
+def _joinable(first: Edge, second: Edge) -> bool:
+    return (first.synapse is None or second.synapse is None) and (
+        first.slice is None or (second.adds and second.slice is None)
     )
 
 
@@ -256,14 +271,8 @@ def _join(first: Edge, vertex: Vertex, second: Edge) -> Edge:
     )
 
 
-def _passed(bias: np.ndarray | None, edge: Edge) -> np.ndarray | None:
-    return None if bias is None else applied(edge.transform, bias)
-
-
-def _with_bias(vertex: Vertex, bias: np.ndarray | None, where: Slice | None) -> Vertex:
+def _with_bias(vertex: Vertex, bias: np.ndarray, where: Slice | None) -> Vertex:
     """`vertex` with `bias` added to the elements `where`."""
-    if bias is None:
-        return vertex
     total = np.zeros(vertex.size) if vertex.bias is None else vertex.bias.copy()
     total[slice(None) if where is None else np.r_[where]] += bias
     return replace(vertex, bias=total)

@@ -75,6 +75,8 @@ def unhostable(layer: keras.Layer) -> str:
     for flag in ("go_backwards", "return_state", "stateful"):
         if getattr(layer, flag, False):
             return f"it has {flag}=True"
+    if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
+        return "its mask does not reach other layers"
     return ""
 
 

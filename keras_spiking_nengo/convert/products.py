@@ -97,7 +97,7 @@ def _scaled(transform: Transform, d: np.ndarray, rows: bool) -> Transform:
     """`diag(d) T`, or `T diag(d)`."""
     own = _diagonal(transform)
     if own is not None:
-        return nengo.Dense(transform.shape, init=own * d)
+        return nengo.Dense((d.size, d.size), init=own * d)
     if _is_matrix(transform):
         assert isinstance(transform, nengo.Dense)
         scale = d[:, None] if rows else d

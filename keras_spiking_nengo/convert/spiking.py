@@ -8,8 +8,10 @@ an activation `f`:
 Without scaling, `gain = 1`, `bias = 0` and `height` is the neurons' own amplitude.
 A scale `s` makes `gain = s` and `height = amplitude / s`. Calibration takes from data
 how high activations become, `h`, and from the inverse of the rate curve the current
-that fires at the rate wanted for it: `gain h + bias` gives the rate, `gain 0 + bias`
-is the current at which the neuron begins to fire, and `height = h / rate`.
+`gain h + bias` that fires at the rate wanted for it. Where a neuron begins to fire, as
+a share `c` of `h`, and `height` are those with the least square error on the data: a
+curve with a threshold, as that of LIF neurons, crosses a straight line, and a straight
+one is met by `c = 0` and `height = h / rate`.
 
 Reference:
     Rueckauer et al. (2017), *Conversion of continuous-valued deep networks to
@@ -38,8 +40,12 @@ __all__ = ["Drive", "activation_name", "calibrated", "skew", "to_spiking"]
 
 NeuronType = nengo.neurons.NeuronType
 OUTPUTS = ("mean", "last", "sequence")
-# Share of the highest rate a refractory period allows, which calibration aims at.
-_SHARE = 0.5
+# What calibration aims at: spikes per step where neurons may fire any number, and a
+# share of the highest rate where a refractory period limits them.
+_PER_STEP = 4
+_SHARE = 0.7
+# Shares of the highest activation at which neurons may begin to fire, 0 first.
+_BEGINS = np.linspace(0, 0.3, 16)
 # Values of one layer that percentiles are taken of.
 _SAMPLES = 2_000_000
 # Of the highest activation: where neurons differ by more, the user is told.
@@ -90,8 +96,9 @@ def to_spiking(
         percentile: float in (0, 100]. Of the activations of a layer on the data; what
             is above may fire faster than the target rate.
         per_channel: bool. Calibrate each element of the last axis by itself.
-        target_rate: float, Hz. Rate for the percentile. Defaults to one spike per
-            step, and where a refractory period limits the rate to half of that limit.
+        target_rate: float, Hz. Rate for the percentile. Defaults to four spikes per
+            step, and where a refractory period limits the rate to 0.7 of that limit.
+            With a `synapse` less is enough, such as one spike per step, `1 / dt`.
         seed: int. Seed of the neurons' initial states, plus one per layer.
 
     Returns:
@@ -254,11 +261,13 @@ def _drives(model, found, replaced, scale, data, options) -> dict[str, Drive]:
             )
     if scale == "calibrate":
         percentile, per_channel, rate, dt = options
-        high = _highest(model, found, tuple(replaced), data, percentile, per_channel)
-        return {
-            name: calibrated(kind, high[name], rate, dt)
-            for name, kind in replaced.items()
-        }
+        seen = _activity(model, found, tuple(replaced), data)
+        axis = 0 if per_channel else None
+        drives = {}
+        for name, kind in replaced.items():
+            high = np.percentile(seen[name], percentile, axis=axis)
+            drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
+        return drives
     return _scaled(found, replaced, scale)
 
 
@@ -280,7 +289,13 @@ def _scaled(found, replaced, scale) -> dict[str, Drive]:
     }
 
 
-def calibrated(neuron_type: NeuronType, high, rate: float | None, dt: float) -> Drive:
+def calibrated(
+    neuron_type: NeuronType,
+    high: Any,
+    rate: float | None = None,
+    dt: float = 0.001,
+    shares: Any = None,
+) -> Drive:
     """How neurons fire at `rate` for an activation of `high`.
 
     Args:
@@ -288,24 +303,36 @@ def calibrated(neuron_type: NeuronType, high, rate: float | None, dt: float) -> 
         high: highest activation, a float or an array over channels.
         rate: target rate in Hz, or None for the default.
         dt: length of a step, in seconds.
+        shares: activations above 0 as shares of `high`, which the rate curve is to
+            follow. All from 0 to 1 by default.
 
     Raises:
         ValueError: for a rate that the neurons cannot reach.
     """
     limit = highest_rate(neuron_type)
-    rate = rate or min(1 / dt, _SHARE * limit)
+    rate = rate or min(_PER_STEP / dt, _SHARE * limit)
     if rate >= limit:
         raise ValueError(
             f"target_rate={rate:g} Hz: {neuron_type} fires below {limit:g} Hz."
         )
     unit = serialization.altered(neuron_type, amplitude=1.0)
-    gain, bias = unit.gain_bias(np.array([rate]), np.array([0.0]))
+    shares = np.linspace(0.02, 1, 50) if shares is None else np.asarray(shares)
+    fits = [_fitted(unit, rate, begin, shares) for begin in _BEGINS]
+    _, gain, bias, height = min(fits)
     # A layer that is silent on all of the data keeps the scale of one.
     high = np.where(np.asarray(high) > 0, high, 1.0)
-    values = float(gain[0]) / high, high / rate, high
     if np.ndim(high) == 0:
-        values = tuple(map(float, values))
-    return Drive(values[0], float(bias[0]), values[1], values[2])
+        high = float(high)
+    return Drive(gain / high, bias, height * high, high)
+
+
+def _fitted(unit: NeuronType, rate: float, begin: float, shares: np.ndarray):
+    """Error, gain, bias and height where neurons begin to fire at a share."""
+    gain, bias = unit.gain_bias(np.array([rate]), np.array([begin]))
+    rates = unit.rates(shares, gain, bias)[:, 0]
+    height = float(rates @ shares / max(rates @ rates, 1e-12))
+    error = float(np.mean((height * rates - shares) ** 2))
+    return error, float(gain[0]), float(bias[0]), height
 
 
 def highest_rate(neuron_type: NeuronType) -> float:
@@ -339,8 +366,8 @@ def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
     return float(np.max(np.abs(height * rates - wanted)) / scale)
 
 
-def _highest(model, found, names, data, percentile, per_channel) -> dict[str, Any]:
-    """The percentile of each call's outputs on data."""
+def _activity(model, found, names, data) -> dict[str, np.ndarray]:
+    """Outputs of calls on data, `(some, channels)`."""
     arrays = _data(model, found, data)
     replay = Replay(found, names, name="calibration", dtype=model.dtype_policy)
     batches = max(math.ceil(len(arrays[0]) / 32), 1)
@@ -354,11 +381,14 @@ def _highest(model, found, names, data, percentile, per_channel) -> dict[str, An
             if len(rows) > count:
                 rows = rows[rng.choice(len(rows), count, replace=False)]
             kept[name].append(rows)
-    axis = 0 if per_channel else None
-    return {
-        name: np.percentile(np.concatenate(rows), percentile, axis=axis)
-        for name, rows in kept.items()
-    }
+    return {name: np.concatenate(rows) for name, rows in kept.items()}
+
+
+def _shares(values: np.ndarray, high) -> np.ndarray | None:
+    """Quantiles of what is above 0, as shares of the highest."""
+    shares = values / np.where(high > 0, high, np.inf)
+    shares = shares[shares > 0]
+    return np.quantile(shares, np.linspace(0, 1, 500)) if shares.size else None
 
 
 def _data(model, found: Calls, data) -> list[np.ndarray]:

@@ -361,7 +361,9 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
                 f"An output of the model is called {layer.name!r}, as is the layer to"
                 " watch, and is not its activity. Give one of them another name."
             )
-    return _owning(_Watched(model.inputs, outputs, name=model.name), own)
+    # A Sequential has no `input` of its own.
+    inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    return _owning(_Watched(inputs, outputs, name=model.name), own)
 
 
 def _names(model):

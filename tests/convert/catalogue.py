@@ -101,6 +101,8 @@ LINEAR = {
     "UpSampling2D": (lambda: layers.UpSampling2D((2, 3)), IMAGE),
     "UpSampling3D": (lambda: layers.UpSampling3D((1, 2, 2)), VOLUME),
     "CenterCrop": (lambda: layers.CenterCrop(3, 4), IMAGE),
+    "SpatialDropout1D": (lambda: layers.SpatialDropout1D(0.5), SIGNAL),
+    "SpatialDropout3D": (lambda: layers.SpatialDropout3D(0.5), VOLUME),
     # Scales.
     "BatchNormalization": (lambda: layers.BatchNormalization(), IMAGE),
     "BatchNormalization(axis, no scale)": (
@@ -118,12 +120,6 @@ LINEAR = {
         lambda: layers.Normalization(invert=True, **MEANS),
         (2,),
     ),
-    # In training only.
-    "AlphaDropout": (lambda: layers.AlphaDropout(0.5), (5,)),
-    "SpatialDropout1D": (lambda: layers.SpatialDropout1D(0.5), SIGNAL),
-    "SpatialDropout2D": (lambda: layers.SpatialDropout2D(0.5), IMAGE),
-    "SpatialDropout3D": (lambda: layers.SpatialDropout3D(0.5), VOLUME),
-    "ActivityRegularization": (lambda: layers.ActivityRegularization(l1=0.1), (5,)),
 }
 
 # Keras computes some of these in single precision on one backend or the other.
@@ -138,8 +134,6 @@ CURVED = {name: case for name, case in STATIC_LAYERS.items() if name not in LINE
         IMAGE,
     ),
     "Rescaling(of bytes)": (lambda: layers.Rescaling(1 / 255.0), IMAGE),
-    "RandomRotation": (lambda: layers.RandomRotation(0.5), IMAGE),
-    "RandomFlip": (lambda: layers.RandomFlip(), IMAGE),
     "ReLU(max_value)": (lambda: layers.ReLU(max_value=1.5), (5,)),
     "ReLU(threshold)": (lambda: layers.ReLU(2.0, 0.25, threshold=0.5), (5,)),
     "LeakyReLU": (lambda: layers.LeakyReLU(0.1), (5,)),
@@ -165,6 +159,26 @@ CURVED = {name: case for name, case in STATIC_LAYERS.items() if name not in LINE
         IMAGE,
     ),
 }
+
+
+def unchanged():
+    """Layers for images that do what they do in training only."""
+    plain = [
+        *(layers.ActivityRegularization, layers.AugMix, layers.CutMix, layers.MixUp),
+        *(layers.RandAugment, layers.RandomColorJitter, layers.RandomElasticTransform),
+        *(layers.RandomErasing, layers.RandomFlip, layers.RandomGaussianBlur),
+        *(layers.RandomGrayscale, layers.RandomInvert, layers.RandomPerspective),
+        *(layers.RandomShear, layers.Solarization),
+    ]
+    rated = [
+        *(layers.AlphaDropout, layers.RandomBrightness, layers.RandomColorDegeneration),
+        *(layers.RandomContrast, layers.RandomHue, layers.RandomRotation),
+        *(layers.RandomSaturation, layers.RandomSharpness, layers.RandomZoom),
+        layers.SpatialDropout2D,
+    ]
+    others = [layers.RandomPosterization(2), layers.RandomTranslation(0.5, 0.5)]
+    return [layer() for layer in plain] + [layer(0.5) for layer in rated] + others
+
 
 # Elementwise activations, besides those of CURVED.
 ACTIVATIONS = (
@@ -232,6 +246,54 @@ HOSTED = {
     "GlobalMaxPooling2D": (lambda: layers.GlobalMaxPooling2D(), IMAGE),
     "GlobalMaxPooling3D": (lambda: layers.GlobalMaxPooling3D(), VOLUME),
     "AdaptiveMaxPooling2D": (lambda: layers.AdaptiveMaxPooling2D(2), IMAGE),
+}
+
+# Layers of maxima, with those of means and their arguments, and the input's shape.
+POOLS = {
+    "MaxPooling1D": (layers.MaxPooling1D, layers.AveragePooling1D, (3, 2), SIGNAL),
+    "MaxPooling2D": (
+        layers.MaxPooling2D,
+        layers.AveragePooling2D,
+        (2, 1, "same"),
+        IMAGE,
+    ),
+    "MaxPooling3D": (layers.MaxPooling3D, layers.AveragePooling3D, (2,), VOLUME),
+    "GlobalMaxPooling1D": (
+        layers.GlobalMaxPooling1D,
+        layers.GlobalAveragePooling1D,
+        (),
+        SIGNAL,
+    ),
+    "GlobalMaxPooling2D": (
+        layers.GlobalMaxPooling2D,
+        layers.GlobalAveragePooling2D,
+        (None, True),
+        IMAGE,
+    ),
+    "GlobalMaxPooling3D": (
+        layers.GlobalMaxPooling3D,
+        layers.GlobalAveragePooling3D,
+        (),
+        VOLUME,
+    ),
+    "AdaptiveMaxPooling1D": (
+        layers.AdaptiveMaxPooling1D,
+        layers.AdaptiveAveragePooling1D,
+        (3,),
+        SIGNAL,
+    ),
+    "AdaptiveMaxPooling2D": (
+        layers.AdaptiveMaxPooling2D,
+        layers.AdaptiveAveragePooling2D,
+        ((4, 2),),
+        IMAGE,
+    ),
+    "AdaptiveMaxPooling3D": (
+        layers.AdaptiveMaxPooling3D,
+        layers.AdaptiveAveragePooling3D,
+        (2,),
+        VOLUME,
+    ),
 }
 
 # Layers of several inputs, and operations.

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 import keras
+import nengo
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.convert import to_nengo
+from keras_spiking_nengo.convert import LAYERS, to_nengo
 from keras_spiking_nengo.convert.hosted import KerasLayer
 from tests.conftest import BACKEND
 from tests.convert import wholes
@@ -19,11 +20,13 @@ from tests.convert.catalogue import (
     HOSTED,
     JOINED,
     LINEAR,
+    POOLS,
     RECURRENT,
     SINGLE,
     first,
+    unchanged,
 )
-from tests.convert.models import data, layers, randomise, static
+from tests.convert.models import MODELS, data, layers, make, randomise, static
 from tests.marks import SLOW_ON_JAX
 
 NATIVE = {**LINEAR, **CURVED}
@@ -80,10 +83,26 @@ def difference(model, **options):
 
 def test_numbers_of_cases():
     """NengoDL's converter has 22 of 67 such cases as Nengo objects."""
-    native = [*NATIVE, *SINGLE, *ACTIVATIONS, *JOINED, *RECURRENT]
-    assert len(native) > 130
-    assert len(native) + len(HOSTED) > 150
+    native = [*NATIVE, *SINGLE, *unchanged(), *ACTIVATIONS, *JOINED, *RECURRENT]
+    assert len(native) > 150
+    assert len(native) + len(HOSTED) > 165
     assert len(wholes.MODELS) + len(wholes.HOSTED) > 25
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="the cases are the same everywhere")
+def test_every_rule_has_a_case():
+    x, y = keras.Input((3, 4)), keras.Input((3, 4))
+    cases = {type(make_layer()) for make_layer, _ in (NATIVE | SINGLE).values()}
+    cases |= {type(layer) for layer in unchanged()} | {layers.SimpleRNN}
+    cases |= {kinds[0] for kinds in POOLS.values()}
+    joined = keras.Model([x, y], [join(x, y) for join in JOINED.values()])
+    cases |= {type(layer) for layer in joined.layers}
+    names = iter(MODELS)
+    ours = {kind for kind in LAYERS if kind.__module__.startswith("keras")}
+    while missing := ours - cases:
+        name = next(names, None)
+        assert name is not None, missing
+        cases |= {type(layer) for layer in make(name)[0].layers}
 
 
 @pytest.mark.parametrize("name", marked(NATIVE, ASKED))
@@ -101,6 +120,25 @@ def test_layer_in_single_precision(name):
     error, export = difference(static(make_layer(), shape=shape))
     assert error < 1e-5
     assert not hosts(export)
+
+
+def test_layers_of_training_only():
+    error, export = difference(static(*unchanged(), shape=(6, 5, 3)))
+    assert error < 1e-5
+    assert len(export.net.all_connections) == 1 and not hosts(export)
+
+
+@pytest.mark.parametrize("name", marked(POOLS))
+def test_means_for_maxima(name):
+    largest, mean, arguments, shape = POOLS[name]
+    model = static(largest(*arguments, name="pool"), shape=shape)
+    with pytest.raises(NotImplementedError, match="max_to_avg_pool=True"):
+        to_nengo(model)
+    with pytest.warns(UserWarning, match="means where 'pool' pool maxima"):
+        export = to_nengo(model, max_to_avg_pool=True)
+    x = inputs_of(model)
+    expected = ops.convert_to_numpy(mean(*arguments)(x))
+    np.testing.assert_allclose(export.run(x), expected, atol=1e-5)
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="has no such convolutions")
@@ -234,6 +272,95 @@ def test_spiking_images_over_time(float64):
     x = inputs_of(model)
     with pytest.raises(NotImplementedError, match="max_to_avg_pool=True"):
         to_nengo(model)
-    with pytest.warns(UserWarning, match="takes means where .*max_pooling2d"):
+    with pytest.warns(UserWarning, match="means where '.*max_pooling2d' pool maxima"):
         export = to_nengo(model, max_to_avg_pool=True)
     assert export.run(x).shape == called(model, x).shape
+
+
+# --- what goes into the weights -----------------------------------------------------
+
+
+def objects(*stack, shape=(6, 6, 2)):
+    """Numbers of ensembles, nodes and connections of a stack."""
+    error, export = difference(static(*stack, shape=shape))
+    assert error < 1e-12
+    net = export.net
+    return len(net.all_ensembles), len(net.all_nodes), len(net.all_connections)
+
+
+NORM = layers.BatchNormalization
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="rounds, and the objects are the same")
+def test_scales_go_into_weights(float64):
+    conv = layers.Conv2D
+    # One ensemble, the input, and one connection between them.
+    assert objects(conv(3, 3), NORM(), layers.ReLU()) == (1, 1, 1)
+    assert objects(NORM(), conv(3, 3), layers.ReLU()) == (1, 1, 1)
+    assert objects(
+        layers.Rescaling(0.5, 1.0), conv(3, 3, padding="same"), NORM(), layers.ReLU()
+    ) == (1, 1, 1)
+    assert objects(layers.SeparableConv2D(3, 3), NORM(), layers.ReLU()) == (1, 1, 1)
+    assert objects(
+        layers.Conv2DTranspose(3, 3, 2), NORM(), layers.Rescaling(2.0), layers.ReLU()
+    ) == (1, 1, 1)
+    assert objects(NORM(), NORM(), layers.ReLU()) == (1, 1, 1)
+    stack = layers.Dense(4), NORM(), layers.ReLU(), NORM(), layers.Dense(3, "relu")
+    assert objects(*stack, shape=(5,)) == (2, 1, 2)
+
+
+@pytest.mark.skipif(BACKEND == "jax", reason="rounds, and the objects are the same")
+def test_scales_stay_between_others(float64):
+    """Neurons, several readers, and numbers that differ within a channel."""
+    stack = layers.Dense(4, "relu"), NORM(), layers.ReLU()
+    assert objects(*stack, shape=(5,)) == (2, 1, 2)
+    within = NORM(axis=1)
+    assert objects(layers.Conv2D(3, 3), within, layers.ReLU()) == (1, 2, 2)
+    x = keras.Input((4,))
+    h = NORM()(layers.Dense(4)(x))
+    model = keras.Model(x, [layers.Dense(3, "relu")(h), layers.Dense(2, "relu")(h)])
+    error, export = difference(model)
+    assert error < 1e-12
+    # Dense and its normalisation are one connection, which two others read.
+    assert len(export.net.all_connections) == 3
+
+
+# --- one parameter for each neuron --------------------------------------------------
+
+
+def test_alphas_of_neurons_are_written():
+    kind = ksn.types.Elementwise("elu", 0.5)
+    options = {"trainable_parameters": {"alpha": "unit"}, "return_sequences": True}
+    model = static(ksn.layers.Neurons(kind, **options), shape=(None, 2, 3))
+    slopes = np.linspace(-0.5, 1, 6)
+    model.set_weights([slopes.reshape(2, 3)])
+    error, export = difference(model)
+    assert error < 1e-5
+    (ens,) = export.net.all_ensembles
+    np.testing.assert_allclose(ens.neuron_type.alpha, slopes, rtol=1e-6)
+
+
+# --- rules of users -----------------------------------------------------------------
+
+
+class Doubled(keras.layers.Layer):
+    """A layer of a user."""
+
+    def call(self, x):
+        return 2.0 * x
+
+
+def test_a_rule_of_a_user():
+    @ksn.layer_rule(Doubled)
+    def doubled(site):
+        size = int(np.prod(site.output))
+        transform = nengo.Dense((size, size), init=2.0)
+        return site.vertex(), [site.edge(site.sources[0], transform=transform)]
+
+    error, export = difference(static(layers.Dense(3), Doubled(), layers.ReLU()))
+    assert error < 1e-5
+    assert len(export.net.all_connections) == 1
+    with pytest.raises(ValueError, match="has a layer rule already"):
+        ksn.layer_rule(Doubled)(doubled)
+    with pytest.raises(ValueError, match="'keeps', 'mixes'"):
+        ksn.layer_rule(Doubled, time="runs")

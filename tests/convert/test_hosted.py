@@ -51,12 +51,12 @@ MODELS = {
     "stacked": lambda: temporal(
         layers.RNN([layers.GRUCell(3), layers.LSTMCell(4)], return_sequences=True)
     ),
-    "last step": lambda: temporal(neurons(), layers.SimpleRNN(4, "relu")),
+    "last step": lambda: temporal(neurons(), layers.GRU(4, "relu")),
     "softmax": lambda: presented(layers.Dense(4), neurons(), layers.Softmax()),
     "wrapped": lambda: temporal(
         layers.TimeDistributed(layers.MaxPooling1D(2)), shape=(4, 2)
     ),
-    "static": lambda: static(layers.Conv2DTranspose(2, 3), shape=(4, 4, 1)),
+    "static": lambda: static(layers.UnitNormalization(), shape=(4, 4, 1)),
     "attention": lambda: static(layers.GlobalMaxPooling1D(), shape=(4, 3)),
     "several inputs": _product,
     "levels": lambda: temporal(ksn.layers.Synapse(0.1, initial_level=0.5)),
@@ -103,6 +103,7 @@ def test_a_simulator_begins_anew(float64):
         (lambda: layers.Bidirectional(layers.LSTM(2, return_sequences=True)), "mixes"),
         (lambda: layers.LSTM(2, return_sequences=True, go_backwards=True), "backwards"),
         (lambda: layers.Conv1D(2, 2, padding="same"), "would mix"),
+        (lambda: layers.Masking(), "its mask does not reach"),
     ],
 )
 def test_refused_even_so(layer, reason):

@@ -79,18 +79,20 @@ def joined_time(x, y):
 
 
 IMAGE = (6, 6, 2)
-first = {"data_format": "channels_first", "name": "named"}
 # Model, and words of its refusal.
 REFUSED = {
     "no rule": (lambda: static(layers.LayerNormalization(name="named")), "no rule"),
-    "batch norm": (lambda: static(layers.BatchNormalization(name="named")), "Fold it"),
+    "batch norm over time": (
+        lambda: temporal(neurons(), layers.BatchNormalization(1, name="named"), time=4),
+        "over the batch or over time",
+    ),
     "max pooling": (
         lambda: static(layers.MaxPooling2D(name="named"), shape=IMAGE),
-        "Use AveragePooling2D",
+        "max_to_avg_pool=True",
     ),
     "pooling over time": (
         lambda: temporal(neurons(), layers.GlobalAveragePooling1D(name="named")),
-        "Synapse",
+        "TimeDistributed",
     ),
     "masking": (lambda: temporal(layers.Masking(name="named"), neurons()), "cut"),
     "lstm": (lambda: temporal(layers.LSTM(3, name="named")), "no rule"),
@@ -109,17 +111,20 @@ REFUSED = {
     ),
     "softmax layer": (lambda: static(layers.Softmax(name="named")), "logits"),
     "activation": (
-        lambda: static(layers.Activation("gelu", name="named")),
-        "linear, relu, sigmoid, tanh",
+        lambda: static(layers.Activation("sparsemax", name="named")),
+        "no function of single elements",
     ),
     "own activation": (
         lambda: static(layers.Dense(3, lambda x: 2 * x, name="named")),
         "'<lambda>'",
     ),
-    "relu6": (lambda: static(layers.ReLU(max_value=6, name="named")), "max_value"),
-    "channels first": (
-        lambda: static(layers.Flatten(**first), shape=(2, 4, 4)),
-        "channels_last",
+    "recurrence backwards": (
+        lambda: temporal(layers.SimpleRNN(3, go_backwards=True, name="named")),
+        "Nengo runs forwards only",
+    ),
+    "recurrence with softmax": (
+        lambda: temporal(layers.SimpleRNN(3, "softmax", name="named")),
+        "train on logits",
     ),
     "convolution over time": (
         lambda: temporal(neurons(), layers.Conv1D(3, 2, name="named")),
@@ -179,11 +184,28 @@ REFUSED = {
         ),
         "over time",
     ),
-    "broadcast": (
-        lambda: functional(lambda x, y: layers.Add(name="named")([x, y]), (4,), (1,)),
-        "different shapes",
+    "different ranks": (
+        lambda: functional(lambda x, y: layers.Add(name="named")([x, y]), (4,), (3, 4)),
+        "different numbers of axes",
     ),
-    "operation": (lambda: functional(lambda x, y: x + y, (4,), (4,)), "layers.Add"),
+    "product": (
+        lambda: functional(lambda x, y: x * y, (4,), (4,)),
+        "multiplies signals",
+    ),
+    "quotient": (lambda: functional(lambda x: 1 / x, (4,)), "divides by a signal"),
+    "power": (lambda: functional(lambda x: x**3, (4,)), "the square only"),
+    "unknown operation": (
+        lambda: functional(lambda x: keras.ops.sort(x), (4,)),
+        "an operation without a rule",
+    ),
+    "operation on the batch": (
+        lambda: functional(lambda x: keras.ops.flip(x, 0), (4,)),
+        "items of a batch",
+    ),
+    "numbers over time": (
+        lambda: functional(lambda x: neurons()(x) + np.ones((1, 4, 5)), (4, 5)),
+        "over time",
+    ),
     "nested wrappers": (
         lambda: temporal(
             layers.TimeDistributed(
@@ -261,7 +283,8 @@ REFUSED = {
 
 
 # Where the name is Keras's own.
-UNNAMED = ("operation", "no time to run over", "neurons in a wrapper")
+UNNAMED = ("product", "quotient", "power", "unknown operation", "numbers over time")
+UNNAMED += ("operation on the batch", "no time to run over", "neurons in a wrapper")
 UNNAMED += ("unknown features",)
 
 

@@ -79,9 +79,9 @@ def error(model, other, x):
 def test_calibrated_spikes_give_what_the_model_gives(make):
     model = make()
     x = uniform(8, *model.input_shape[1:])
-    assert error(model, spiking(model, x), x) < 0.1
     # The more spikes, the nearer.
-    assert error(model, spiking(model, x, target_rate=20_000), x) < 0.01
+    assert error(model, spiking(model, x), x) < 0.15
+    assert error(model, spiking(model, x, target_rate=40_000), x) < 0.015
 
 
 def test_weights_are_the_same_and_the_model_is_not_changed(tmp_path):
@@ -116,7 +116,21 @@ def test_neurons_reach_the_target_rate_at_the_percentile(kind, per_channel):
     currents = np.atleast_1d(drive.gain * high + drive.bias)
     rates = unit.rates(currents, np.ones(len(currents)), np.zeros(len(currents)))
     np.testing.assert_allclose(np.diag(np.atleast_2d(rates)), 100.0, rtol=1e-6)
-    np.testing.assert_allclose(drive.height * 100.0, high)
+
+
+def test_a_straight_rate_curve_is_met_exactly():
+    drive = calibrated(SPIKING["SpikingRectifiedLinear"], 2.0, 100.0)
+    assert (drive.gain, drive.bias) == (50.0, 0.0)
+    assert drive.height == pytest.approx(0.02)
+
+
+def test_a_curve_with_a_threshold_crosses_the_line():
+    lif, relu = nengo.LIF(), keras.activations.relu
+    drive = calibrated(lif, 2.0, 100.0)
+    gain, bias = lif.gain_bias(np.array([100.0]), np.array([0.0]))
+    begins_at_0 = Drive(gain[0] / 2, bias[0], 0.02, 2.0)
+    assert drive.bias < 1
+    assert skew(lif, drive, relu) < 0.8 * skew(lif, begins_at_0, relu)
 
 
 @pytest.mark.parametrize("kind", SPIKING)
@@ -128,7 +142,7 @@ def test_every_spiking_type_fires_at_calibrated_rates(kind):
         other = spiking(model, x, activations={"relu": SPIKING[kind]}, percentile=99)
     row = ksn.compare(model, other, x)["hidden"]
     assert row.correlation > 0.9
-    limit = 250 if "LIF" in str(SPIKING[kind]) else 1000
+    limit = 350 if "LIF" in str(SPIKING[kind]) else 4000
     assert 0.7 * limit < row.high_rate < 1.6 * limit
 
 
@@ -155,7 +169,7 @@ def test_without_scale_rates_are_activations_and_the_user_is_told():
 def test_a_skewed_nonlinearity_is_named():
     model = mlp()
     x = uniform(8, 6)
-    with pytest.warns(UserWarning, match=r"'hidden': the rates of LIF\(\) .* 20 %"):
+    with pytest.warns(UserWarning, match=r"'hidden': the rates of LIF\(\) .* %"):
         spiking(model, x, activations={"relu": nengo.LIF()})
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -22,14 +22,16 @@ def currents(batch=4, size=3, seed=0):
     return rng.uniform(0, 4, (batch, TIME, size)).astype("float32")
 
 
-def spiking(units=3, time=TIME, **arguments):
-    """Inputs, weights and LIF neurons: activity `(batch, time, units)`."""
+def spiking(neuron_type="lif", **arguments):
+    """Inputs, weights and neurons: activity `(batch, time, 3)`."""
+    # So that all of them fire.
+    positive = keras.initializers.RandomUniform(0.2, 1, seed=0)
     return keras.Sequential(
         [
-            keras.Input((time, 3)),
-            keras.layers.Dense(units, name="dense"),
+            keras.Input((TIME, 3)),
+            keras.layers.Dense(3, kernel_initializer=positive, name="dense"),
             ksn.layers.Neurons(
-                "lif", seed=0, return_sequences=True, name="lif", **arguments
+                neuron_type, seed=0, return_sequences=True, name="lif", **arguments
             ),
         ]
     )

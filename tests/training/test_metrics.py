@@ -125,11 +125,10 @@ def model_of_two():
         [
             keras.Input((TIME, 3)),
             keras.layers.Dense(4),
-            ksn.layers.Neurons("lif", seed=0, return_sequences=True, name="first"),
-            keras.layers.Dense(3, kernel_initializer="ones"),
             ksn.layers.Neurons(
-                nengo.LIF(amplitude=0.01), seed=1, return_sequences=True, name="second"
+                nengo.LIF(amplitude=0.01), seed=1, return_sequences=True, name="lif"
             ),
+            ksn.layers.Neurons("relu", return_sequences=True, name="relu"),
             keras.layers.GlobalAveragePooling1D(name="rates"),
         ]
     )
@@ -137,14 +136,13 @@ def model_of_two():
 
 def compiled(model, **options):
     watched = M.watch(model)
-    inner = {layer.name: layer for layer in model.layers if layer.name in
-             ("first", "second")}  # fmt: skip
+    layer = model.get_layer("lif")
     watched.compile(
         keras.optimizers.SGD(1e-3),
         "mse",
         metrics={
-            "first": [M.FiringRate(), M.DeadNeurons()],
-            "second": [M.SpikesPerInference.of(inner["second"]), M.Sparsity()],
+            "lif": [M.FiringRate.of(layer), M.SpikesPerInference.of(layer)],
+            "relu": [M.DeadNeurons(), M.Sparsity()],
             "rates": "mae",
         },
         **options,
@@ -156,25 +154,24 @@ def compiled(model, **options):
 def test_watched_layers_are_evaluated_and_trained():
     model = model_of_two()
     watched = compiled(model, jit_compile=JIT)
-    x, y = currents(8), RNG.uniform(0, 1, (8, 3))
+    x, y = currents(8), RNG.uniform(0, 1, (8, 3)).repeat(2, 1)[:, :4]
     outputs = numpy(watched(x))
-    assert set(outputs) == {"first", "second", "rates"}
+    assert set(outputs) == {"lif", "relu", "rates"}
     np.testing.assert_allclose(outputs["rates"], numpy(model(x)), rtol=1e-5)
-    assert np.any(outputs["first"]) and np.any(outputs["second"])
+    spikes = outputs["lif"] != 0
+    assert np.any(spikes)
     found = watched.evaluate(x, y, batch_size=4, verbose=0, return_dict=True)
-    first, second = outputs["first"], outputs["second"]
-    np.testing.assert_allclose(
-        [found[name] for name in sorted(found)],
-        [
-            np.mean(~np.any(first, axis=(0, 1))),
-            first.mean(),
-            np.mean((outputs["rates"] - y) ** 2),
-            np.mean(np.abs(outputs["rates"] - y)),
-            np.mean(second == 0),
-            np.sum(second != 0) / 8,
-        ],
-        rtol=1e-4,
-    )
+    expected = {
+        "lif_firing_rate": spikes.mean() / 0.001,
+        "lif_spikes_per_inference": spikes.sum() / 8,
+        "loss": np.mean((outputs["rates"] - y) ** 2),
+        "rates_mae": np.mean(np.abs(outputs["rates"] - y)),
+        "relu_dead_neurons": np.mean(~np.any(spikes, axis=(0, 1))),
+        "relu_sparsity": np.mean(outputs["relu"] == 0),
+    }
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
     before = model.get_weights()
     history = watched.fit(x, y, batch_size=4, verbose=0).history
     assert set(history) == set(found)
@@ -207,7 +204,7 @@ def test_models_of_several_outputs_are_compiled_as_before(kind):
 
 def test_saved_when_watched(tmp_path):
     watched = compiled(model_of_two(), run_eagerly=True)
-    x, y = currents(), np.ones((4, 3))
+    x, y = currents(), np.ones((4, 4))
     watched.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     expected = watched.evaluate(x, y, verbose=0, return_dict=True)
@@ -230,9 +227,9 @@ def test_an_output_that_is_a_watched_layer_is_one_output():
 
 def test_layers_are_chosen_by_name_or_as_they_are():
     model = model_of_two()
-    assert set(M.watch(model, "first").output) == {"first", "rates"}
-    layers = ["second", model.layers[0]]
-    assert set(M.watch(model, layers).output) == {"second", "rates", "dense"}
+    dense = model.layers[0]
+    assert set(M.watch(model, "lif").output) == {"lif", "rates"}
+    assert set(M.watch(model, ["relu", dense]).output) == {"relu", "rates", dense.name}
 
 
 def test_the_sequence_of_a_layer_that_returns_its_state_is_watched():
@@ -240,6 +237,16 @@ def test_the_sequence_of_a_layer_that_returns_its_state_is_watched():
     layer = ksn.layers.Neurons(return_sequences=True, return_state=True, name="n")
     model = keras.Model(inputs, keras.layers.Flatten(name="f")(layer(inputs)[1]))
     assert M.watch(model).predict(currents(), verbose=0)["n"].shape == (4, TIME, 3)
+
+
+def test_inputs_are_given_as_before():
+    inputs = {name: keras.Input((TIME, 3), name=name) for name in ("right", "left")}
+    both = inputs["left"] - 2 * inputs["right"]
+    layer = ksn.layers.Neurons("relu", return_sequences=True, name="n")
+    model = keras.Model(inputs, keras.layers.Flatten(name="f")(layer(both)))
+    x = {"left": currents(seed=1), "right": currents(seed=2)}
+    found = M.watch(model).predict(x, verbose=0)["n"]
+    np.testing.assert_allclose(found, np.maximum(x["left"] - 2 * x["right"], 0))
 
 
 def unbuilt():

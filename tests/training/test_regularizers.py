@@ -114,17 +114,18 @@ def trained(regularizer):
     keras.utils.set_random_seed(1)
     neurons = ksn.layers.Neurons(
         nengo.LIF(amplitude=0.01),
+        dt=0.002,
         seed=0,
         return_sequences=True,
         activity_regularizer=regularizer,
         name="lif",
     )
     dense = keras.layers.Dense(8, kernel_initializer=keras.initializers.HeNormal(1))
-    model = keras.Sequential([keras.Input((50, 2)), dense, neurons])
+    model = keras.Sequential([keras.Input((25, 2)), dense, neurons])
     model.add(keras.layers.GlobalAveragePooling1D())
     model.add(keras.layers.Dense(2))
     labels = np.arange(8) % 2
-    x = np.repeat(4 * np.eye(2, dtype="float32")[labels][:, None], 50, axis=1)
+    x = np.repeat(4 * np.eye(2, dtype="float32")[labels][:, None], 25, axis=1)
     x += np.random.RandomState(0).uniform(-0.2, 0.2, x[:, :1].shape)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.05), loss, jit_compile=JIT)
@@ -148,7 +149,7 @@ def test_training_brings_rates_into_the_band():
     assert accuracy == 1
     assert inside(held) > 0.85
     # A spike more or less in 50 ms is 20 Hz.
-    assert np.percentile(held, 5) >= LO - 20 and np.max(held) <= HI + 20
+    assert np.percentile(held, 5) > LO - 21 and np.max(held) < HI + 21
 
 
 @pytest.mark.slow
