@@ -6,7 +6,7 @@
 True
 """
 
-from keras_spiking_nengo import layers, serialization, types
+from keras_spiking_nengo import analysis, layers, serialization, types
 from keras_spiking_nengo.convert import (
     Comparison,
     NengoExport,
@@ -34,6 +34,7 @@ __all__ = [
     "Comparison",
     "NengoExport",
     "Simulator",
+    "analysis",
     "callbacks",
     "compare",
     "configure",

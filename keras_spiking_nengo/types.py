@@ -297,7 +297,7 @@ class Elementwise(nengo.neurons.NeuronType):
     """
 
     function = EnumParam("function", values=tuple(CURVES))
-    alpha = _NumberOrArray("alpha", optional=True)
+    alpha: Any = _NumberOrArray("alpha", optional=True)
 
     def __init__(self, function="elu", alpha=None, initial_state=None):
         super().__init__(initial_state=initial_state)
@@ -341,8 +341,8 @@ NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = (
     }
     | {
         "bounded_relu": BoundedReLU,
-    "relu": nengo.RectifiedLinear,
-    "relu6": BoundedReLU,
+        "relu": nengo.RectifiedLinear,
+        "relu6": BoundedReLU,
         "spiking_relu": nengo.SpikingRectifiedLinear,
         "leaky_relu": LeakyReLU,
         "spiking_leaky_relu": SpikingLeakyReLU,

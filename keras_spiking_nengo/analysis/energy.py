@@ -9,24 +9,18 @@ Reference:
     computing algorithms and systems*, Nature Communications 16, 1545.
 """
 
-import io
-import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
-from rich.console import Console
-from rich.table import Table
+from keras import ops
 
-from keras_spiking_nengo.analysis.calls import check, data, run, submodel
+from keras_spiking_nengo.analysis.calls import check, data, run
+from keras_spiking_nengo.analysis.counting import Counter
 from keras_spiking_nengo.analysis.devices import Device, chosen
-from keras_spiking_nengo.analysis.operations import PER_STEP, RULES, Rule, refusal
-from keras_spiking_nengo.analysis.recurrent import CELLS
-from keras_spiking_nengo.analysis.work import Signal, Work, array, unmoved
-from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.analysis.report import EnergyReport, LayerEnergy
+from keras_spiking_nengo.analysis.work import Signal, unmoved
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
 
@@ -39,153 +33,6 @@ REAL = (
     "{} take spikes only. Here their energies count each MAC, an operation with a"
     " real-valued input, as one synaptic operation."
 )
-
-
-@dataclass(frozen=True)
-class LayerEnergy:
-    """One call of a layer. Numbers are per inference, the mean over the data.
-
-    Attributes:
-        name: path of the layer, with a number from its second call on.
-        kind: class of the layer.
-        dense: synaptic operations, zeros included.
-        macs: effective ones with a real-valued input.
-        acs: effective ones with a spike as input, and additions.
-        updates: of neurons with a state and of synaptic filters.
-        spikes: that the layer sends.
-        units: values of neurons and activation functions.
-        zeros: of these, those that are 0.
-        weights: number of connection weights.
-        zero_weights: of these, those that are 0.
-        weight_bytes: memory of all weights.
-        state_bytes: memory of the states of one item.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.ReLU()])
-        >>> energy(model, np.array([[1.0, -1.0]])).layers[0].activation_sparsity
-        0.5
-    """
-
-    name: str
-    kind: str
-    dense: float
-    macs: float
-    acs: float
-    updates: float
-    spikes: float
-    units: float
-    zeros: float
-    weights: int
-    zero_weights: int
-    weight_bytes: int
-    state_bytes: int
-
-    @property
-    def activation_sparsity(self) -> float | None:
-        """Share of activities that are 0, or None for a layer without."""
-        return self.zeros / self.units if self.units else None
-
-    @property
-    def connection_sparsity(self) -> float | None:
-        """Share of connection weights that are 0, or None for a layer without."""
-        return self.zero_weights / self.weights if self.weights else None
-
-
-@dataclass(frozen=True)
-class EnergyReport:
-    """What a model costs, by layer and in all. Printed, it is a table.
-
-    Attributes:
-        model: its name.
-        items: of data that were run.
-        layers: one for each call of a layer, in order.
-        unique: positions in `layers` of the first call of each layer: a shared layer
-            works in every call, and is stored once.
-        devices: that energies are given for.
-        notes: what was not counted.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-        >>> report = energy(model, np.ones((1, 2)), ["cpu", "loihi"])
-        >>> list(report.joules), report.footprint
-        (['cpu', 'loihi'], 36)
-    """
-
-    model: str
-    items: int
-    layers: tuple[LayerEnergy, ...]
-    unique: tuple[int, ...]
-    devices: tuple[Device, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def total(self) -> LayerEnergy:
-        """The sum of all layers."""
-        calls, stored = self.layers, [self.layers[i] for i in self.unique]
-        worked = ("dense", "macs", "acs", "updates", "spikes", "units", "zeros")
-        memory = ("weights", "zero_weights", "weight_bytes", "state_bytes")
-        sums = {name: sum(getattr(c, name) for c in calls) for name in worked}
-        sums |= {name: sum(getattr(c, name) for c in stored) for name in memory}
-        return LayerEnergy("total", "", **sums)
-
-    @property
-    def footprint(self) -> int:
-        """Bytes of all weights, and of the states of one item."""
-        return self.total.weight_bytes + self.total.state_bytes
-
-    @property
-    def joules(self) -> dict[str, float]:
-        """Energy of one inference, by device."""
-        total = self.total
-        numbers = total.dense, total.macs, total.acs, total.updates
-        return {device.name: device.joules(*numbers) for device in self.devices}
-
-    def to_dict(self) -> dict[str, Any]:
-        """All numbers, as plain Python."""
-        return {
-            "model": self.model,
-            "items": self.items,
-            "layers": [_described(layer) for layer in self.layers],
-            "total": _described(self.total),
-            "footprint": self.footprint,
-            "joules": self.joules,
-            "devices": {d.name: asdict(d) for d in self.devices},
-            "notes": list(self.notes),
-        }
-
-    def __str__(self) -> str:
-        file = io.StringIO()
-        console = Console(file=file, width=118, color_system=None)
-        console.print(self._operations())
-        console.print(self._energies())
-        for note in self.notes:
-            console.print(f"Note: {note}", markup=False, highlight=False)
-        return file.getvalue().rstrip()
-
-    def _operations(self) -> Table:
-        table = Table(title=f"{self.model}: operations per inference", title_style="")
-        table.add_column("layer", overflow="fold")
-        for name in _COLUMNS:
-            table.add_column(name, justify="right")
-        for layer in self.layers:
-            table.add_row(f"{layer.name} ({layer.kind})", *_cells(layer))
-        table.add_section()
-        table.add_row("total", *_cells(self.total))
-        return table
-
-    def _energies(self) -> Table:
-        table = Table(title="energy per inference", title_style="")
-        table.add_column("device")
-        table.add_column("energy", justify="right")
-        table.add_column("counted")
-        table.add_column("source", overflow="fold")
-        for device in self.devices:
-            counted = "nonzero" if device.skips_zeros else "all"
-            energy = _engineering(self.joules[device.name]) + "J"
-            table.add_row(device.name, energy, counted, device.source)
-        return table
 
 
 def energy(
@@ -245,7 +92,7 @@ def energy(
         raise ValueError(f"steps is an integer of at least 1; received {steps!r}.")
     compared = chosen(devices)
     arrays = data(model, x)
-    counter = _Counter(strict)
+    counter = Counter(strict)
     with unmoved(model):
         for batch in _batches(model, arrays, batch_size):
             counter.position = 0
@@ -264,157 +111,6 @@ def energy(
     )
 
 
-# --- counting -----------------------------------------------------------------
-
-
-class _Call:
-    """One call of a layer, over all batches."""
-
-    def __init__(self, name: str, layer, rule: Rule):
-        self.name, self.layer, self.rule = name, layer, rule
-        self.work = Work()
-
-    def report(self, factor: float) -> LayerEnergy:
-        work = self.work * factor
-        kernels = list(map(array, self.rule.kernels(self.layer)))
-        variables = getattr(self.layer, "weights", [])
-        return LayerEnergy(
-            name=self.name,
-            kind=type(self.layer).__name__,
-            **asdict(work),
-            weights=sum(kernel.size for kernel in kernels),
-            zero_weights=sum(int(np.sum(kernel == 0)) for kernel in kernels),
-            weight_bytes=sum(_bytes(v.shape, v.dtype) for v in variables),
-            state_bytes=_state_bytes(self.layer),
-        )
-
-
-class _Counter:
-    """Runs the calls of a model, and counts their work.
-
-    Args:
-        strict: whether to refuse what has no rule.
-
-    Attributes:
-        calls: in order.
-        position: of the next call.
-    """
-
-    def __init__(self, strict: bool):
-        self.strict = strict
-        self.calls: list[_Call] = []
-        self.position = 0
-        self.uncounted: dict[str, str] = {}
-
-    def __call__(self, name: str, operation, args, kwargs):
-        if isinstance(operation, PER_STEP):
-            return self._per_step(name, operation, args)
-        inputs = keras.tree.flatten(args)
-        rule = self._rule(name, operation, inputs, kwargs)
-        values = _values((args, kwargs))
-        outputs = operation(*values[0], **values[1])
-        flat = keras.tree.flatten(outputs)
-        call = self._call(name, operation, rule)
-        try:
-            call.work = call.work + rule.work(operation, inputs, flat)
-        except NotImplementedError as error:
-            if self.strict:
-                raise
-            self._uncounted(name, str(error))
-        first, *rest = flat
-        signals = [rule.signal(operation, inputs, first), *map(Signal, rest)]
-        return keras.tree.pack_sequence_as(outputs, signals)
-
-    def _rule(self, name, operation, inputs, kwargs) -> Rule:
-        given = [key for key, value in kwargs.items() if _is_given(value)]
-        known = _known(operation) and inputs
-        if known and not given and all(isinstance(s, Signal) for s in inputs):
-            return RULES[operation]
-        error = refusal(name, operation)
-        if known:
-            error = NotImplementedError(
-                f"{name} ({type(operation).__name__}) is called with"
-                f" {', '.join(given) or 'what is no tensor'}. It can be counted with"
-                " the tensors that it acts on only."
-            )
-        if self.strict:
-            raise error
-        self._uncounted(name, str(error))
-        return Rule()
-
-    def _uncounted(self, name: str, reason: str) -> None:
-        if name not in self.uncounted:
-            self.uncounted[name] = reason
-            warnings.warn(f"{name} counts as nothing. {reason}", stacklevel=2)
-
-    def _call(self, name, operation, rule) -> _Call:
-        if self.position == len(self.calls):
-            self.calls.append(_Call(name, operation, rule))
-        self.position += 1
-        return self.calls[self.position - 1]
-
-    def _per_step(self, name: str, wrapper, args):
-        """Steps are further items of the batch."""
-        inputs = keras.tree.flatten(args)
-        lead = tuple(inputs[0].value.shape[:2])
-        folded = keras.tree.map_structure(_folded, args)
-        inner = wrapper.layer
-        if submodel(inner):
-            made = run(inner, keras.tree.flatten(folded), self, f"{name}/")
-        else:
-            made = self(name, inner, folded, {})
-        return keras.tree.map_structure(lambda s: _unfolded(s, lead), made)
-
-    def unique(self) -> tuple[int, ...]:
-        """Positions of the first call of each layer."""
-        first = {id(call.layer): i for i, call in reversed(list(enumerate(self.calls)))}
-        return tuple(sorted(first.values()))
-
-    def notes(self) -> list[str]:
-        return [f"{name} counts as nothing." for name in self.uncounted]
-
-
-def _known(operation) -> bool:
-    if operation not in RULES:
-        return False
-    if isinstance(operation, layers.Bidirectional):
-        return _known(operation.forward_layer) and _known(operation.backward_layer)
-    return not isinstance(operation, layers.RNN) or operation.cell in CELLS
-
-
-def _is_given(value) -> bool:
-    return not (value is None or value is False)
-
-
-def _values(structure):
-    return keras.tree.map_structure(
-        lambda leaf: leaf.value if isinstance(leaf, Signal) else leaf, structure
-    )
-
-
-def _folded(signal: Signal) -> Signal:
-    height, shape = signal.height, tuple(signal.value.shape)
-    if height is not None:
-        height = height.reshape((1,) * (len(shape) - height.ndim) + height.shape)
-        alike = height.shape[:2] == (1, 1)
-        height = height[:, 0] if alike else np.broadcast_to(height, shape)
-        height = height if alike else height.reshape(-1, *shape[2:])
-    value = ops.reshape(signal.value, (-1, *shape[2:]))
-    return Signal(value, height, signal.linear)
-
-
-def _unfolded(signal: Signal, lead: tuple[int, int]) -> Signal:
-    height, shape = signal.height, tuple(signal.value.shape)
-    if height is not None and height.ndim == len(shape):
-        first = lead if len(height) > 1 else (1, 1)
-        height = height.reshape(*first, *height.shape[1:])
-    value = ops.reshape(signal.value, (*lead, *shape[1:]))
-    return Signal(value, height, signal.linear)
-
-
-# --- data and memory ----------------------------------------------------------
-
-
 def _signal(values: np.ndarray, symbol) -> Signal:
     return Signal(ops.convert_to_tensor(values, dtype=symbol.dtype))
 
@@ -430,77 +126,3 @@ def _batches(model, arrays, batch_size: int):
         )
     for start in range(0, items, size):
         yield [part[start : start + size] for part in arrays]
-
-
-def _bytes(shape, dtype) -> int:
-    size = keras.backend.standardize_dtype(dtype)
-    width = 1 if size == "bool" else int("".join(filter(str.isdigit, size))) // 8
-    return int(np.prod(shape)) * width
-
-
-def _state_bytes(layer) -> int:
-    """Of one item."""
-    if not isinstance(layer, layers.RNN):
-        return 0
-    cell = layer.cell
-    if isinstance(cell, Cell):
-        pairs = zip(cell.state_shapes(), cell.state_dtypes(), strict=True)
-        return sum(_bytes(shape, dtype) for shape, dtype in pairs)
-    sizes = keras.tree.flatten(cell.state_size)
-    return sum(_bytes((size,), layer.compute_dtype) for size in sizes)
-
-
-# --- printing -----------------------------------------------------------------
-
-_COLUMNS = (
-    "dense",
-    "MACs",
-    "ACs",
-    "updates",
-    "spikes",
-    "silent",
-    "zero weights",
-    "bytes",
-)
-_PREFIXES = {
-    -15: "f",
-    -12: "p",
-    -9: "n",
-    -6: "\N{MICRO SIGN}",
-    -3: "m",
-    0: "",
-    3: "k",
-    6: "M",
-}
-
-
-def _cells(layer: LayerEnergy) -> list[str]:
-    numbers = (layer.dense, layer.macs, layer.acs, layer.updates, layer.spikes)
-    shares = (layer.activation_sparsity, layer.connection_sparsity)
-    memory = layer.weight_bytes + layer.state_bytes
-    return [
-        *(_number(n) for n in numbers),
-        *("" if s is None else f"{s:.1%}" for s in shares),
-        _number(memory),
-    ]
-
-
-def _number(value: float) -> str:
-    if not value:
-        return ""
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-def _engineering(value: float) -> str:
-    if not value:
-        return "0 "
-    exponent = int(np.clip(3 * np.floor(np.log10(value) / 3), -15, 6))
-    return f"{value / 10.0**exponent:.3g} {_PREFIXES[exponent]}"
-
-
-def _described(layer: LayerEnergy) -> dict[str, Any]:
-    return {
-        **asdict(layer),
-        "activation_sparsity": layer.activation_sparsity,
-        "connection_sparsity": layer.connection_sparsity,
-    }

@@ -12,7 +12,7 @@ Reference:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -22,8 +22,16 @@ from keras import ops
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.analysis import spikes
-from keras_spiking_nengo.analysis.energy import EnergyReport, energy
-from keras_spiking_nengo.analysis.recording import Recording, record
+from keras_spiking_nengo.analysis.drawing import (
+    COLORS,
+    histograms,
+    new_axes,
+    new_figure,
+    raster,
+    tidy,
+)
+from keras_spiking_nengo.analysis.overview import overview
+from keras_spiking_nengo.analysis.recording import record
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.synapses import LinearSystem
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -36,92 +44,6 @@ __all__ = [
     "response_curves",
     "tuning_curves",
 ]
-
-COLORS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-_GREY = "#666666"
-
-
-def _figure(width: float = 6.4, height: float = 3.8):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "ksn.analysis.plots draws with matplotlib, which is not installed. Run"
-            " pip install keras-spiking-nengo[plots]."
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _axes(ax):
-    return _figure().subplots() if ax is None else ax
-
-
-def _tidy(ax, xlabel: str, ylabel: str, grid: str = "both"):
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    ax.spines[["top", "right"]].set_visible(False)
-    if grid:
-        ax.grid(axis=grid, color="#DDDDDD", linewidth=0.6)
-    ax.set_axisbelow(True)
-    return ax
-
-
-# --- spikes ---------------------------------------------------------------------
-
-
-def raster(values: Any, dt: float = 0.001, ax=None):
-    """One mark for each neuron and step with a spike.
-
-    Args:
-        values: `(time, *features)` activity of one item; pick it from a batch, as
-            `spikes[0]`. What is not 0 is a spike; below 0 it has another colour.
-        dt: float, seconds. Length of one step. Defaults to 0.001.
-        ax: matplotlib axes. Defaults to those of a new figure.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ImportError: if matplotlib is not installed.
-        ValueError: if `values` has no axis of neurons.
-
-    Example:
-        >>> import numpy as np
-        >>> axes = raster(np.eye(5) * 1000)
-        >>> axes.get_xlabel()
-        'time (s)'
-    """
-    values = np.asarray(values)
-    if values.ndim < 2:
-        raise ValueError(
-            "A raster needs (time, *features) of one item of a batch; received an array"
-            f" of shape {values.shape}. Pass spikes[0] of (batch, time, *features)."
-        )
-    ax = _axes(ax)
-    flat = values.reshape(len(values), -1)
-    size = float(np.clip(220 / max(flat.shape[1], 1), 1.5, 12))
-    for sign, color in ((1, COLORS[0]), (-1, COLORS[1])):
-        step, unit = np.nonzero(sign * flat > 0)
-        ax.plot(
-            *((step + 1) * dt, unit),
-            linestyle="none",
-            marker="|",
-            markersize=size,
-            markeredgewidth=1.0,
-            color=color,
-        )
-    ax.set_xlim(0, (len(flat) + 1) * dt)
-    ax.set_ylim(-0.75, flat.shape[1] - 0.25)
-    ax.yaxis.get_major_locator().set_params(integer=True)
-    return _tidy(ax, "time (s)", "neuron", grid="")
 
 
 def rates(values: Any, x: Any = None, amplitude: float = 1.0, bins: int = 30, ax=None):
@@ -154,7 +76,7 @@ def rates(values: Any, x: Any = None, amplitude: float = 1.0, bins: int = 30, ax
         named = {r.name: r.rates for r in record(values, x)[0]}
         if not named:
             raise ValueError(f"{values.name!r} has no spiking layer.")
-        return _histograms(named, bins, _axes(ax))
+        return histograms(named, bins, new_axes(ax))
     values = np.asarray(values, dtype=float)
     if values.ndim < 3:
         raise ValueError(
@@ -162,23 +84,7 @@ def rates(values: Any, x: Any = None, amplitude: float = 1.0, bins: int = 30, ax
             f" {values.shape}. Add an axis for a batch of one item, as values[None]."
         )
     found = np.mean(spikes.rates(values, amplitude, axis=1), axis=0)
-    return _histograms({"": found.ravel()}, bins, _axes(ax))
-
-
-def _histograms(named: Mapping[str, np.ndarray], bins: int, ax):
-    highest = max(float(np.max(values, initial=0.0)) for values in named.values())
-    lowest = min(float(np.min(values, initial=0.0)) for values in named.values())
-    edges = np.linspace(lowest, highest if highest > lowest else lowest + 1, bins + 1)
-    for i, (name, values) in enumerate(named.items()):
-        color = COLORS[i % len(COLORS)]
-        mean = float(np.mean(values))
-        label = f"{name}: mean {mean:.3g} Hz" if name else f"mean {mean:.3g} Hz"
-        ax.hist(values, edges, histtype="stepfilled", color=color, alpha=0.25)
-        ax.hist(values, edges, histtype="step", color=color, linewidth=1.6, label=label)
-        ax.axvline(mean, color=color, linewidth=1.2, linestyle="--")
-    ax.legend(frameon=False)
-    ax.yaxis.get_major_locator().set_params(integer=True)
-    return _tidy(ax, "firing rate (Hz)", "neurons", grid="y")
+    return histograms({"": found.ravel()}, bins, new_axes(ax))
 
 
 # --- neurons --------------------------------------------------------------------
@@ -233,7 +139,7 @@ def tuning_curves(
     x = np.linspace(-found["radius"], found["radius"], n_points)
     along = np.outer(x, (found["encoders"] @ line) / found["radius"])
     curves = _activity(found["neuron_type"], found["gain"] * along + found["bias"])
-    ax = _axes(ax)
+    ax = new_axes(ax)
     weight = np.sum(np.abs(curves), axis=0)
     order = np.argsort(x @ np.abs(curves) / np.where(weight > 0, weight, 1))
     for place, unit in enumerate(order):
@@ -241,7 +147,7 @@ def tuning_curves(
         ax.plot(x, curves[:, unit], color=color, linewidth=1.2)
     axis = "represented value" if dimensions == 1 else "distance along the direction"
     ax.set_xlim(x[0], x[-1])
-    return _tidy(ax, axis, "firing rate (Hz)")
+    return tidy(ax, axis, "firing rate (Hz)")
 
 
 def _viridis(share: float):
@@ -318,19 +224,23 @@ def response_curves(
     """
     single = isinstance(neuron_types, str | nengo.neurons.NeuronType)
     kinds = list(map(to_neuron_type, [neuron_types] if single else neuron_types))
-    ax = _axes(ax)
+    ax = new_axes(ax)
+    known = any(neuron(kind).rates is not None for kind in kinds)
     for i, kind in enumerate(kinds):
         high = 30.0 if isinstance(kind, nengo.Izhikevich) else 5.0
         given = np.linspace(0, high, 201) if currents is None else np.asarray(currents)
         color, label = COLORS[i % len(COLORS)], repr(kind)
         if neuron(kind).rates is not None:
-            ax.plot(given, _activity(kind, given[:, None])[:, 0], color=color)
+            curve = _activity(kind, given[:, None])[:, 0]
+            # Curves may coincide: each leaves gaps for those below.
+            ax.plot(given, curve, color=color, linestyle=("-", "--", ":")[i % 3])
         dots = given[:: max(len(given) // 20, 1)]
         measured = _measured(kind, dots, dt, time, seed)
         style = {"linestyle": "none", "marker": "o", "markersize": 4}
         ax.plot(dots, measured, color=color, label=label, **style)
-    ax.legend(frameon=False, title="lines: rate curve, dots: measured")
-    return _tidy(ax, "input current", "output: amplitude x rate (Hz)")
+    title = "lines: rate curve, dots: measured" if known else "dots: measured"
+    ax.legend(frameon=False, title=title, alignment="left")
+    return tidy(ax, "input current", "output: amplitude x rate (Hz)")
 
 
 def _measured(kind, currents: np.ndarray, dt: float, time: float, seed: int):
@@ -365,24 +275,36 @@ def filter_response(synapse: Any, dt: float = 0.001, delay: int = 1):
         >>> len(figure.axes)
         3
     """
+    from matplotlib.ticker import NullFormatter
+
+    figure = new_figure(9.6, 3.2)
+    figure.get_layout_engine().set(wspace=0.06)
     cell = layers.SynapseCell(synapse, dt=dt, delay=delay)
     system = cell.system
     impulse = _impulse(system, _length(system))
-    t = np.arange(1, len(impulse) + 1) * dt * 1000
-    figure = _figure(9.6, 3.2)
-    figure.suptitle(repr(cell.synapse), fontsize=11)
+    figure.suptitle("no synapse" if cell.synapse is None else repr(cell.synapse))
     first, second, third = figure.subplots(1, 3)
-    first.plot(t, impulse / dt, color=COLORS[0])
-    _tidy(first, "time (ms)", "impulse response (1/s)")
-    second.plot(t, np.cumsum(impulse), color=COLORS[0])
-    _tidy(second, "time (ms)", "step response")
-    frequency = np.geomspace(0.2 / (len(impulse) * dt), 0.5 / dt, 300)
-    gain = np.abs(_transfer(system, np.exp(2j * np.pi * frequency * dt)))
-    third.semilogx(frequency, 20 * np.log10(np.maximum(gain, 1e-6)), color=COLORS[0])
-    _tidy(third, "frequency (Hz)", "gain (dB)")
-    for axes in (first, second):
+    t = np.arange(len(impulse) + 1) * dt * 1000
+    for axes, values, label in (
+        (first, impulse / dt, "impulse response (1/s)"),
+        (second, np.cumsum(impulse), "step response"),
+    ):
+        # A value holds for the step that ends at its time.
+        held = np.concatenate([values[:1], values])
+        axes.plot(t, held, color=COLORS[0], drawstyle="steps-pre")
         axes.set_xlim(0, t[-1])
+        axes.set_ylim(bottom=min(0.0, 1.05 * float(np.min(values))))
+        tidy(axes, "time (ms)", label)
+    lowest = min(0.2 / (len(impulse) * dt), 1e-3 / dt)
+    frequency = np.geomspace(lowest, 0.5 / dt, 300)
+    gain = np.abs(_transfer(system, np.exp(2j * np.pi * frequency * dt)))
+    decibel = 20 * np.log10(np.maximum(gain, 1e-6))
+    third.semilogx(frequency, decibel, color=COLORS[0])
+    third.xaxis.set_minor_formatter(NullFormatter())
     third.set_xlim(frequency[0], frequency[-1])
+    if np.ptp(decibel) < 1:  # it passes all alike
+        third.set_ylim(np.mean(decibel) - 3, np.mean(decibel) + 3)
+    tidy(third, "frequency (Hz)", "gain (dB)")
     return figure
 
 
@@ -411,107 +333,3 @@ def _transfer(system: LinearSystem, z: np.ndarray) -> np.ndarray:
     matrices = z[:, None, None] * np.eye(system.order) - system.A
     column = np.asarray(system.B)[None, :, None]
     return (np.linalg.solve(matrices, column)[..., 0] @ system.C) + system.D
-
-
-# --- models ---------------------------------------------------------------------
-
-
-def overview(model: keras.Model, x: Any, item: int = 0, strict: bool = True):
-    """A model at work on data: spikes, rates, operations, output.
-
-    Args:
-        model: functional or `keras.Sequential`, as for `ksn.analysis.energy`.
-        x: data, as for `energy`.
-        item: int. Which item's spikes and output are drawn. Defaults to 0.
-        strict: bool. As for `energy`. Defaults to True.
-
-    Returns:
-        The figure: spikes of the first spiking layer and output of one item; firing
-        rates and operations over all of them.
-
-    Raises:
-        ImportError: if matplotlib is not installed.
-        ValueError: if there is no such item.
-        TypeError, NotImplementedError: for what `energy` refuses.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> model = keras.Sequential([
-        ...     keras.Input((4,)), layers.Repeat(20),
-        ...     layers.Neurons("lif", seed=0, return_sequences=True)])
-        >>> len(overview(model, np.full((2, 4), 3.0)).axes)
-        4
-    """
-    figure = _figure(10.0, 6.4)
-    recorded, outputs = record(model, x)
-    if not -len(outputs[0]) <= item < len(outputs[0]):
-        raise ValueError(f"x has {len(outputs[0])} items; received item={item!r}.")
-    (first, second), (third, fourth) = figure.subplots(2, 2)
-    figure.suptitle(f"{model.name}, {len(outputs[0])} items", fontsize=12)
-    _draw_spikes(recorded, item, first)
-    _draw_rates(recorded, second)
-    _draw_operations(energy(model, x, (), strict=strict), third)
-    _draw_output(outputs[0][item], recorded, fourth)
-    return figure
-
-
-def _empty(ax, text: str) -> None:
-    ax.text(0.5, 0.5, text, ha="center", va="center", color=_GREY)
-    ax.set_axis_off()
-
-
-def _draw_spikes(recorded: list[Recording], item: int, ax) -> None:
-    if not recorded:
-        return _empty(ax, "no spiking layers")
-    first = recorded[0]
-    raster(first.counts[item], first.dt, ax)
-    ax.set_title(f"spikes of {first.name}, item {item}", fontsize=10)
-    return None
-
-
-def _draw_rates(recorded: list[Recording], ax) -> None:
-    if not recorded:
-        return _empty(ax, "no firing rates")
-    _histograms({r.name: r.rates for r in recorded}, 30, ax)
-    ax.set_title("firing rates", fontsize=10)
-    return None
-
-
-def _draw_operations(report: EnergyReport, ax) -> None:
-    worked = [layer for layer in report.layers if layer.dense or layer.updates]
-    if not worked:
-        return _empty(ax, "no operations")
-    bars = {
-        "dense": [layer.dense for layer in worked],
-        "effective (MACs and ACs)": [layer.macs + layer.acs for layer in worked],
-        "updates": [layer.updates for layer in worked],
-    }
-    for i, (label, values) in enumerate(bars.items()):
-        place = np.arange(len(worked)) + 0.27 * (i - 1)
-        color = ("#BBBBBB", COLORS[0], COLORS[1])[i]
-        ax.barh(place, values, height=0.25, color=color, label=label)
-    ax.set_yticks(range(len(worked)), [layer.name for layer in worked])
-    ax.invert_yaxis()
-    ax.set_xscale("symlog", linthresh=1)
-    ax.set_title("operations by layer", fontsize=10)
-    ax.legend(frameon=False, fontsize=8)
-    _tidy(ax, "operations per inference", "", grid="x")
-    return None
-
-
-def _draw_output(value: np.ndarray, recorded: list[Recording], ax) -> None:
-    ax.set_title("output", fontsize=10)
-    if value.ndim < 2:
-        value = np.atleast_1d(value)
-        ax.bar(range(len(value)), value, color=COLORS[0])
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        _tidy(ax, "unit", "value", grid="y")
-        return
-    dt = recorded[-1].dt if recorded else 0.001
-    flat = value.reshape(len(value), -1)
-    for unit in range(min(flat.shape[1], len(COLORS))):
-        t = np.arange(1, len(flat) + 1) * dt
-        ax.plot(t, flat[:, unit], color=COLORS[unit], linewidth=1.2, label=f"{unit}")
-    shown = f"unit (first {len(COLORS)})" if flat.shape[1] > len(COLORS) else "unit"
-    ax.legend(frameon=False, fontsize=8, title=shown, ncols=2)
-    _tidy(ax, "time (s)", "value")

@@ -11,6 +11,7 @@ from keras_spiking_nengo.analysis import spikes
 from keras_spiking_nengo.analysis.calls import check, data, run
 from keras_spiking_nengo.analysis.recurrent import CELLS, spike_height, whole
 from keras_spiking_nengo.analysis.work import Signal, array, unmoved
+from keras_spiking_nengo.layers import NeuronsCell
 
 __all__ = ["Recording", "record"]
 
@@ -23,11 +24,13 @@ class Recording:
         name: path of the layer.
         counts: `(batch, time, units)` numbers of spikes.
         dt: float, seconds. Length of a step.
+        neurons: whether they are of neurons, and not of an encoder.
     """
 
     name: str
     counts: np.ndarray
     dt: float
+    neurons: bool
 
     @property
     def rates(self) -> np.ndarray:
@@ -55,7 +58,8 @@ def record(model: keras.Model, x: Any) -> tuple[list[Recording], list[np.ndarray
                 values = array(whole(operation, inputs, flat))
                 counts = spikes.count(values, height)
                 counts = counts.reshape(*counts.shape[:2], -1)
-                found.append(Recording(name, counts, operation.cell.dt))
+                neurons = isinstance(operation.cell, NeuronsCell)
+                found.append(Recording(name, counts, operation.cell.dt, neurons))
         return outputs
 
     pairs = zip(data(model, x), model.inputs, strict=True)

@@ -1,12 +1,11 @@
 """Activations as neurons whose rates are plain numbers: one unit is one."""
 
-import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
-import keras
 import nengo
 import numpy as np
 from keras import activations, layers
@@ -15,9 +14,38 @@ from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, Part, Site, Time
 from keras_spiking_nengo.convert.scaled import constant
 from keras_spiking_nengo.types import BoundedReLU, Elementwise, LeakyReLU
 
-__all__ = ["activation_objection", "made", "neurons", "of_operation", "population"]
+__all__ = [
+    "OPERATIONS",
+    "Maker",
+    "activation_objection",
+    "neurons",
+    "population",
+]
 
-NeuronType = nengo.neurons.NeuronType
+NeuronType: TypeAlias = nengo.neurons.NeuronType
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the neuron type for an activation.
+
+    Attributes:
+        make: gives the type, or None for the identity.
+        names: from Keras's names of its arguments to those of `make`.
+    """
+
+    make: Callable[..., NeuronType | None]
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def given(self, values: Mapping[str, Any]) -> NeuronType | None:
+        """The neuron type for Keras's arguments."""
+        known = {ours: values[k] for k, ours in self.names.items() if k in values}
+        return self.make(**known)
+
+    def of(self, owner: Any) -> NeuronType | None:
+        """The neuron type for a layer or an operation that holds the arguments."""
+        held = {k: getattr(owner, k) for k in self.names if hasattr(owner, k)}
+        return self.given(held)
 
 
 def _relu(negative_slope=0.0, max_value=None, threshold=0.0) -> NeuronType:
@@ -38,68 +66,56 @@ def _gelu(approximate=False) -> NeuronType:
     return Elementwise("gelu_tanh" if approximate else "gelu")
 
 
-def _shrink(name: str) -> Callable[..., NeuronType]:
-    return lambda threshold=0.5: Elementwise(name, threshold)
-
-
-# Arguments are those of Keras's function, and attributes of its layer and operation.
-_MAKERS: dict[Callable, Callable[..., NeuronType | None]] = {
-    activations.linear: lambda: None,
-    activations.relu: _relu,
-    activations.leaky_relu: _leaky_relu,
-    activations.relu6: lambda: BoundedReLU(6),
-    activations.sigmoid: lambda: nengo.Sigmoid(tau_ref=1),
-    activations.tanh: lambda: nengo.Tanh(tau_ref=1),
-    activations.gelu: _gelu,
-    activations.celu: lambda alpha=1.0: Elementwise("celu", alpha),
-    activations.elu: lambda alpha=1.0: Elementwise("elu", alpha),
-    activations.hard_shrink: _shrink("hard_shrink"),
-    activations.soft_shrink: _shrink("soft_shrink"),
-    activations.squareplus: lambda b=4: Elementwise("squareplus", b),
+_RELU = ("negative_slope", "max_value", "threshold")
+# Keras's name of the one argument that some functions have.
+_ALPHAS = {
+    "celu": "alpha",
+    "elu": "alpha",
+    "hard_shrink": "threshold",
+    "soft_shrink": "threshold",
+    "squareplus": "b",
+}
+_MAKERS: dict[Callable, Maker] = {
+    activations.linear: Maker(lambda: None),
+    activations.relu: Maker(_relu, dict(zip(_RELU, _RELU, strict=True))),
+    activations.relu6: Maker(partial(BoundedReLU, 6)),
+    activations.leaky_relu: Maker(_leaky_relu, {"negative_slope": "negative_slope"}),
+    activations.sigmoid: Maker(partial(nengo.Sigmoid, tau_ref=1)),
+    activations.tanh: Maker(partial(nengo.Tanh, tau_ref=1)),
+    activations.gelu: Maker(_gelu, {"approximate": "approximate"}),
 } | {
-    getattr(activations, name): partial(Elementwise, name)
+    getattr(activations, name): Maker(
+        partial(Elementwise, name), {_ALPHAS[name]: "alpha"} if name in _ALPHAS else {}
+    )
     for name in (
-        *("exponential", "hard_sigmoid", "hard_silu", "hard_tanh", "log_sigmoid"),
-        *("mish", "selu", "silu", "softplus", "softsign", "sparse_plus"),
-        *("sparse_sigmoid", "tanh_shrink"),
+        *("celu", "elu", "exponential", "hard_shrink", "hard_sigmoid", "hard_silu"),
+        *("hard_tanh", "log_sigmoid", "mish", "selu", "silu", "soft_shrink"),
+        *("softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus"),
+        "tanh_shrink",
     )
 }
-_LAYERS = {
-    layers.ELU: activations.elu,
-    layers.LeakyReLU: activations.leaky_relu,
-    layers.ReLU: activations.relu,
+_LAYERS: dict[type, Maker] = {
+    layers.ELU: _MAKERS[activations.elu],
+    layers.LeakyReLU: _MAKERS[activations.leaky_relu],
+    layers.ReLU: _MAKERS[activations.relu],
 }
-# Operations of functional models, by the name of their class, where it is not that
-# of the function.
-_OPERATIONS = {
-    "Absolute": partial(Elementwise, "absolute"),
+# Operations of functional models, by the name of their class: mostly the function's.
+OPERATIONS: dict[str, Maker] = {
+    "Absolute": Maker(partial(Elementwise, "absolute")),
     "Exp": _MAKERS[activations.exponential],
-    "ReLU": _relu,
-    "Square": partial(Elementwise, "square"),
+    "ReLU": _MAKERS[activations.relu],
+    "Square": Maker(partial(Elementwise, "square")),
 } | {
-    function.__name__.title().replace("_", ""): make
-    for function, make in _MAKERS.items()
+    function.__name__.title().replace("_", ""): maker
+    for function, maker in _MAKERS.items()
 }
-
-
-def made(make: Callable[..., NeuronType | None], owner: Any) -> NeuronType | None:
-    """A neuron type with the parameters that a layer or an operation holds."""
-    if isinstance(make, partial):
-        return make()
-    names = inspect.signature(make).parameters
-    held = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
-    return make(**held)
-
-
-def of_operation(operation: keras.Operation) -> Callable[..., NeuronType | None] | None:
-    """What makes the neurons for an operation, or None."""
-    return _OPERATIONS.get(type(operation).__name__)
 
 
 def activation_objection(layer) -> str:
     """Why the activation of a layer is no neuron type, or ""."""
-    activation = layer.activation
-    function = activation.func if isinstance(activation, partial) else activation
+    function = layer.activation
+    if isinstance(function, partial) and not function.args:
+        function = function.func
     if function in _MAKERS or type(function) in _LAYERS:
         return ""
     name = getattr(function, "__name__", repr(function))
@@ -115,15 +131,24 @@ def neurons(layer) -> NeuronType | None:
     """The neuron type for the activation of a layer, which may be a layer itself."""
     activation = layer.activation
     if isinstance(activation, partial):
-        return _MAKERS[activation.func](**activation.keywords)
+        return _MAKERS[activation.func].given(activation.keywords)
     if type(activation) in _LAYERS:
-        return made(_MAKERS[_LAYERS[type(activation)]], activation)
-    return _MAKERS[activation]()
+        return _LAYERS[type(activation)].of(activation)
+    return _MAKERS[activation].make()
 
 
 def population(site: Site, neuron_type: NeuronType | None) -> Part:
     """The part of a layer of neurons."""
     return site.vertex(neuron_type=neuron_type), (site.edge(site.sources[0]),)
+
+
+def _activation(site: Site) -> Part:
+    return population(site, neurons(site.layer))
+
+
+def _activation_layer(site: Site) -> Part:
+    kinds = (kind for kind in _LAYERS if isinstance(site.layer, kind))
+    return population(site, _LAYERS[next(kinds)].of(site.layer))
 
 
 def _prelu(site: Site) -> Part:
@@ -132,22 +157,6 @@ def _prelu(site: Site) -> Part:
     return population(site, Elementwise("leaky_relu", alpha[0] if same else alpha))
 
 
-LAYERS.add(
-    LayerRule(
-        Time.KEEPS,
-        lambda site: population(site, neurons(site.layer)),
-        activation_objection,
-    ),
-    layers.Activation,
-)
-for _layer, _function in _LAYERS.items():
-    LAYERS.add(
-        LayerRule(
-            Time.KEEPS,
-            lambda site, make=_MAKERS[_function]: population(
-                site, made(make, site.layer)
-            ),
-        ),
-        _layer,
-    )
+LAYERS.add(LayerRule(Time.KEEPS, _activation, activation_objection), layers.Activation)
+LAYERS.add(LayerRule(Time.KEEPS, _activation_layer), *_LAYERS)
 LAYERS.add(LayerRule(Time.KEEPS, _prelu), layers.PReLU)

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo.convert import windows
-from keras_spiking_nengo.convert.activations import made, of_operation, population
+from keras_spiking_nengo.convert.activations import OPERATIONS as FUNCTIONS
+from keras_spiking_nengo.convert.activations import population
 from keras_spiking_nengo.convert.moved import called, measured, move
 from keras_spiking_nengo.convert.rule import LayerRule, Part, Site, Time, array
 from keras_spiking_nengo.convert.scaled import scaled
@@ -108,11 +109,6 @@ def bound(operation: keras.Operation, arguments: dict[str, Any]):
 
 def operation_rule(layer: Operation) -> LayerRule | None:
     """The rule for an operation, or None."""
-    make = of_operation(layer.operation)
-    if make is not None:
-        return LayerRule(
-            Time.KEEPS, lambda site: population(site, made(make, layer.operation))
-        )
     return OPERATIONS.get(layer.kind)
 
 
@@ -162,6 +158,11 @@ def _power_objection(layer: Operation) -> str:
     return "" if square else "of powers there is the square only, x ** 2"
 
 
+def _function(site: Site) -> Part:
+    layer = site.layer
+    return population(site, FUNCTIONS[layer.kind].of(layer.operation))
+
+
 # --- what Keras is asked about --------------------------------------------------------
 
 
@@ -194,26 +195,30 @@ def _linear(site: Site) -> Part:
 
 
 # By the name of the class, which is all of it that Keras gives a public name.
-OPERATIONS: dict[str, LayerRule] = {
-    "Add": LayerRule(Time.KEEPS, _sum),
-    "Subtract": LayerRule(Time.KEEPS, lambda site: _sum(site, (1.0, -1.0))),
-    "Negative": LayerRule(Time.KEEPS, lambda site: _sum(site, (-1.0,))),
-    "Multiply": LayerRule(Time.KEEPS, _product, _product_objection),
-    "Divide": LayerRule(Time.KEEPS, _quotient, _quotient_objection),
-    "TrueDivide": LayerRule(Time.KEEPS, _quotient, _quotient_objection),
-    "Power": LayerRule(
-        Time.KEEPS,
-        lambda site: population(site, Elementwise("square")),
-        _power_objection,
-    ),
-    "Concatenate": LayerRule(Time.KEEPS, joined),
-    "Matmul": LayerRule(Time.MIXES, _linear, _linear_objection),
-    "Mean": LayerRule(Time.MIXES, _linear),
-    "Sum": LayerRule(Time.MIXES, _linear),
-} | {
-    name: LayerRule(Time.MIXES, _moved)
-    for name in (
-        *("ExpandDims", "Flip", "GetItem", "Moveaxis", "Pad", "Repeat", "Reshape"),
-        *("Roll", "Squeeze", "Swapaxes", "Tile", "Transpose"),
-    )
-}
+OPERATIONS: dict[str, LayerRule] = (
+    {name: LayerRule(Time.KEEPS, _function) for name in FUNCTIONS}
+    | {
+        "Add": LayerRule(Time.KEEPS, _sum),
+        "Subtract": LayerRule(Time.KEEPS, lambda site: _sum(site, (1.0, -1.0))),
+        "Negative": LayerRule(Time.KEEPS, lambda site: _sum(site, (-1.0,))),
+        "Multiply": LayerRule(Time.KEEPS, _product, _product_objection),
+        "Divide": LayerRule(Time.KEEPS, _quotient, _quotient_objection),
+        "TrueDivide": LayerRule(Time.KEEPS, _quotient, _quotient_objection),
+        "Power": LayerRule(
+            Time.KEEPS,
+            lambda site: population(site, Elementwise("square")),
+            _power_objection,
+        ),
+        "Concatenate": LayerRule(Time.KEEPS, joined),
+        "Matmul": LayerRule(Time.MIXES, _linear, _linear_objection),
+        "Mean": LayerRule(Time.MIXES, _linear),
+        "Sum": LayerRule(Time.MIXES, _linear),
+    }
+    | {
+        name: LayerRule(Time.MIXES, _moved)
+        for name in (
+            *("ExpandDims", "Flip", "GetItem", "Moveaxis", "Pad", "Repeat", "Reshape"),
+            *("Roll", "Squeeze", "Swapaxes", "Tile", "Transpose"),
+        )
+    }
+)

@@ -8,7 +8,7 @@ A convolution stays one where `d` is the same all over a channel; then its kerne
 scaled. What a transform makes of a constant vector `b` is the vector `T b`.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import nengo
 import numpy as np
@@ -17,7 +17,7 @@ from keras_spiking_nengo.convert.windows import convolved
 
 __all__ = ["NoProductError", "applied", "product"]
 
-Transform = nengo.transforms.Transform
+Transform: TypeAlias = nengo.transforms.Transform
 
 
 class NoProductError(Exception):

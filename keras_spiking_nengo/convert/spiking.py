@@ -43,7 +43,7 @@ OUTPUTS = ("mean", "last", "sequence")
 # What calibration aims at: spikes per step where neurons may fire any number, and a
 # share of the highest rate where a refractory period limits them.
 _PER_STEP = 4
-_SHARE = 0.7
+_SHARE = 0.5
 # Shares of the highest activation at which neurons may begin to fire, 0 first.
 _BEGINS = np.linspace(0, 0.3, 16)
 # Values of one layer that percentiles are taken of.
@@ -97,7 +97,7 @@ def to_spiking(
             is above may fire faster than the target rate.
         per_channel: bool. Calibrate each element of the last axis by itself.
         target_rate: float, Hz. Rate for the percentile. Defaults to four spikes per
-            step, and where a refractory period limits the rate to 0.7 of that limit.
+            step, and where a refractory period limits the rate to half of that limit.
             With a `synapse` less is enough, such as one spike per step, `1 / dt`.
         seed: int. Seed of the neurons' initial states, plus one per layer.
 

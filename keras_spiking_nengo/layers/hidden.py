@@ -15,7 +15,14 @@ from keras import ops
 from keras_spiking_nengo.dynamics.kernels import Step, scan
 from keras_spiking_nengo.layers.base import Cell
 
-__all__ = ["Stage", "check_repeatable", "checked_layer", "shows_state", "stage"]
+__all__ = [
+    "Stage",
+    "check_repeatable",
+    "checked_layer",
+    "configuration",
+    "shows_state",
+    "stage",
+]
 
 # Their first state is their output.
 _SHOWING = (keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)
@@ -159,7 +166,7 @@ def stage(layer) -> Stage:
 
 def shows_state(layer) -> bool:
     """Whether the output of a cell is its first state, too."""
-    return isinstance(layer, _SHOWING)
+    return type(layer) in _SHOWING
 
 
 def _is_cell(layer) -> bool:
@@ -223,6 +230,13 @@ def checked_layer(value) -> keras.Layer:
                 " or after the LMU."
             )
     return layer
+
+
+def configuration(layer) -> dict:
+    """What `checked_layer` makes the layer from again."""
+    config = keras.saving.serialize_keras_object(layer)
+    # It is built with the LMU.
+    return {k: v for k, v in config.items() if k != "build_config"}
 
 
 def check_repeatable(layers, training) -> None:

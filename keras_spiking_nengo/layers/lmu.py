@@ -13,6 +13,7 @@ from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.hidden import (
     check_repeatable,
     checked_layer,
+    configuration,
     shows_state,
     stage,
 )
@@ -92,8 +93,8 @@ class LMUCell(Cell):
         self.use_bias = bool(use_bias)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.bias_regularizer = keras.regularizers.get(bias_regularizer)
-        self.several = isinstance(hidden_cell, list | tuple)
-        several = hidden_cell if self.several else [hidden_cell]
+        self._several = isinstance(hidden_cell, list | tuple)
+        several = hidden_cell if self._several else [hidden_cell]
         self.hidden_layers = [checked_layer(h) for h in several if h is not None]
         self._stages = tuple(map(stage, self.hidden_layers))
         if self.hidden_to_memory and not self._stages:
@@ -102,9 +103,12 @@ class LMUCell(Cell):
                 " received hidden_cell=None. Give a hidden_cell, or use"
                 " memory_to_memory=True."
             )
+        counts = [part.n_states for part in self._stages]
         shown = any(map(shows_state, self.hidden_layers[-1:]))
         self._keeps_output = self.hidden_to_memory and not shown
-        hidden = [f"hidden_{i}" for i in range(sum(s.n_states for s in self._stages))]
+        # Of the states after the memory, the one that is fed back.
+        self._fed_back = sum(counts[:-1]) if shown else 0
+        hidden = [f"hidden_{i}" for i in range(sum(counts))]
         self.state_names = ("memory", *["output"] * self._keeps_output, *hidden)
         # Or only the last step of the output is asked for.
         self.shows_all = True
@@ -112,7 +116,7 @@ class LMUCell(Cell):
     @property
     def hidden_cell(self):
         """The hidden layer or cell, a tuple if several were given, or None."""
-        if self.several:
+        if self._several:
             return tuple(self.hidden_layers)
         return self.hidden_layers[0] if self.hidden_layers else None
 
@@ -237,7 +241,7 @@ class LMUCell(Cell):
         """Output and states after a step, from the encoded input and the input."""
         memory, *hidden = state
         if self.hidden_to_memory:
-            y = hidden[0]
+            y = hidden[self._fed_back]
             u = u + (ops.matmul(y, p["hidden_kernel"]) if "hidden_kernel" in p else y)
         if self.memory_to_memory:
             u = u + ops.matmul(memory, p["recurrent_kernel"])
@@ -303,14 +307,14 @@ class LMUCell(Cell):
         return scan(step, values, given, state, bool(training), unroll, shape)
 
     def get_config(self):
-        hidden = keras.saving.serialize_keras_object(self.hidden_layers)
+        hidden = list(map(configuration, self.hidden_layers))
         single = hidden[0] if hidden else None
         return {
             **super().get_config(),
             "memory_d": self.memory_d,
             "order": self.order,
             "theta": self.theta,
-            "hidden_cell": hidden if self.several else single,
+            "hidden_cell": hidden if self._several else single,
             "trainable_theta": self.trainable_theta,
             "hidden_to_memory": self.hidden_to_memory,
             "memory_to_memory": self.memory_to_memory,

@@ -142,7 +142,7 @@ def test_every_spiking_type_fires_at_calibrated_rates(kind):
         other = spiking(model, x, activations={"relu": SPIKING[kind]}, percentile=99)
     row = ksn.compare(model, other, x)["hidden"]
     assert row.correlation > 0.9
-    limit = 350 if "LIF" in str(SPIKING[kind]) else 4000
+    limit = 250 if "LIF" in str(SPIKING[kind]) else 4000
     assert 0.7 * limit < row.high_rate < 1.6 * limit
 
 

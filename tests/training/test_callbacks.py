@@ -31,7 +31,7 @@ def errors_with(dt, weights, x, y):
     """Of each item, by a model that has been made with this dt."""
     model = filtered(dt)
     model.set_weights(weights)
-    return np.mean((numpy(model(x)) - y) ** 2, axis=(1, 2))
+    return np.mean((numpy(model(x)) - y) ** 2, axis=1)
 
 
 class Holding(keras.callbacks.Callback):
