@@ -7,6 +7,7 @@ import keras
 
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import LAYERS
+from keras_spiking_nengo.convert.operations import OPERATIONS as KERAS_OPERATIONS
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
 from keras_spiking_nengo.engine import OPERATORS
@@ -38,13 +39,20 @@ def text() -> str:
     spiking, rates = [], []
     for cls in NEURONS:
         (spiking if getattr(cls, "spiking", False) else rates).append(cls)
+    means = {cls for cls in LAYERS if LAYERS[cls].option}
     sections = {
         "Layers": [f"`ksn.layers.{name}`" for name in sorted(layers.__all__)],
         "Spiking neuron types": named([*spiking, *RATES_TO_SPIKES]),
         "Rate neuron types": named(rates),
         "Synapses": named(SYNAPSES),
         "Nengo's operators, compiled": named(OPERATORS),
-        "Keras layers that become Nengo objects (`to_nengo`)": named(LAYERS),
+        "Keras layers that become Nengo objects (`to_nengo`)": named(
+            cls for cls in LAYERS if cls not in means
+        ),
+        "Keras layers that become means with `max_to_avg_pool=True`": named(means),
+        "Keras operations in functional models that become Nengo objects": [
+            f"`{name}`" for name in sorted(KERAS_OPERATIONS)
+        ],
         "Frozen objects that are stored as JSON": [
             f"`{name}`"
             for name in serialization.supported()

@@ -85,8 +85,13 @@ def _draw_operations(report: EnergyReport, ax) -> None:
     ax.set_xscale("symlog", linthresh=1)
     ax.set_title("operations by layer", fontsize=10)
     if bars:
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.22)}
-        ax.legend(**place, ncols=3, frameon=False, fontsize=9)
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.22),
+            ncols=3,
+            frameon=False,
+            fontsize=9,
+        )
     tidy(ax, "operations per inference", "", grid="x")
 
 

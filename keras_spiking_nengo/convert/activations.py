@@ -108,6 +108,7 @@ OPERATIONS: dict[str, Maker] = {
 } | {
     function.__name__.title().replace("_", ""): maker
     for function, maker in _MAKERS.items()
+    if function not in (activations.exponential, activations.linear)
 }
 
 

@@ -50,9 +50,10 @@ def _said(call: Call) -> Iterator[tuple[str, bool]]:
         yield from ((name, True) for name in call.sources)
         # What goes into a layer with calls for its outputs is a sequence.
         yield call.name, call.enters or call.layer.return_sequences
-    elif time is Time.STARTS:
+    elif time in (Time.STARTS, Time.REPEATS):
         yield from ((name, False) for name in call.sources)
-        yield call.name, True
+        if time is Time.STARTS:
+            yield call.name, True
     elif isinstance(call.layer, keras.layers.InputLayer):
         if len(call.shape) < 3:
             yield call.name, False
@@ -95,7 +96,7 @@ def _conflict(call: Call, name: str) -> str:
             f"{name!r} has an axis of time, whose steps it would mix. Wrap it in"
             " keras.layers.TimeDistributed"
         )
-    if time is Time.STARTS:
+    if time in (Time.STARTS, Time.REPEATS):
         return f"it repeats {name!r}, which has an axis of time already. Leave it out"
     return (
         f"it joins tensors with and without an axis of time, such as {name!r}. Present"
@@ -108,7 +109,8 @@ def _check_starts(known: dict[str, bool], calls: Calls) -> None:
     varies: dict[str, bool] = {}
     for call in calls:
         varies[call.name] = known[call.name] or any(varies[s] for s in call.sources)
-        if call.rule.time is Time.STARTS and varies[call.sources[0]]:
+        starts = call.rule.time in (Time.STARTS, Time.REPEATS) and known[call.name]
+        if starts and not call.per_step and varies[call.sources[0]]:
             raise call.refusal(
                 f"it repeats {call.sources[0]!r}, the last step of a sequence, which"
                 " is known only when the sequence is over. Export the parts before"

@@ -14,7 +14,7 @@ import keras
 
 from keras_spiking_nengo.convert.graph import unused
 from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
-from keras_spiking_nengo.convert.operations import Operation, bound, operation_rule
+from keras_spiking_nengo.convert.operations import OPERATIONS, Operation
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, kind_of, refusal
 from keras_spiking_nengo.layers import PerStep
 
@@ -258,7 +258,7 @@ class _Walk:
         """Why Nengo's objects cannot express a layer or model, or ""."""
         if isinstance(layer, keras.Model):
             return _model_objection(layer)
-        if isinstance(layer, Operation) and operation_rule(layer) is None:
+        if isinstance(layer, Operation) and layer.kind not in OPERATIONS:
             return "it is an operation without a rule"
         if isinstance(layer, Operation) or layer in LAYERS:
             return self._objection_of(_rule(layer), layer) if self.objections else ""
@@ -365,8 +365,8 @@ class _Walk:
         if not isinstance(layer, keras.Layer) or (
             other and self._is_hosted(layer) and all(map(_is_tensor, values.values()))
         ):
-            operation, histories = bound(layer, arguments)
-            return operation, [("", history) for history in histories]
+            operation = Operation(layer, arguments)
+            return operation, [("", history) for history in operation.histories]
         if other:
             raise refusal(
                 path,
@@ -378,14 +378,10 @@ class _Walk:
 
 
 def _rule(layer) -> LayerRule:
-    found = operation_rule(layer) if isinstance(layer, Operation) else LAYERS[layer]
-    assert found is not None  # else there was an objection
-    return found
+    return OPERATIONS[layer.kind] if isinstance(layer, Operation) else LAYERS[layer]
 
 
 def _output_shape(layer, shape):
-    if isinstance(layer, Operation):
-        return layer.compute_output_shape(shape)
     if keras.Layer.compute_output_shape is not type(layer).compute_output_shape:
         return layer.compute_output_shape(shape)
     # What a layer does not say, Keras finds out.

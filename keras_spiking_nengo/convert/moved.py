@@ -84,10 +84,10 @@ def called(function: Function, x: np.ndarray) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(function(tensor)), float)
 
 
-def move(site: Site, function: Function | None = None) -> Part:
+def move(site: Site) -> Part:
     """The part of a layer that only moves elements."""
     (shape,) = site.inputs
-    origin = origins(function or site.layer, shape)
+    origin = origins(site.layer, shape)
     transform = gathered(origin, math.prod(shape))
     return site.vertex(), (site.edge(site.sources[0], transform=transform),)
 
@@ -114,6 +114,12 @@ def _flatten(site: Site) -> Part:
     return site.vertex(), (site.edge(site.sources[0]),)
 
 
+def _repeat_vector(site: Site) -> Part:
+    if site.leading == 2:  # each step takes it as it is
+        return site.vertex(), (site.edge(site.sources[0]),)
+    return move(site)
+
+
 def _up_sampling(site: Site) -> Part:
     nearest = site.layer.interpolation == "nearest"
     return move(site) if nearest else measured_image(site)
@@ -125,13 +131,13 @@ LAYERS.add(
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
     keras.layers.Permute,
-    keras.layers.RepeatVector,
     keras.layers.UpSampling1D,
     keras.layers.UpSampling3D,
     keras.layers.ZeroPadding1D,
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
 )
+LAYERS.add(LayerRule(Time.REPEATS, _repeat_vector), keras.layers.RepeatVector)
 LAYERS.add(LayerRule(Time.MIXES, _flatten), keras.layers.Flatten)
 # Keras moves no element here.
 LAYERS.add(LayerRule(Time.MIXES), keras.layers.Reshape)

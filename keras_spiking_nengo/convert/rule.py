@@ -45,6 +45,7 @@ class Time(Enum):
     MIXES = "would mix steps: acts on static tensors only"
     RUNS = "runs over the steps of a temporal tensor"
     STARTS = "presents a static tensor for a number of steps"
+    REPEATS = "does so where what follows runs over steps, else repeats it on an axis"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,15 +1,18 @@
 """Layers that add signals, put them side by side, or pass them on."""
 
+import math
+
 import keras
 import nengo
 import numpy as np
 
 from keras_spiking_nengo.convert.graph import as_slice
 from keras_spiking_nengo.convert.moved import gathered
+from keras_spiking_nengo.convert.products import product
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, Part, Site, Time
 from keras_spiking_nengo.convert.scaled import constant, diagonal
 
-__all__ = ["joined", "weighted_sum"]
+__all__ = ["joined", "spread", "weighted_sum"]
 
 
 def weighted_sum(site: Site, factors, bias=None) -> Part:
@@ -22,33 +25,25 @@ def weighted_sum(site: Site, factors, bias=None) -> Part:
     Raises:
         NotImplementedError: for an input that does not fit the others.
     """
-    edges = tuple(
-        site.edge(source, transform=_spread(site, shape, factor))
-        for source, shape, factor in zip(
-            site.sources, site.inputs, factors, strict=True
-        )
-    )
+    edges = []
+    for source, shape, factor in zip(site.sources, site.inputs, factors, strict=True):
+        own = diagonal(np.array(factor), math.prod(site.output))
+        transform = product(own, spread(site, shape))
+        edges.append(site.edge(source, transform=transform))
     if bias is not None:
         bias = constant(site, bias).ravel()
         bias = bias if np.any(bias) else None
-    return site.vertex(bias=bias), edges
+    return site.vertex(bias=bias), tuple(edges)
 
 
-def _spread(site: Site, shape, factor: float) -> nengo.transforms.Transform | None:
-    """Repeats features of `shape` along axes of length 1, times a number."""
+def spread(site: Site, shape: tuple[int, ...]) -> nengo.transforms.Transform | None:
+    """Repeats features of `shape` along axes of length 1, up to the output's."""
     if shape == site.output:
-        return diagonal(np.array(factor), int(np.prod(shape)))
+        return None
     if len(shape) != len(site.output):
         raise site.refusal(f"it joins different numbers of axes, {site.inputs}")
-    numbers = np.arange(np.prod(shape)).reshape(shape)
-    origin = np.broadcast_to(numbers, site.output)
-    transform = gathered(origin, numbers.size)
-    assert transform is not None  # the shapes differ
-    return nengo.Sparse(
-        transform.shape,
-        indices=transform.init.indices,
-        init=factor * transform.init.data,
-    )
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return gathered(np.broadcast_to(numbers, site.output), numbers.size)
 
 
 def _input(site: Site) -> Part:

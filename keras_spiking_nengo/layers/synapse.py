@@ -59,6 +59,9 @@ class SynapseCell(Cell):
         Neural Computation 30(3).
     """
 
+    _dt: float
+    system: synapses.LinearSystem
+
     def __init__(
         self,
         synapse: nengo.synapses.Synapse | float | dict | None = 0.005,

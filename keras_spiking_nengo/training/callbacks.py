@@ -22,8 +22,8 @@ Layers = Iterable[keras.Layer | str] | None
 class DtScheduler(keras.callbacks.Callback):
     """Changes the length of a step between epochs.
 
-    A neuron that is trained with large steps sends few spikes that each count much,
-    nearly a rate, and is trained easily; towards the end of training the steps become
+    With large steps a neuron fires in most of them, with low spikes: its output is
+    nearly a rate, and is trained easily. Towards the end of training the steps become
     what they will be. The number of steps stays: with `dt` a sequence changes its
     duration.
 
@@ -31,7 +31,7 @@ class DtScheduler(keras.callbacks.Callback):
     best. The schedule's value is in the logs and the history as `"dt"`. What is saved
     during training has the present `dt`. After training, each layer gets back the `dt`
     that it had before, which is to be the true one, unless `restore=False`. If training
-    ends by an exception, the last `dt` stays.
+    is interrupted, the last `dt` stays: put `layer.cell.dt` back yourself.
 
     Other models that share the layers keep the `dt` that their functions were compiled
     with: call their `make_predict_function(force=True)`, and so on, for the present
@@ -91,14 +91,14 @@ class DtScheduler(keras.callbacks.Callback):
         self._own = [(cell, cell.dt) for cell in cells]
 
     def on_epoch_begin(self, epoch, logs=None):
-        dt = self._at(epoch)
-        self._set((cell, dt) for cell, _ in self._own)
+        self._dt = self._at(epoch)
+        self._set((cell, self._dt) for cell, _ in self._own)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: DtScheduler sets dt to {dt:g} s.")
+            print(f"\nEpoch {epoch + 1}: DtScheduler sets dt to {self._dt:g} s.")
 
     def on_epoch_end(self, epoch, logs=None):
         if logs is not None:
-            logs["dt"] = self._at(epoch)
+            logs["dt"] = self._dt
 
     def on_train_end(self, logs=None):
         if self.restore:

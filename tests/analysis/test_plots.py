@@ -31,7 +31,7 @@ def model_of(*stack, shape):
     return keras.Sequential([keras.Input(shape), *stack], name="model")
 
 
-def spiking(n_steps=30):
+def spiking(n_steps=12):
     return model_of(
         ksn.layers.PoissonEncoder(
             200.0, n_steps=n_steps, seed=0, return_sequences=True, name="encoder"
@@ -182,9 +182,9 @@ def test_response_curves_are_measured_on_the_curve():
 
 
 def test_types_without_a_curve_are_measured_alone():
-    axes = rendered(plots.response_curves([nengo.Izhikevich(), "relu"], time=0.1))
+    axes = rendered(plots.response_curves([nengo.Izhikevich(), "relu"], time=0.03))
     assert len(axes.lines) == 3
-    only = plots.response_curves("izhikevich", time=0.1)
+    only = plots.response_curves("izhikevich", [20.0, 30.0], time=0.05)
     assert len(only.lines) == 1 and np.any(only.lines[0].get_ydata())
     assert only.get_legend().get_title().get_text() == "dots: measured"
 

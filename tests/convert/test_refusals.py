@@ -164,6 +164,14 @@ REFUSED = {
         ),
         "the last step of a sequence",
     ),
+    "repeated end of a sequence": (
+        lambda: temporal(
+            layers.SimpleRNN(3),
+            layers.RepeatVector(3, name="named"),
+            layers.SimpleRNN(3, return_sequences=True),
+        ),
+        "the last step of a sequence",
+    ),
     "different lengths": (
         lambda: functional(
             lambda x: [

@@ -9,10 +9,13 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking import Drive, calibrated, skew
+from tests.marks import SLOW_ON_JAX
+
+# By default JAX runs the example of `to_spiking`.
+pytestmark = SLOW_ON_JAX
 
 layers = keras.layers
 STEPS = 200
-RNG = np.random.RandomState(0)
 SPIKING = {
     "SpikingRectifiedLinear": nengo.SpikingRectifiedLinear(),
     "LIF": nengo.LIF(),
@@ -53,8 +56,8 @@ def convnet():
     return model
 
 
-def uniform(*shape):
-    return RNG.uniform(-1, 1, shape).astype("float32")
+def uniform(*shape, seed=0):
+    return np.random.RandomState(seed).uniform(-1, 1, shape).astype("float32")
 
 
 def spiking(model, x, **kwargs):
@@ -172,7 +175,7 @@ def test_a_skewed_nonlinearity_is_named():
     with pytest.warns(UserWarning, match=r"'hidden': the rates of LIF\(\) .* %"):
         spiking(model, x, activations={"relu": nengo.LIF()})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         spiking(model, x)
 
 
@@ -250,7 +253,7 @@ def whole(name):
 @pytest.mark.parametrize("name", ["shared", "residual", "nested", "keyed", "list"])
 def test_whole_models(name):
     model = whole(name)
-    data = [uniform(8, 6) for _ in model.inputs]
+    data = [uniform(8, 6, seed=i) for i, _ in enumerate(model.inputs)]
     x = data[0] if len(data) == 1 else data
     if name == "keyed":
         x = dict(zip(("x", "z"), data, strict=True))
@@ -262,7 +265,7 @@ def test_whole_models(name):
     for one, two in zip(
         keras.tree.flatten(wanted), keras.tree.flatten(found), strict=True
     ):
-        np.testing.assert_allclose(two, one, atol=0.02 * np.max(np.abs(one)))
+        np.testing.assert_allclose(two, one, atol=0.05 * np.max(np.abs(one)))
     if name == "shared":
         # One layer, at two depths with two scales.
         names = [layer.name for layer in other.layers]

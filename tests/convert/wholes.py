@@ -238,6 +238,12 @@ MODELS = {
         time=6,
         shape=(3,),
     ),
+    "decoder": lambda: static(
+        layers.Dense(3, "relu"),
+        layers.RepeatVector(4),
+        layers.SimpleRNN(5, return_sequences=True),
+        per_step(layers.Dense(2)),
+    ),
     "autoencoder": lambda: static(
         layers.Dense(8, "elu"),
         layers.Dense(2),

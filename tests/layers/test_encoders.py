@@ -15,6 +15,7 @@ from keras_spiking_nengo.layers import (
     Repeat,
 )
 from tests.gradients import gradient
+from tests.marks import SLOW_ON_JAX
 
 BACKEND = keras.backend.backend()
 DT = 0.001
@@ -235,7 +236,9 @@ STATIC = {
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", STATIC)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n == "poisson")) for n in STATIC]
+)
 def test_n_steps_presents_as_repeat_does(name):
     x = np.random.RandomState(0).uniform(size=(3, 4, 2)).astype("float32")
     model = keras.Sequential(
