@@ -1,5 +1,6 @@
 """The one catalogue of what the tests run over."""
 
+import keras
 import nengo
 import numpy as np
 
@@ -171,6 +172,26 @@ LAYERS = {
     "DeltaEncoder": (
         ksn.layers.DeltaEncoder,
         {"threshold": 0.7, "initial_level": 0.2, "split": True, "dt": 0.002},
+        (3,),
+    ),
+    "LMU": (
+        ksn.layers.LMU,
+        {
+            "memory_d": 2,
+            "order": 3,
+            "theta": 5.5,
+            "hidden_cell": keras.saving.serialize_keras_object(
+                keras.layers.SimpleRNNCell(4, activation="softsign", name="cell")
+            ),
+            "trainable_theta": True,
+            "hidden_to_memory": True,
+            "memory_to_memory": True,
+            "input_to_hidden": True,
+            "kernel_initializer": "he_normal",
+            "recurrent_initializer": "glorot_normal",
+            "use_bias": True,
+            "bias_initializer": "ones",
+        },
         (3,),
     ),
     "Network": (

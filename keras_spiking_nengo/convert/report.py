@@ -18,11 +18,12 @@ from rich.table import Table
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert import axes
+from keras_spiking_nengo.convert.calibration import highest_rate
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.hosted import KerasLayer
 from keras_spiking_nengo.convert.replay import Replay
-from keras_spiking_nengo.convert.spiking import activation_name, highest_rate
+from keras_spiking_nengo.convert.spiking import activation_name
 from keras_spiking_nengo.dynamics.neurons import neuron
 
 if TYPE_CHECKING:

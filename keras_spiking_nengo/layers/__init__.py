@@ -11,6 +11,7 @@ from keras_spiking_nengo.layers.encoders import (
     PoissonEncoderCell,
 )
 from keras_spiking_nengo.layers.ensemble import Ensemble, EnsembleCell
+from keras_spiking_nengo.layers.lmu import LMU, LMUCell
 from keras_spiking_nengo.layers.network import Network, NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
 from keras_spiking_nengo.layers.per_step import PerStep
@@ -25,6 +26,8 @@ __all__ = [
     "DeltaEncoderCell",
     "Ensemble",
     "EnsembleCell",
+    "LMU",
+    "LMUCell",
     "LatencyEncoder",
     "LatencyEncoderCell",
     "Network",

@@ -275,7 +275,7 @@ class LMUCell(Cell):
     def sequence(self, inputs, state, training, unroll):
         fed_back = self.hidden_to_memory or self.memory_to_memory
         if unroll or fed_back or static_length(inputs) is None:
-            return self._looped(inputs, state, training, unroll)
+            return self.looped(inputs, state, training, unroll)
         values = {k: ops.convert_to_tensor(w) for k, w in self._kernels.items()}
         u, (memory, *hidden) = self._encoded(values, inputs), state
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
@@ -292,7 +292,7 @@ class LMUCell(Cell):
         y, hidden = self._hidden(run, memory, inputs, hidden)
         return y, [memory[:, -1], *hidden]
 
-    def _looped(self, inputs, state, training, unroll):
+    def looped(self, inputs, state, training, unroll):
         """One step after the other, of inputs that are encoded all at once."""
         check_repeatable(self.hidden_layers, training)
         steps, values = self._program(training)

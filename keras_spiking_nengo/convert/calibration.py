@@ -1,0 +1,252 @@
+"""How neurons are driven in the place of an activation.
+
+Neurons with the rate curve `r` (spikes per second and unit of amplitude) stand in for
+an activation `f`:
+
+    f(x)  ~  height r(gain x + bias)
+
+Without scaling, `gain = 1`, `bias = 0` and `height` is the neurons' own amplitude.
+A scale `s` makes `gain = s` and `height = amplitude / s`. Calibration takes from data
+how high activations become, `h`, and from the inverse of the rate curve the current
+`gain h + bias` that fires at the rate wanted for it. Where a neuron begins to fire, as
+a share `c` of `h`, and `height` are those with the least square error on the data: a
+curve with a threshold, as that of LIF neurons, crosses a straight line, and a straight
+one is met by `c = 0` and `height = h / rate`.
+
+Reference:
+    Rueckauer et al. (2017), *Conversion of continuous-valued deep networks to
+    efficient event-driven networks for image classification*, Front. Neurosci. 11
+    (percentiles of activations); Eliasmith and Anderson (2003), *Neural Engineering*,
+    MIT Press (gain and bias from a maximal rate).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import nengo
+import numpy as np
+
+from keras_spiking_nengo import serialization
+from keras_spiking_nengo.convert.calls import Calls
+from keras_spiking_nengo.convert.replay import Replay
+
+__all__ = ["Drive", "NeuronType", "calibrated", "drives_of", "highest_rate", "skew"]
+
+NeuronType: TypeAlias = nengo.neurons.NeuronType
+
+# What calibration aims at: spikes per step where neurons may fire any number, and a
+# share of the highest rate where a refractory period limits them.
+_PER_STEP = 4
+_SHARE = 0.5
+# Shares of the highest activation at which neurons may begin to fire, 0 first.
+_BEGINS = np.linspace(0, 0.3, 16)
+# Values of one layer that percentiles are taken of.
+_SAMPLES = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """How neurons are driven in the place of an activation.
+
+    Attributes:
+        gain, bias: floats, or arrays over the last axis: current for an input.
+        height: what a spike per second counts.
+        high: activation at the target rate, or None where nothing was calibrated.
+    """
+
+    gain: Any = 1.0
+    bias: Any = 0.0
+    height: Any = 1.0
+    high: Any = None
+
+
+def drives_of(
+    model: keras.Model,
+    found: Calls,
+    replaced: Mapping[str, NeuronType],
+    scale: float | Mapping[str, float] | str | None,
+    data: Any,
+    options: tuple[float, bool, float | None, float],
+) -> dict[str, Drive]:
+    """How the neurons of each call are driven.
+
+    Args:
+        model: whose calls `found` are.
+        found: the calls.
+        replaced: neuron types by call.
+        scale: as for `to_spiking`.
+        data: to calibrate on.
+        options: percentile, whether per channel, target rate and length of a step.
+    """
+    if scale is None:
+        return {
+            name: Drive(height=getattr(kind, "amplitude", 1.0))
+            for name, kind in replaced.items()
+        }
+    for name, kind in replaced.items():
+        if not hasattr(kind, "amplitude"):
+            raise NotImplementedError(
+                f"The neurons of layer {name!r}, {kind}, have no amplitude, so their"
+                " rates cannot be scaled. Use scale_firing_rates=None."
+            )
+    if scale == "calibrate":
+        percentile, per_channel, rate, dt = options
+        seen = _activity(model, found, tuple(replaced), data)
+        axis = 0 if per_channel else None
+        drives = {}
+        for name, kind in replaced.items():
+            high = np.percentile(seen[name], percentile, axis=axis)
+            drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
+        return drives
+    return _scaled(found, replaced, scale)
+
+
+def _scaled(found, replaced, scale) -> dict[str, Drive]:
+    if isinstance(scale, Mapping):
+        known = {found[name].path for name in replaced}
+        unknown = sorted(set(scale) - known)
+        if unknown:
+            raise ValueError(
+                f"scale_firing_rates names {unknown}; layers whose activation is"
+                f" replaced: {sorted(known)}."
+            )
+        by_call = {name: scale.get(found[name].path, 1.0) for name in replaced}
+    else:
+        by_call = dict.fromkeys(replaced, scale)
+    return {
+        name: Drive(float(s), 0.0, replaced[name].amplitude / float(s))
+        for name, s in by_call.items()
+    }
+
+
+def calibrated(
+    neuron_type: NeuronType,
+    high: Any,
+    rate: float | None = None,
+    dt: float = 0.001,
+    shares: Any = None,
+) -> Drive:
+    """How neurons fire at `rate` for an activation of `high`.
+
+    Args:
+        neuron_type: of the neurons.
+        high: highest activation, a float or an array over channels.
+        rate: target rate in Hz, or None for the default.
+        dt: length of a step, in seconds.
+        shares: activations above 0 as shares of `high`, which the rate curve is to
+            follow. All from 0 to 1 by default.
+
+    Raises:
+        ValueError: for a rate that the neurons cannot reach.
+    """
+    limit = highest_rate(neuron_type)
+    rate = rate or min(_PER_STEP / dt, _SHARE * limit)
+    if rate >= limit:
+        raise ValueError(
+            f"target_rate={rate:g} Hz: {neuron_type} fires below {limit:g} Hz."
+        )
+    unit = serialization.altered(neuron_type, amplitude=1.0)
+    shares = np.linspace(0.02, 1, 50) if shares is None else np.asarray(shares)
+    fits = [_fitted(unit, rate, begin, shares) for begin in _BEGINS]
+    _, gain, bias, height = min(fits)
+    # A layer that is silent on all of the data keeps the scale of one.
+    high = np.where(np.asarray(high) > 0, high, 1.0)
+    if np.ndim(high) == 0:
+        high = float(high)
+    return Drive(gain / high, bias, height * high, high)
+
+
+def _fitted(unit: NeuronType, rate: float, begin: float, shares: np.ndarray):
+    """Error, gain, bias and height where neurons begin to fire at a share."""
+    gain, bias = unit.gain_bias(np.array([rate]), np.array([begin]))
+    rates = unit.rates(shares, gain, bias)[:, 0]
+    height = float(rates @ shares / max(rates @ rates, 1e-12))
+    error = float(np.mean((height * rates - shares) ** 2))
+    return error, float(gain[0]), float(bias[0]), height
+
+
+def highest_rate(neuron_type: NeuronType) -> float:
+    """Rate in Hz that neurons cannot exceed, by their refractory period."""
+    base = getattr(neuron_type, "base_type", neuron_type)
+    tau_ref = getattr(base, "tau_ref", 0.0)
+    return 1 / tau_ref if tau_ref else math.inf
+
+
+def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
+    """Largest difference of neurons' rate curve from an activation.
+
+    Args:
+        neuron_type: of the neurons.
+        drive: how they are driven.
+        function: the activation.
+
+    Returns:
+        As a share of the activation at the top: `drive.high`, or 1 without it.
+    """
+    high = 1.0 if drive.high is None else float(np.max(drive.high))
+    gain = float(np.min(drive.gain)) if np.ndim(drive.gain) else drive.gain
+    height = float(np.max(drive.height)) if np.ndim(drive.height) else drive.height
+    x = np.linspace(-high, high, 201)
+    unit = neuron_type
+    if hasattr(neuron_type, "amplitude"):
+        unit = serialization.altered(neuron_type, amplitude=1.0)
+    rates = unit.rates(x, np.array([gain]), np.array([drive.bias]))[:, 0]
+    wanted = np.asarray(keras.ops.convert_to_numpy(function(x.astype("float32"))))
+    scale = np.max(np.abs(wanted)) or 1.0
+    return float(np.max(np.abs(height * rates - wanted)) / scale)
+
+
+def _activity(model, found, names, data) -> dict[str, np.ndarray]:
+    """Outputs of calls on data, `(some, channels)`."""
+    arrays = _data(model, found, data)
+    replay = Replay(found, names, name="calibration", dtype=model.dtype_policy)
+    batches = max(math.ceil(len(arrays[0]) / 32), 1)
+    rng = np.random.RandomState(0)
+    kept: dict[str, list] = {name: [] for name in names}
+    for part in zip(*(np.array_split(a, batches) for a in arrays), strict=True):
+        sent = replay.predict_on_batch(list(part))
+        for name, value in sent.items():
+            rows = np.reshape(value, (-1, np.shape(value)[-1]))
+            count = max(_SAMPLES // (batches * rows.shape[1]), 1)
+            if len(rows) > count:
+                rows = rows[rng.choice(len(rows), count, replace=False)]
+            kept[name].append(rows)
+    return {name: np.concatenate(rows) for name, rows in kept.items()}
+
+
+def _shares(values: np.ndarray, high) -> np.ndarray | None:
+    """Quantiles of what is above 0, as shares of the highest."""
+    shares = values / np.where(high > 0, high, np.inf)
+    shares = shares[shares > 0]
+    return np.quantile(shares, np.linspace(0, 1, 500)) if shares.size else None
+
+
+def _data(model, found: Calls, data) -> list[np.ndarray]:
+    names = list(found.inputs)
+    if isinstance(data, Mapping):
+        if set(data) != set(names):
+            raise ValueError(
+                f"calibration_data has the keys {sorted(data)}; the inputs of"
+                f" {model.name!r} are {names}."
+            )
+        given = [data[name] for name in names]
+    else:
+        given = list(data) if isinstance(data, list | tuple) else [data]
+    arrays = [np.asarray(value) for value in given]
+    shapes = [found[call].shape for call in found.inputs.values()]
+    fit = len(arrays) == len(shapes) and all(
+        a.ndim == len(s)
+        and all(n in (None, m) for n, m in zip(s[1:], a.shape[1:], strict=True))
+        for a, s in zip(arrays, shapes, strict=True)
+    )
+    if not fit or len({len(a) for a in arrays}) > 1 or not len(arrays[0]):
+        raise ValueError(
+            f"calibration_data needs the shapes {shapes}, of one batch size; received"
+            f" {[a.shape for a in arrays]}."
+        )
+    if not all(np.all(np.isfinite(a)) for a in arrays):
+        raise ValueError("calibration_data has values that are not finite.")
+    return arrays
