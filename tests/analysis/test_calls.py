@@ -7,6 +7,7 @@ from keras import layers, ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis.calls import check, data, run
+from tests.marks import SLOW_ON_JAX
 
 
 def numpy(x):
@@ -61,7 +62,9 @@ def inputs_of(model, time=6):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n == "states")) for n in MODELS]
+)
 def test_calls_one_by_one_make_the_model(name):
     model = MODELS[name]()
     x = inputs_of(model)

@@ -19,6 +19,7 @@ from tests.marks import SLOW_ON_JAX
 
 BACKEND = keras.backend.backend()
 DT = 0.001
+SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 
 
 def numpy(x):
@@ -142,6 +143,7 @@ def test_the_logarithmic_latency_is_that_of_a_membrane():
     np.testing.assert_allclose(x * (1 - np.exp(-t / 0.02)), 0.1, rtol=1e-4)
 
 
+@SLOW
 @pytest.mark.torch
 def test_in_a_sequence_the_present_value_counts_and_fires_once():
     layer = LatencyEncoder(tau=0.01, return_sequences=True, return_state=True)
@@ -237,7 +239,7 @@ STATIC = {
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n == "poisson")) for n in STATIC]
+    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n != "latency")) for n in STATIC]
 )
 def test_n_steps_presents_as_repeat_does(name):
     x = np.random.RandomState(0).uniform(size=(3, 4, 2)).astype("float32")
@@ -255,6 +257,7 @@ def test_n_steps_presents_as_repeat_does(name):
     np.testing.assert_array_equal(again.predict(x, verbose=0), y)
 
 
+@SLOW
 @pytest.mark.torch
 def test_a_stateful_encoder_presents_with_new_numbers_each_time(tmp_path):
     layer = PoissonEncoder(
@@ -274,6 +277,7 @@ def test_a_stateful_encoder_presents_with_new_numbers_each_time(tmp_path):
     np.testing.assert_array_equal(np.concatenate([first, second], 1), numpy(both))
 
 
+@SLOW
 @pytest.mark.torch
 def test_encoders_feed_neurons():
     model = keras.Sequential(
