@@ -131,9 +131,18 @@ def device(value: "str | Device") -> Device:
 def chosen(
     value: "str | Device | Iterable[str | Device] | None",
 ) -> tuple[Device, ...]:
-    """Devices from one, several, or None for all that are known."""
+    """Devices from one, several, or None for all that are known.
+
+    Raises:
+        ValueError: if a name is unknown, or there twice.
+        TypeError: for what is no device.
+    """
     if value is None:
         return tuple(DEVICES.values())
     if isinstance(value, str | Device):
-        return (device(value),)
-    return tuple(map(device, value))
+        value = (value,)
+    found = tuple(map(device, value))
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Devices need names of their own; received {names}.")
+    return found

@@ -29,7 +29,7 @@ class LayerEnergy:
         zeros: of these, those that are 0.
         weights: number of connection weights.
         zero_weights: of these, those that are 0.
-        weight_bytes: memory of all weights.
+        weight_bytes: memory of all weights, initial states of neurons among them.
         state_bytes: memory of the states of one item.
 
     Example:
@@ -169,7 +169,7 @@ _COLUMNS = (
     "ACs",
     "updates",
     "spikes",
-    "silent",
+    "zero outputs",
     "zero weights",
     "bytes",
 )

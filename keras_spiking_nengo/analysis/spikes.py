@@ -11,8 +11,8 @@ import numpy as np
 
 __all__ = ["common_height", "count", "rates", "sparsity"]
 
-# Rounding by which a spike may differ from its height: float16 has three digits.
-_CLOSE = 2e-3
+# Rounding by which a spike may differ from its height: bfloat16 has two digits.
+_CLOSE = 1e-2
 
 
 def count(values: Any, height: Any) -> np.ndarray:

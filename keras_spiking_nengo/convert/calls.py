@@ -5,13 +5,19 @@ two calls. All is read from what Keras documents: `layers` of a `Sequential`, an
 the configuration of a functional model, which is also its file format.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
+from keras_spiking_nengo.convert import configs
+from keras_spiking_nengo.convert.configs import (
+    functional_config,
+    is_tensor,
+    leaves,
+    output_shape,
+)
 from keras_spiking_nengo.convert.graph import unused
 from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
 from keras_spiking_nengo.convert.operations import OPERATIONS, Operation
@@ -142,22 +148,22 @@ class _Walk:
             raise refusal(model.name, type(model).__name__, reason)
         self._check_layers(model, "")
         if isinstance(model, keras.Sequential):
-            first = _config(model)["layers"][0]["config"]
+            first = configs.config(model)["layers"][0]["config"]
             name = first["name"] if "batch_shape" in first else "input"
             shape = tuple(model.inputs[0].shape)
             source = self._input(keras.layers.InputLayer(batch_shape=shape), name)
             (output,) = self.sequential(model, [source], "", False)
             last = model.layers[-1].name if model.layers else name
             return Calls(self.calls, {name: source}, {last: output})
-        config = _functional_config(model, model.name)
-        inputs = _leaves(config["input_layers"])
+        config = functional_config(model, model.name)
+        inputs = leaves(config["input_layers"])
         sources = {
             name: self._input(model.get_layer(name), name) for _, (name, *_) in inputs
         }
         outputs: dict[str, str] = {}
         found = self.functional(model, sources, "", False)
         for (key, (name, *_)), made in zip(
-            _leaves(config["output_layers"]), found, strict=True
+            leaves(config["output_layers"]), found, strict=True
         ):
             outputs[unused(key or name, outputs, ":")] = made
         keyed = isinstance(config["output_layers"], dict)
@@ -174,7 +180,7 @@ class _Walk:
         Args:
             sources: from the names of the model's inputs to calls.
         """
-        config = _functional_config(model, prefix.rstrip("/") or model.name)
+        config = functional_config(model, prefix.rstrip("/") or model.name)
         nodes = {entry["name"]: entry["inbound_nodes"] for entry in config["layers"]}
         layers = {layer.name: layer for layer in model.operations}
         made: dict[tuple[str, int], list[str]] = {}
@@ -197,7 +203,7 @@ class _Walk:
         for name, calls_ in nodes.items():
             for node in range(len(calls_)):
                 find(name, node + _is_functional(layers.get(name)), 0)
-        return [find(*leaf) for _, leaf in _leaves(config["output_layers"])]
+        return [find(*leaf) for _, leaf in leaves(config["output_layers"])]
 
     def sequential(self, model, sources: list[str], prefix: str, per_step: bool):
         """Adds the calls of a `Sequential`; its one output, as a list."""
@@ -258,7 +264,7 @@ class _Walk:
         """Why Nengo's objects cannot express a layer or model, or ""."""
         if isinstance(layer, keras.Model):
             return _model_objection(layer)
-        if isinstance(layer, Operation) and layer.kind not in OPERATIONS:
+        if isinstance(layer, Operation) and layer.operation_kind not in OPERATIONS:
             return "it is an operation without a rule"
         if isinstance(layer, Operation) or layer in LAYERS:
             return self._objection_of(_rule(layer), layer) if self.objections else ""
@@ -324,7 +330,7 @@ class _Walk:
         if isinstance(model, keras.Sequential):
             only = [name for _, name in taken]
             return self.sequential(model, only, f"{path}/", per_step)
-        inputs = _leaves(_functional_config(model, path)["input_layers"])
+        inputs = leaves(functional_config(model, path)["input_layers"])
         if [key for key, _ in inputs] != [key for key, _ in taken]:
             raise refusal(
                 path,
@@ -346,7 +352,7 @@ class _Walk:
         outer = shapes[0]
         if per_step:
             shapes = [(shape[0], *shape[2:]) for shape in shapes]
-        shape = _output_shape(layer, shapes[0] if len(shapes) == 1 else shapes)
+        shape = output_shape(layer, shapes[0] if len(shapes) == 1 else shapes)
         return (*outer[:2], *shape[1:]) if per_step else tuple(shape)
 
     def _add(self, layer, path, sources, shape, per_step, port=None, hosted="") -> str:
@@ -363,7 +369,7 @@ class _Walk:
         first, *rest = values
         other = [name for name in rest if values[name] not in (None, False)]
         if not isinstance(layer, keras.Layer) or (
-            other and self._is_hosted(layer) and all(map(_is_tensor, values.values()))
+            other and self._is_hosted(layer) and all(map(is_tensor, values.values()))
         ):
             operation = Operation(layer, arguments)
             return operation, [("", history) for history in operation.histories]
@@ -374,21 +380,15 @@ class _Walk:
                 f"it is called with a further argument, {other[0]!r}. It can be given"
                 " tensors to act on only: no mask, initial_state or training=True",
             )
-        return layer, _leaves(values[first])
+        return layer, leaves(values[first])
 
 
 def _rule(layer) -> LayerRule:
-    return OPERATIONS[layer.kind] if isinstance(layer, Operation) else LAYERS[layer]
-
-
-def _output_shape(layer, shape):
-    if keras.Layer.compute_output_shape is not type(layer).compute_output_shape:
-        return layer.compute_output_shape(shape)
-    # What a layer does not say, Keras finds out.
-    several = not isinstance(shape, tuple)
-    tensors = [keras.KerasTensor(one) for one in (shape if several else [shape])]
-    found = layer.compute_output_spec(tensors if several else tensors[0])
-    return keras.tree.map_structure(lambda tensor: tensor.shape, found)
+    return (
+        OPERATIONS[layer.operation_kind]
+        if isinstance(layer, Operation)
+        else LAYERS[layer]
+    )
 
 
 def _model_objection(model) -> str:
@@ -400,37 +400,6 @@ def _model_objection(model) -> str:
             f" keras.{base.__name__}(...) from layers"
         )
     return ""
-
-
-def _config(model) -> dict:
-    """Keras's description of a model, without that of its layers."""
-    with _unwritten(model.layers):
-        return model.get_config()
-
-
-def _functional_config(model, path: str) -> dict:
-    """How the layers of a functional model are called."""
-    config = _config(model)
-    if "input_layers" not in config:
-        raise refusal(
-            path,
-            type(model).__name__,
-            "its constructor has arguments of its own, so that Keras does not describe"
-            " its layers. Pass keras.Model(model.inputs, model.outputs)",
-        )
-    return config
-
-
-@contextmanager
-def _unwritten(layers: Sequence[keras.Layer]) -> Iterator[None]:
-    """Layers give no configuration of their own, which not every one can."""
-    for layer in layers:
-        vars(layer)["get_config"] = lambda name=layer.name: {"name": name}
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del vars(layer)["get_config"]
 
 
 def _is_keras(klass: type) -> bool:
@@ -445,19 +414,3 @@ def _is_time_distributed(layer) -> bool:
     kind = keras.layers.TimeDistributed
     known = (kind.call, PerStep.call)
     return isinstance(layer, kind) and type(layer).call in known
-
-
-def _is_tensor(tree) -> bool:
-    kind = tree.get("class_name") if isinstance(tree, dict) else None
-    return kind == "__keras_tensor__"
-
-
-def _leaves(tree, key="") -> list:
-    """`(key, leaf)` of a structure of layer outputs or serialised tensors."""
-    if isinstance(tree, dict):
-        if _is_tensor(tree):
-            return [(key, tuple(tree["config"]["keras_history"]))]
-        return [leaf for k in sorted(tree) for leaf in _leaves(tree[k], k)]
-    if tree and isinstance(tree[0], str):
-        return [(key, tuple(tree))]
-    return [leaf for item in tree for leaf in _leaves(item, key)]

@@ -41,7 +41,7 @@ class Operation(keras.layers.Layer):
             has it, with a `keras_history` for each tensor.
 
     Attributes:
-        kind: name of the operation's class.
+        operation_kind: name of the operation's class.
         histories: where its tensors come from, in the order in which it takes them.
         operands: what it is called with, with slots for tensors.
     """
@@ -54,15 +54,15 @@ class Operation(keras.layers.Layer):
         kwargs = {"name": operation.name} | kwargs
         super().__init__(**kwargs)
         self.operation = operation
-        self.kind = type(operation).__name__
+        self.operation_kind = type(operation).__name__
         found: list[tuple] = []
         args = _revived(list(arguments["args"]), found)
         named = _revived(arguments["kwargs"], found)
         self.histories = tuple(found)
         self.operands = (*args, *named.values())
         # Plain Python: Keras would look for layers in them.
-        vars(self)["_arguments"] = arguments
-        vars(self)["_given"] = args, named
+        object.__setattr__(self, "_arguments", arguments)
+        object.__setattr__(self, "_given", (args, named))
 
     @property
     def axis(self) -> int:
@@ -184,7 +184,7 @@ def _square(site: Site) -> Part:
 
 def _function(site: Site) -> Part:
     layer = site.layer
-    return population(site, FUNCTIONS[layer.kind].of(layer.operation))
+    return population(site, FUNCTIONS[layer.operation_kind].of(layer.operation))
 
 
 # --- what Keras is asked about --------------------------------------------------------

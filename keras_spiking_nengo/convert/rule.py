@@ -204,7 +204,7 @@ def quantized(layer) -> str:
 
 def kind_of(layer) -> str:
     """What a layer is called in messages: its class, or the operation it stands for."""
-    return getattr(layer, "kind", type(layer).__name__)
+    return getattr(layer, "operation_kind", type(layer).__name__)
 
 
 # --- refusals -----------------------------------------------------------------------

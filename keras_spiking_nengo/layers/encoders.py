@@ -53,9 +53,10 @@ _SLACK = 1e-3
 
 def _with_slope(value, smooth, training):
     """`value`, while training with the gradient of `smooth`."""
-    value = ops.stop_gradient(value)
-    # The difference is 0, but for a rounding where XLA fuses a product into it.
-    return value + (smooth - ops.stop_gradient(smooth)) if training else value
+    value, given = ops.stop_gradient(value), ops.stop_gradient(smooth)
+    # Both terms are 0, or NaN if the input is: the difference but for a rounding, where
+    # XLA fuses a product into it.
+    return value + (smooth - given if training else 0 * given)
 
 
 def _positive(name: str, value, unit: str) -> float:

@@ -259,7 +259,8 @@ class LMUCell(Cell):
 
     def _hidden(self, run, memory, x, state) -> tuple[Any, list]:
         """Output of the hidden part, and its states."""
-        z, new = memory, []
+        z = memory
+        new: list = []
         if self.input_to_hidden:
             z = ops.concatenate([memory, x], axis=-1)
         for i, part in enumerate(self._stages):
@@ -279,10 +280,11 @@ class LMUCell(Cell):
         values = {k: ops.convert_to_tensor(w) for k, w in self._kernels.items()}
         u, (memory, *hidden) = self._encoded(values, inputs), state
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
+        a, b = self.matrices()
         if self.shows_all or hidden:
-            memory = legendre.sequence(*self.matrices(), u, memory)
+            memory = legendre.sequence(a, b, u, memory)
         else:
-            memory = legendre.last(*self.matrices(), u, memory)[:, None]
+            memory = legendre.last(a, b, u, memory)[:, None]
             inputs = inputs[:, -1:]
         memory = ops.reshape(memory, (-1, memory.shape[1], self.memory_d * self.order))
 

@@ -340,6 +340,17 @@ def test_heights_may_differ_between_neurons_and_between_layers():
     assert (layer["read"].acs, layer["read"].macs) == (3 * 4 * 2 * 2, 0)
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_spikes_are_counted_in_mixed_precision(policy):
+    kind = nengo.SpikingRectifiedLinear(amplitude=1 / 3)
+    model = model_of(
+        neurons(kind, dtype=policy), layers.Dense(2, dtype=policy), shape=(None, 2)
+    )
+    total = energy(model, np.array([[[3000.0, 1000.0]] * 3])).total
+    assert (total.spikes, total.acs, total.macs) == (3 * 4, 3 * 4 * 2, 0)
+
+
 @SLOW
 @pytest.mark.torch
 def test_encoders_send_spikes_and_are_no_neurons():
@@ -550,6 +561,8 @@ def test_every_device_says_where_its_figures_are_from():
         energy(model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), "tpu")
     with pytest.raises(TypeError, match="name or a ksn.analysis.Device"):
         energy(model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), [3])
+    with pytest.raises(ValueError, match="names of their own"):
+        energy(model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), ["cpu", "cpu"])
     with pytest.raises(ValueError, match="mac is an energy in joules"):
         Device("x", mac=-1, ac=0, update=0)
 
@@ -609,6 +622,19 @@ class Louder(layers.Dense):
 def test_a_subclass_with_a_call_of_its_own_is_refused():
     with pytest.raises(NotImplementedError, match=r"\(Louder\) has no rule"):
         energy(model_of(Louder(2), shape=(3,)), np.ones((1, 3)))
+
+
+class Otherwise(layers.TimeDistributed):
+    """Steps in a way of its own."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs[:, ::-1])
+
+
+@pytest.mark.torch
+def test_a_wrapper_with_a_call_of_its_own_is_refused():
+    with pytest.raises(NotImplementedError, match=r"\(Otherwise\) has no rule"):
+        energy(model_of(Otherwise(layers.Dense(2)), shape=(4, 3)), np.ones((1, 4, 3)))
 
 
 @pytest.mark.torch

@@ -364,6 +364,13 @@ def test_alphas_of_neurons_are_written():
 # --- rules of users -----------------------------------------------------------------
 
 
+class Reversed(keras.layers.Layer):
+    """A layer of a user that mixes the steps of a sequence."""
+
+    def call(self, x):
+        return ops.flip(x, axis=1)
+
+
 class Doubled(keras.layers.Layer):
     """A layer of a user."""
 
@@ -381,7 +388,25 @@ def test_a_rule_of_a_user():
     error, export = difference(static(layers.Dense(3), Doubled(), layers.ReLU()))
     assert error < 1e-5
     assert len(export.net.all_connections) == 1
+    spiking = static(Doubled(), ksn.layers.Neurons(), shape=(None, 3))
+    assert to_nengo(spiking).net.all_connections[0].transform.init == 2
     with pytest.raises(ValueError, match="has a layer rule already"):
         ksn.layer_rule(Doubled)(doubled)
     with pytest.raises(ValueError, match="'keeps', 'mixes'"):
         ksn.layer_rule(Doubled, time="runs")
+
+
+def test_a_rule_of_a_user_without_time():
+    @ksn.layer_rule(Reversed, time="mixes")
+    def turned(site):
+        size = int(np.prod(site.output))
+        numbers = np.arange(size).reshape(site.output)[::-1]
+        places = np.stack([np.arange(size), numbers.ravel()], axis=1)
+        transform = nengo.Sparse((size, size), indices=places)
+        return site.vertex(), [site.edge(site.sources[0], transform=transform)]
+
+    error, _ = difference(static(Reversed(), shape=(4, 3)))
+    assert error < 1e-6
+    over_time = static(Reversed(), ksn.layers.Neurons(), shape=(4, 3))
+    with pytest.raises(NotImplementedError, match="whose steps it would mix"):
+        to_nengo(over_time)

@@ -191,6 +191,19 @@ def test_spikes_come_where_the_signal_has_moved_and_nowhere_else():
     np.testing.assert_array_equal(n, [0, 0, 1, 1, 0, -1, -2, 0])
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("training", [False, True])
+def test_what_is_not_a_number_stays_so(training):
+    x = np.array([[[0.5, np.nan]] * 3], "float32")
+    for layer in (
+        BernoulliEncoder(seed=0, return_sequences=True),
+        LatencyEncoder(return_sequences=True),
+        DeltaEncoder(return_sequences=True),
+    ):
+        y = numpy(layer(x, training=training))
+        np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+
+
 # --- gradients ----------------------------------------------------------------
 
 

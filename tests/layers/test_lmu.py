@@ -443,7 +443,7 @@ def test_dropout_in_the_hidden_part_needs_all_steps_at_once():
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"hidden_cell": {"class_name": "Dense", "config": {"units": 5}}},
+        {"hidden_cell": keras.saving.serialize_keras_object(dense(5))},
         {
             "hidden_cell": [
                 keras.saving.serialize_keras_object(layer)
