@@ -96,6 +96,13 @@ class Comparison:
         layers: one `LayerComparison` per layer of spiking neurons.
         outputs: one `OutputComparison` per output.
         hosted: names of layers that Keras runs in a Python node of a Nengo network.
+
+    Example:
+        >>> report = Comparison(layers=(), outputs=(), hosted=("norm",))
+        >>> print(report)  # doctest: +ELLIPSIS
+        Activations and spikes...
+        In Python nodes: norm
+        <BLANKLINE>
     """
 
     layers: tuple[LayerComparison, ...]

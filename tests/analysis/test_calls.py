@@ -9,6 +9,9 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis.calls import check, data, run
 from tests.marks import SLOW_ON_JAX
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 
 def numpy(x):
     return keras.tree.map_structure(ops.convert_to_numpy, x)

@@ -13,6 +13,9 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import DEVICES, Device, energy
 from tests.marks import SLOW_ON_JAX
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 # One spike per step for a current of 1000, two for 2000, and so on.
 LINEAR = nengo.SpikingRectifiedLinear(amplitude=0.5)

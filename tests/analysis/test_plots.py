@@ -14,6 +14,9 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import plots
 from tests.marks import SLOW_ON_JAX
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 
 

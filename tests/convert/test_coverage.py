@@ -49,6 +49,9 @@ ASKED = (
     "UpSampling2D(bilinear)",
 )
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 
 SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 

@@ -30,9 +30,12 @@ QUICK = ("check_config", "check_saving", "check_stateful")
 THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 
 
+# What is made like another layer, whose checks are not repeated in the default tests.
+ALIKE = ("BernoulliEncoder", "DeltaEncoder", "Ensemble", "LatencyEncoder")
+
+
 def _marks(name, check):
-    # An ensemble is a network, whose checks are not repeated in the default tests.
-    if name == "Ensemble" and check not in QUICK:
+    if name in ALIKE and check not in QUICK:
         return [pytest.mark.slow]
     return [] if name in THOROUGH or check in QUICK else SLOW_ON_JAX
 

@@ -17,6 +17,9 @@ from keras_spiking_nengo.layers import (
 from tests.gradients import gradient
 from tests.marks import SLOW_ON_JAX
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 BACKEND = keras.backend.backend()
 DT = 0.001
 SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test

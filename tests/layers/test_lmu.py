@@ -15,6 +15,9 @@ from tests.gradients import gradient
 from tests.layers.contract import check_layer
 from tests.marks import SLOW_ON_JAX
 
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
+
 BACKEND = keras.backend.backend()
 # Keras's matrix product on torch is a single precision one.
 NEAR = 1e-4 if BACKEND == "torch" else 1e-9

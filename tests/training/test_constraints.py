@@ -6,7 +6,11 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from tests.marks import SLOW_ON_JAX
 from tests.training.models import JIT, TIME, currents, numpy
+
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
 
 Mean = ksn.constraints.Mean
 WEIGHT = np.random.RandomState(0).normal(size=(2, 3, 4)).astype("float32")

@@ -10,7 +10,11 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from tests.gradients import gradient
+from tests.marks import SLOW_ON_JAX
 from tests.training.models import JIT, TIME, currents, fitted, numpy, spiking
+
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
 
 BATCH, CLASSES, DT = 3, 4, 0.002
 RNG = np.random.RandomState(0)

@@ -10,7 +10,11 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from tests.marks import SLOW_ON_JAX
 from tests.training.models import JIT, TIME, currents, numpy, spiking
+
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
 
 DT, AMPLITUDE = 0.002, 0.5
 RNG = np.random.RandomState(0)

@@ -11,7 +11,11 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from tests.gradients import gradient
+from tests.marks import SLOW_ON_JAX
 from tests.training.models import JIT, TIME, currents, numpy, spiking
+
+# By default JAX runs the examples of the docstrings.
+pytestmark = SLOW_ON_JAX
 
 FiringRate = ksn.regularizers.FiringRate
 RNG = np.random.RandomState(0)
