@@ -50,7 +50,7 @@ NEURONS = {
     "Elementwise(elu)": Elementwise("elu", alpha=0.5),
     "Elementwise(gelu)": Elementwise("gelu"),
     "RegularSpiking(Elementwise)": nengo.RegularSpiking(
-        Elementwise("softplus", amplitude=200.0), amplitude=0.5
+        Elementwise("softplus"), amplitude=50.0
     ),
 }
 RANDOM = ("StochasticSpiking", "PoissonSpiking")

@@ -21,9 +21,8 @@ def problem(name):
     dynamics = neuron(kind)
     rng = np.random.RandomState(0)
     start = drawn_state(kind, (BATCH, N), rng)
-    scale = (
-        20 if name == "Izhikevich" else 100 if "Rec" in name or "ReLU" in name else 2
-    )
+    straight = any(part in name for part in ("Elementwise", "Rec", "ReLU"))
+    scale = 20 if name == "Izhikevich" else 100 if straight else 2
     inputs = scale * rng.uniform(-0.5, 4, size=(BATCH, TIME, N))
     values = np.array([dynamics.parameters[k] for k in dynamics.trainable])
 
