@@ -102,6 +102,6 @@ def histograms(named: Mapping[str, np.ndarray], bins: int, ax):
         ax.hist(values, edges, histtype="stepfilled", color=color, alpha=0.25)
         ax.hist(values, edges, histtype="step", color=color, linewidth=1.6, label=label)
         ax.axvline(mean, color=color, linewidth=1.2, linestyle="--")
-    ax.legend(frameon=False)
+    ax.legend(edgecolor="none", framealpha=0.9)  # over the lines of the means
     ax.yaxis.get_major_locator().set_params(integer=True)
     return tidy(ax, "firing rate (Hz)", "neurons", grid="y")

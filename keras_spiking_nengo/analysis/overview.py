@@ -109,5 +109,5 @@ def _draw_output(value: np.ndarray, recorded: list[Recording], ax) -> None:
         t = np.arange(1, len(flat) + 1) * dt
         ax.plot(t, flat[:, unit], color=COLORS[unit], linewidth=1.2, label=f"{unit}")
     shown = f"unit (first {len(COLORS)})" if flat.shape[1] > len(COLORS) else "unit"
-    ax.legend(frameon=False, fontsize=8, title=shown, ncols=2)
+    ax.legend(edgecolor="none", framealpha=0.9, fontsize=8, title=shown, ncols=2)
     tidy(ax, "time (s)", "value")

@@ -82,7 +82,7 @@ class LMUCell(Cell):
         self.order = _checked_count("order", "Legendre polynomials", order)
         self.discretizer = _checked_discretizer(discretizer)
         self.theta = _checked_theta(theta, self.order, discretizer)
-        self.trainable_theta = bool(trainable_theta)
+        self.trainable_theta = _checked_switch("trainable_theta", trainable_theta)
         self.hidden_to_memory = bool(hidden_to_memory)
         self.memory_to_memory = bool(memory_to_memory)
         self.input_to_hidden = bool(input_to_hidden)
@@ -250,9 +250,7 @@ class LMUCell(Cell):
         memory = ops.reshape(channels, (-1, self.memory_d * self.order))
 
         def run(i, z, state):
-            prefix = f"{i}/"
-            own = {k.removeprefix(prefix): v for k, v in p.items() if prefix in k}
-            return steps[i](own, [z], state)
+            return steps[i](_own(p, f"{i}/"), [z], state)
 
         y, hidden = self._hidden(run, memory, x, hidden[self._keeps_output :])
         return y, [memory, *[y] * self._keeps_output, *hidden]
@@ -333,6 +331,12 @@ class LMUCell(Cell):
         }
 
 
+def _own(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The values whose names have the prefix, by their names without it."""
+    names = [name for name in values if name.startswith(prefix)]
+    return {name.removeprefix(prefix): values[name] for name in names}
+
+
 # --- arguments ------------------------------------------------------------------
 
 
@@ -344,6 +348,15 @@ def _checked_count(name: str, what: str, value) -> int:
             f" {value!r}."
         )
     return int(value)
+
+
+def _checked_switch(name: str, value) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(
+            f"{name} is True, for one trained value for the layer, or False; received"
+            f" {value!r}."
+        )
+    return value
 
 
 def _checked_discretizer(value: str) -> str:

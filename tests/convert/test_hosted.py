@@ -18,6 +18,10 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
+from tests.marks import SLOW_ON_JAX
+
+# The graph is made alike on every backend.
+pytestmark = SLOW_ON_JAX
 
 
 @keras.saving.register_keras_serializable("tests")

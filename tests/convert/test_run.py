@@ -17,6 +17,10 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
+from tests.marks import SLOW_ON_JAX
+
+# The graph is made alike on every backend.
+pytestmark = SLOW_ON_JAX
 
 
 def test_sequences_come_back_as_sequences():

@@ -25,6 +25,9 @@ from tests.convert.models import (
 )
 from tests.marks import SLOW_ON_JAX
 
+# The graph is made alike on every backend.
+pytestmark = SLOW_ON_JAX
+
 # Of what TimeDistributed is taken apart around, on JAX by default.
 STEPPED = (
     "Dense(relu)",

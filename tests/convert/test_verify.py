@@ -8,6 +8,10 @@ import pytest
 
 from keras_spiking_nengo.convert import to_nengo
 from tests.convert.models import layers, make, neurons, sequence, temporal
+from tests.marks import SLOW_ON_JAX
+
+# The graph is made alike on every backend.
+pytestmark = SLOW_ON_JAX
 
 
 def test_report_of_an_export(float64):
