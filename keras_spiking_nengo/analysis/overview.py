@@ -85,13 +85,7 @@ def _draw_operations(report: EnergyReport, ax) -> None:
     ax.set_xscale("symlog", linthresh=1)
     ax.set_title("operations by layer", fontsize=10)
     if bars:
-        ax.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.22),
-            ncols=3,
-            frameon=False,
-            fontsize=9,
-        )
+        _legend_below(ax)
     tidy(ax, "operations per inference", "", grid="x")
 
 
@@ -108,6 +102,20 @@ def _draw_output(value: np.ndarray, recorded: list[Recording], ax) -> None:
     for unit in range(min(flat.shape[1], len(COLORS))):
         t = np.arange(1, len(flat) + 1) * dt
         ax.plot(t, flat[:, unit], color=COLORS[unit], linewidth=1.2, label=f"{unit}")
-    shown = f"unit (first {len(COLORS)})" if flat.shape[1] > len(COLORS) else "unit"
-    ax.legend(edgecolor="none", framealpha=0.9, fontsize=8, title=shown, ncols=2)
+    shown = f"first {len(COLORS)} units" if flat.shape[1] > len(COLORS) else "units"
+    ax.set_title(f"output, {shown}", fontsize=10)
+    _legend_below(ax)
     tidy(ax, "time (s)", "value")
+
+
+def _legend_below(ax) -> None:
+    """A legend in a row, where it hides no data."""
+    ax.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.22),
+        ncols=len(COLORS),
+        frameon=False,
+        fontsize=9,
+        columnspacing=1.2,
+        handlelength=1.4,
+    )
