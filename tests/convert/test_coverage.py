@@ -38,27 +38,11 @@ from tests.convert.models import (
 from tests.marks import SLOW_ON_JAX
 
 NATIVE = {**LINEAR, **CURVED}
+RNG = np.random.RandomState(0)
 # Keras on JAX computes these in single precision, whatever it is given.
 ROUNDED = ("BatchNormalization", "AveragePooling") if BACKEND == "jax" else ()
-# Where the conversion asks Keras, and the answer may depend on the backend.
-ASKED = (
-    "Conv2DTranspose(output padding)",
-    "Cropping2D",
-    "Permute",
-    "Resizing(padded)",
-    "UpSampling2D(bilinear)",
-)
-
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
-
-
-SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
-
-
-def marked(names, quick=()):
-    """Parameters, slow on JAX unless they are among those to be quick."""
-    return [pytest.param(n, marks=[] if n in quick else SLOW_ON_JAX) for n in names]
 
 
 def inputs_of(model):
@@ -123,7 +107,7 @@ def test_every_rule_has_a_case():
 NEW = [name for name in NATIVE if name not in STATIC_LAYERS]
 
 
-@pytest.mark.parametrize("name", marked(NEW, ASKED))
+@pytest.mark.parametrize("name", NEW)
 def test_layer(name, float64):
     make_layer, shape = NATIVE[name]
     error, export = difference(static(make_layer(), shape=shape))
@@ -132,7 +116,7 @@ def test_layer(name, float64):
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", marked(SINGLE))
+@pytest.mark.parametrize("name", SINGLE)
 def test_layer_in_single_precision(name):
     make_layer, shape = SINGLE[name]
     error, export = difference(static(make_layer(), shape=shape))
@@ -140,14 +124,13 @@ def test_layer_in_single_precision(name):
     assert not hosts(export)
 
 
-@SLOW
 def test_layers_of_training_only():
     error, export = difference(static(*unchanged(), shape=(6, 5, 3)))
     assert error < 1e-5
     assert len(export.net.all_connections) == 1 and not hosts(export)
 
 
-@pytest.mark.parametrize("name", marked(POOLS))
+@pytest.mark.parametrize("name", POOLS)
 def test_means_for_maxima(name):
     largest, mean, arguments, shape = POOLS[name]
     model = static(largest(*arguments, name="pool"), shape=shape)
@@ -190,7 +173,7 @@ def test_operations(float64):
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", marked(RECURRENT))
+@pytest.mark.parametrize("name", RECURRENT)
 def test_recurrence(name):
     error, export = difference(static(RECURRENT[name](), shape=(5, 3)))
     assert error < 1e-5
@@ -201,7 +184,7 @@ def test_recurrence(name):
     assert max(errors(found, called(export.model, x))) < 1e-5
 
 
-@pytest.mark.parametrize("name", marked(HOSTED))
+@pytest.mark.parametrize("name", HOSTED)
 def test_hosted(name):
     make_layer, shape = HOSTED[name]
     model = static(make_layer(), shape=shape)
@@ -243,7 +226,7 @@ def loss(model):
     return max(errors(found, expected))
 
 
-@pytest.mark.parametrize("name", marked(BACK, ["PReLU"]))
+@pytest.mark.parametrize("name", BACK)
 def test_layer_comes_back(name):
     make_layer, shape = NATIVE[name]
     assert loss(static(make_layer(), shape=shape)) < 1e-5
@@ -259,14 +242,14 @@ def test_every_layer_comes_back(name):
 # --- whole models -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", marked(wholes.MODELS))
+@pytest.mark.parametrize("name", wholes.MODELS)
 def test_model(name):
     error, export = difference(wholes.MODELS[name]())
     assert error < 1e-5
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", marked(wholes.HOSTED))
+@pytest.mark.parametrize("name", wholes.HOSTED)
 def test_model_with_hosts(name):
     with pytest.warns(UserWarning, match="Keras runs it"):
         error, export = difference(wholes.HOSTED[name](), strict=False)
@@ -275,7 +258,6 @@ def test_model_with_hosts(name):
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="has no such convolutions")
-@SLOW
 def test_model_with_channels_first():
     error, export = difference(wholes.batch_norm_net(data_format="channels_first"))
     assert error < 1e-5
@@ -290,7 +272,6 @@ def test_model_comes_back(name):
     assert loss(wholes.MODELS[name]()) < 1e-4
 
 
-@SLOW
 def test_spiking_images_over_time(float64):
     model = randomise(wholes.spiking_images())
     x = inputs_of(model)
@@ -299,6 +280,31 @@ def test_spiking_images_over_time(float64):
     with pytest.warns(UserWarning, match="means where '.*max_pooling2d' pool maxima"):
         export = to_nengo(model, max_to_avg_pool=True)
     assert export.run(x).shape == called(model, x).shape
+
+
+APPLICATIONS = {
+    "MobileNet": {"alpha": 0.25},
+    "MobileNetV2": {"alpha": 0.35},
+    "EfficientNetB0": {},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_application(name):
+    options = {"weights": None, "classes": 10, "classifier_activation": None}
+    make_model = getattr(keras.applications, name)
+    model = make_model(input_shape=(32, 32, 3), **options, **APPLICATIONS[name])
+    for weight in model.weights:
+        if weight.name in ("moving_mean", "moving_variance"):
+            weight.assign(RNG.uniform(0.5, 1.5, weight.shape))
+    export = to_nengo(model, strict=name.startswith("Mobile"))
+    report = export.verify(RNG.uniform(0, 1, (1, 32, 32, 3)))
+    assert report.ok, f"\n{report}"
+    # Only products of two signals are computed by Keras.
+    products = [k for k in model.layers if isinstance(k, layers.Multiply)]
+    assert len(hosts(export)) == len(products)
 
 
 # --- what goes into the weights -----------------------------------------------------
