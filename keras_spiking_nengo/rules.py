@@ -112,6 +112,10 @@ class Rules(Generic[R]):
     def __getitem__(self, thing: Any) -> R:
         return self.find(thing)
 
+    def get(self, thing: Any, default: R) -> R:
+        """The rule of an object or a class, or `default` where `find` would raise."""
+        return self.find(thing) if thing in self else default
+
     def __contains__(self, thing: object) -> bool:
         _, ancestor, redefined = self._climb(thing)
         return ancestor is not None and not redefined

@@ -15,6 +15,9 @@ from keras_spiking_nengo.convert.rule import Time
 __all__ = ["n_steps", "temporal"]
 
 
+_STARTING = (Time.STARTS, Time.PRESENTS)
+
+
 def temporal(calls: Calls) -> dict[str, bool]:
     """Whether the output of each call is temporal, by name.
 
@@ -28,7 +31,7 @@ def temporal(calls: Calls) -> dict[str, bool]:
     _spread(known, calls)
     # Only now: a layer that mixes is named where it meets time, not what runs.
     for call in calls:
-        if call.rule.time is Time.MIXES and not call.per_step:
+        if call.time is Time.MIXES and not call.per_step:
             for name in (*call.sources, call.name):
                 _set(known, call, name, False)
     _spread(known, calls)
@@ -39,9 +42,9 @@ def temporal(calls: Calls) -> dict[str, bool]:
 
 def _said(call: Call) -> Iterator[tuple[str, bool]]:
     """What one call says by itself, of its inputs and of its output."""
-    time = call.rule.time
+    time = call.time
     if call.per_step:
-        if time in (Time.RUNS, Time.STARTS):
+        if time in (Time.RUNS, *_STARTING):
             raise call.refusal(
                 "it is within a TimeDistributed, and there is one axis of time only"
             )
@@ -50,10 +53,13 @@ def _said(call: Call) -> Iterator[tuple[str, bool]]:
         yield from ((name, True) for name in call.sources)
         # What goes into a layer with calls for its outputs is a sequence.
         yield call.name, call.enters or call.layer.return_sequences
-    elif time in (Time.STARTS, Time.REPEATS):
+    elif time in (*_STARTING, Time.REPEATS):
         yield from ((name, False) for name in call.sources)
-        if time is Time.STARTS:
-            yield call.name, True
+        if time in _STARTING:
+            yield (
+                call.name,
+                call.enters or getattr(call.layer, "return_sequences", True),
+            )
     elif isinstance(call.layer, keras.layers.InputLayer):
         if len(call.shape) < 3:
             yield call.name, False
@@ -67,7 +73,7 @@ def _spread(known: dict[str, bool], calls: Calls) -> None:
     while count < len(known):
         count = len(known)
         for call in calls:
-            if call.rule.time is Time.KEEPS and not call.per_step:
+            if call.time is Time.KEEPS and not call.per_step:
                 names = (*call.sources, call.name)
                 for value in {known[name] for name in names if name in known}:
                     for name in names:
@@ -80,7 +86,7 @@ def _set(known, call: Call, name: str, value: bool) -> None:
 
 
 def _conflict(call: Call, name: str) -> str:
-    time = call.rule.time
+    time = call.time
     if call.per_step:
         return (
             f"it is in a TimeDistributed and takes {name!r}, which has no axis of time."
@@ -96,7 +102,7 @@ def _conflict(call: Call, name: str) -> str:
             f"{name!r} has an axis of time, whose steps it would mix. Wrap it in"
             " keras.layers.TimeDistributed"
         )
-    if time in (Time.STARTS, Time.REPEATS):
+    if time in (*_STARTING, Time.REPEATS):
         return f"it repeats {name!r}, which has an axis of time already. Leave it out"
     return (
         f"it joins tensors with and without an axis of time, such as {name!r}. Present"
@@ -109,7 +115,8 @@ def _check_starts(known: dict[str, bool], calls: Calls) -> None:
     varies: dict[str, bool] = {}
     for call in calls:
         varies[call.name] = known[call.name] or any(varies[s] for s in call.sources)
-        starts = call.rule.time in (Time.STARTS, Time.REPEATS) and known[call.name]
+        time = call.time
+        starts = time in _STARTING or (time is Time.REPEATS and known[call.name])
         if starts and not call.per_step and varies[call.sources[0]]:
             raise call.refusal(
                 f"it repeats {call.sources[0]!r}, the last step of a sequence, which"
@@ -127,10 +134,12 @@ def n_steps(calls: Calls, known: dict[str, bool]) -> int | None:
     steps = None
     for call in calls:
         length = call.shape[1] if known[call.name] else None
+        if call.time is Time.PRESENTS:
+            length = call.layer.n_steps
         if length is not None and steps not in (None, length):
             raise call.refusal(
                 f"it has {length} steps of time, and another layer has {steps}. A"
                 " Nengo network runs for one number of steps"
             )
         steps = steps if length is None else length
-    return steps if any(known.values()) else 1
+    return 1 if steps is None and not any(known.values()) else steps

@@ -21,7 +21,14 @@ from keras_spiking_nengo.convert.configs import (
 from keras_spiking_nengo.convert.graph import unused
 from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
 from keras_spiking_nengo.convert.operations import OPERATIONS, Operation
-from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, kind_of, refusal
+from keras_spiking_nengo.convert.rule import (
+    LAYERS,
+    LayerRule,
+    Time,
+    kind_of,
+    refusal,
+    rule_of,
+)
 from keras_spiking_nengo.layers import PerStep
 
 __all__ = ["Call", "Calls", "calls"]
@@ -58,6 +65,13 @@ class Call:
     def rule(self) -> LayerRule:
         """The rule that holds for it."""
         return hosted_rule(self.layer) if self.hosted else _rule(self.layer)
+
+    @property
+    def time(self) -> Time:
+        """How it treats time. What presents has outputs that run."""
+        time = self.rule.time
+        outputs = time is Time.PRESENTS and self.port is not None
+        return Time.RUNS if outputs else time
 
     @property
     def enters(self) -> bool:
@@ -268,7 +282,9 @@ class _Walk:
             return "it is an operation without a rule"
         if isinstance(layer, Operation) or layer in LAYERS:
             return self._objection_of(_rule(layer), layer) if self.objections else ""
-        if isinstance(layer, tuple(LAYERS)):
+        # What cells are run by is not what a layer with another cell is made of.
+        kinds = set(LAYERS) - {keras.layers.RNN}
+        if kinds & set(type(layer).__mro__):
             return "its class has a call of its own"
         return "its class has no rule"
 
@@ -387,7 +403,7 @@ def _rule(layer) -> LayerRule:
     return (
         OPERATIONS[layer.operation_kind]
         if isinstance(layer, Operation)
-        else LAYERS[layer]
+        else rule_of(layer)
     )
 
 

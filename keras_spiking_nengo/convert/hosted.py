@@ -82,7 +82,9 @@ def unhostable(layer: keras.Layer) -> str:
 
 def hosted_rule(layer: keras.Layer) -> LayerRule:
     """The rule for a call of `layer` that a node runs."""
-    return _RUNS if hasattr(layer, "cell") else _KEEPS
+    if not hasattr(layer, "cell"):
+        return _KEEPS
+    return _RUNS if getattr(layer, "n_steps", None) is None else _PRESENTS
 
 
 def _read(site: Site) -> Part:
@@ -106,6 +108,7 @@ def _read(site: Site) -> Part:
 
 _KEEPS = LayerRule(Time.KEEPS, _read, outputs=lambda layer: {})
 _RUNS = LayerRule(Time.RUNS, _read, outputs=lambda layer: {})
+_PRESENTS = LayerRule(Time.PRESENTS, _read, outputs=lambda layer: {})
 
 
 def _check_steps(site: Site) -> None:

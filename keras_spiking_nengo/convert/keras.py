@@ -10,7 +10,9 @@ from keras_spiking_nengo.convert import (
     activations,
     axes,
     dense,
+    encoders,
     images,
+    memory,
     moved,
     scaled,
     sequences,
@@ -18,12 +20,12 @@ from keras_spiking_nengo.convert import (
 )
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import Graph, Port, fuse
-from keras_spiking_nengo.convert.rule import Site, Time, kind_of
+from keras_spiking_nengo.convert.rule import Site, kind_of
 
 __all__ = ["ROOMS", "read"]
 
 # Each puts its rules into the registry.
-ROOMS = (activations, dense, images, moved, scaled, sequences, sums)
+ROOMS = (activations, dense, encoders, images, memory, moved, scaled, sequences, sums)
 
 
 def read(
@@ -109,7 +111,7 @@ def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
 def _dt(found: Calls) -> float:
     first: Call | None = None
     for call in found:
-        if call.rule.time is not Time.RUNS or not hasattr(call.layer.cell, "dt"):
+        if not hasattr(getattr(call.layer, "cell", None), "dt"):
             continue
         first = first or call
         if call.layer.cell.dt != first.layer.cell.dt:

@@ -72,7 +72,7 @@ def parts(
     """
     objects = [*net.all_ensembles, *net.all_nodes]
     number = {obj: i for i, obj in enumerate(objects)}
-    edges = [(number[a], number[b]) for a, b in _edges(net)]
+    edges = [(number[a], number[b]) for a, b in _edges(net, outputs)]
     count, label = _components(len(objects), edges)
     members: list[list[int]] = [[] for _ in range(count)]
     for i, component in enumerate(label):
@@ -87,14 +87,17 @@ def parts(
     return found
 
 
-def _edges(net) -> Iterator[tuple[Object, Object]]:
+def _edges(net, outputs) -> Iterator[tuple[Object, Object]]:
+    looked_into = {owner(probe.obj) for probe in outputs}
     for connection in net.all_connections:
         pre, post = owner(connection.pre_obj), owner(connection.post_obj)
         if isinstance(post, nengo.Connection):
             # An error goes to where the rule is: to the source of its connection.
             post = owner(post.pre_obj)
         yield pre, post
-        if any(rule.modifies != "decoders" for rule in _rules(connection)):
+        # What is looked into, or changes with both of its ends, stays between them.
+        apart = all(rule.modifies == "decoders" for rule in _rules(connection))
+        if connection in looked_into or not apart:
             yield post, pre
 
 

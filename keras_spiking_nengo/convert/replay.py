@@ -81,8 +81,9 @@ def _sequences(layer):
 
 
 def outputs_of(layer, sources: list) -> list:
-    """Outputs of a network's layer, from its inputs in the order of its nodes."""
-    structure = layer.cell.ports.inputs
+    """Outputs of a layer with several, from its inputs in the order of its rule."""
+    ports = getattr(layer.cell, "ports", None)
+    structure = None if ports is None else ports.inputs
     given: Any = sources
     if isinstance(structure, dict):
         given = dict(zip(structure, sources, strict=True))

@@ -31,6 +31,7 @@ __all__ = [
     "first_of",
     "kind_of",
     "layer_rule",
+    "rule_of",
     "quantized",
     "refusal",
 ]
@@ -45,6 +46,7 @@ class Time(Enum):
     MIXES = "would mix steps: acts on static tensors only"
     RUNS = "runs over the steps of a temporal tensor"
     STARTS = "presents a static tensor for a number of steps"
+    PRESENTS = "presents one, and runs over these steps"
     REPEATS = "does so where what follows runs over steps, else repeats it on an axis"
 
 
@@ -122,6 +124,8 @@ class LayerRule:
             vertex for its inputs and one for each output.
         option: name of the argument of `to_nengo` that has to be True, as what `read`
             makes is not what the layer does.
+        chosen: `(layer) -> rule` that holds for this layer instead, where layers of
+            one class differ.
     """
 
     time: Time
@@ -130,10 +134,18 @@ class LayerRule:
     inputs: Callable[[keras.Layer], list] | None = None
     outputs: Callable[[keras.Layer], dict] | None = None
     option: str = ""
+    chosen: Callable[[keras.Layer], "LayerRule"] | None = None
 
 
 # A subclass of a sequence layer with another cell has other physics.
 LAYERS: Rules[LayerRule] = Rules("layer", governing=("call", "cell_class"))
+
+
+def rule_of(layer: keras.Layer) -> LayerRule:
+    """The rule that holds for a layer; raises as `LAYERS[layer]`."""
+    rule = LAYERS[layer]
+    return rule if rule.chosen is None else rule.chosen(layer)
+
 
 _WRAPPERS = ("Sequential", "TimeDistributed", "functional models")
 
@@ -236,7 +248,6 @@ HINTS = {
     "MultiHeadAttention": _PRODUCT,
     "Multiply": "Use Concatenate, and a ksn.layers.Ensemble with function=np.prod.",
     "RMSNormalization": _NORM,
-    "RNN": "Use keras.layers.SimpleRNN, ksn.layers.Neurons or ksn.layers.Synapse.",
     "Softmax": "Leave it out and train on logits: the largest stays the largest.",
     "SpectralNormalization": "Take the layer that it wraps.",
     "UnitNormalization": _NORM,

@@ -31,8 +31,9 @@ from keras_spiking_nengo.convert.rule import (
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
 from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.rules import Rules
 
-__all__ = ["sequence_objection"]
+__all__ = ["CELLS", "sequence_objection"]
 
 
 def sequence_objection(layer) -> str:
@@ -99,10 +100,8 @@ def _trained(neuron_type, values: dict[str, Any], state: list):
     return serialization.altered(neuron_type, **changes, **values)
 
 
-LAYERS.add(
-    LayerRule(Time.RUNS, _neurons, first_of(sequence_objection, _per_unit)),
-    layers.Neurons,
-)
+_NEURONS = LayerRule(Time.RUNS, _neurons, first_of(sequence_objection, _per_unit))
+LAYERS.add(_NEURONS, layers.Neurons)
 
 
 # --- synapses -----------------------------------------------------------------
@@ -126,14 +125,10 @@ def _synapse(site: Site) -> Part:
     return site.vertex(process=synapse), (site.edge(source),)
 
 
-LAYERS.add(
-    LayerRule(
-        Time.RUNS,
-        _synapse,
-        first_of(sequence_objection, _per_unit, _level_objection),
-    ),
-    layers.Synapse,
+_SYNAPSE = LayerRule(
+    Time.RUNS, _synapse, first_of(sequence_objection, _per_unit, _level_objection)
 )
+LAYERS.add(_SYNAPSE, layers.Synapse)
 
 
 # --- networks -----------------------------------------------------------------
@@ -183,20 +178,17 @@ def _network(site: Site) -> Part:
     return site.vertex(subnet=Subnet(net, ports.nodes, probes)), site.entering()
 
 
-LAYERS.add(
-    LayerRule(
-        Time.RUNS,
-        _network,
-        first_of(sequence_objection, _network_objection),
-        inputs=lambda layer: _keys(layer.cell.ports.inputs),
-        outputs=_network_outputs,
-    ),
-    layers.Network,
-    layers.Ensemble,
+_NETWORK = LayerRule(
+    Time.RUNS,
+    _network,
+    first_of(sequence_objection, _network_objection),
+    inputs=lambda layer: _keys(layer.cell.ports.inputs),
+    outputs=_network_outputs,
 )
+LAYERS.add(_NETWORK, layers.Network, layers.Ensemble)
 
 
-# --- a recurrence ---------------------------------------------------------------
+# --- recurrences ----------------------------------------------------------------
 
 
 def _cell_objection(layer) -> str:
@@ -220,8 +212,32 @@ def _simple_rnn(site: Site) -> Part:
     return vertex, (site.edge(site.sources[0], transform=given), back)
 
 
-LAYERS.add(
-    LayerRule(Time.RUNS, _simple_rnn, first_of(sequence_objection, _cell_objection)),
-    keras.layers.SimpleRNN,
+_SIMPLE_RNN = LayerRule(
+    Time.RUNS, _simple_rnn, first_of(sequence_objection, _cell_objection)
 )
+LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
+
+# By the cell of `keras.layers.RNN`.
+CELLS: Rules[LayerRule] = Rules("cell", governing=("call", "program"))
+CELLS.add(_NEURONS, layers.NeuronsCell)
+CELLS.add(_SYNAPSE, layers.SynapseCell)
+CELLS.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
+CELLS.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
+
+
+def _of_cell(layer) -> LayerRule:
+    return CELLS.get(layer.cell, _UNKNOWN)
+
+
+def _no_rule(layer) -> str:
+    possible = ", ".join(sorted(kind.__name__ for kind in CELLS))
+    return (
+        f"its cell is {type(layer.cell).__name__}. Cells that become Nengo objects"
+        f" are {possible}"
+    )
+
+
+_UNKNOWN = LayerRule(Time.RUNS, objection=_no_rule)
+LAYERS.add(LayerRule(Time.RUNS, chosen=_of_cell), keras.layers.RNN)
+
 LAYERS.add(LayerRule(Time.STARTS), layers.Repeat)

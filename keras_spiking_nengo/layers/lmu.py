@@ -135,7 +135,7 @@ class LMUCell(Cell):
         for part in self._stages:
             size = part.build(size)
         self._size = size
-        self._kernels = self._made_weights(n_in, size)
+        self.kernels = self._made_weights(n_in, size)
         self._theta = None
         if self.trainable_theta:
             self._theta = Trained(self, "theta", self.theta, (), positive=True)
@@ -223,7 +223,7 @@ class LMUCell(Cell):
 
     def _program(self, training) -> tuple[list[Step], dict[str, Any]]:
         """The steps of the hidden stages, and all tensors that a step uses."""
-        values = {k: ops.convert_to_tensor(w) for k, w in self._kernels.items()}
+        values = {k: ops.convert_to_tensor(w) for k, w in self.kernels.items()}
         values["A"], values["B"] = self.matrices()
         steps = []
         for i, part in enumerate(self._stages):
@@ -275,7 +275,7 @@ class LMUCell(Cell):
         fed_back = self.hidden_to_memory or self.memory_to_memory
         if unroll or fed_back or static_length(inputs) is None:
             return self.looped(inputs, state, training, unroll)
-        values = {k: ops.convert_to_tensor(w) for k, w in self._kernels.items()}
+        values = {k: ops.convert_to_tensor(w) for k, w in self.kernels.items()}
         u, (memory, *hidden) = self._encoded(values, inputs), state
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
         a, b = self.matrices()

@@ -235,7 +235,7 @@ HOSTED = {
     "LSTM": (lambda: layers.LSTM(3), SIGNAL),
     "GRU": (lambda: layers.GRU(3, return_sequences=True), SIGNAL),
     "RNN": (
-        lambda: layers.RNN(layers.SimpleRNNCell(3), return_sequences=True),
+        lambda: layers.RNN(layers.GRUCell(3), return_sequences=True),
         SIGNAL,
     ),
     "Lambda": (lambda: layers.Lambda(lambda x: ops.sin(x)), (5,)),

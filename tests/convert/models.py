@@ -258,7 +258,48 @@ def _transforms():
     )
 
 
+def memory(hidden=None, **kwargs):
+    """A memory of two channels."""
+    options = {"return_sequences": True, "use_bias": True} | kwargs
+    return ksn.layers.LMU(2, 4, 8.0, hidden, **options)
+
+
+def cell(of_one_step):
+    return layers.RNN(of_one_step, return_sequences=True)
+
+
 MODELS = {
+    "cells": lambda: temporal(
+        layers.Dense(8),
+        cell(ksn.layers.NeuronsCell(QUICK)),
+        cell(ksn.layers.SynapseCell(0.005)),
+        cell(ksn.layers.EnsembleCell(20, 8, function=lambda x: x[:3], seed=1)),
+        cell(layers.SimpleRNNCell(3, "relu")),
+        layers.Dense(4),
+    ),
+    "memory": lambda: temporal(memory(), layers.Dense(4), neurons()),
+    "trained memory": lambda: temporal(
+        memory(memory_to_memory=True, trainable_theta=True, discretizer="euler"),
+        layers.Dense(4),
+    ),
+    "memory of what is hidden": lambda: temporal(
+        layers.Dense(2),
+        memory(
+            [layers.Dense(6, "relu"), layers.SimpleRNNCell(4, "relu")],
+            hidden_to_memory=True,
+            input_to_hidden=True,
+            return_sequences=False,
+        ),
+    ),
+    "memory of spikes": lambda: temporal(
+        memory(
+            [layers.Dense(2), ksn.layers.NeuronsCell(LINEAR)],
+            hidden_to_memory=True,
+            kernel_initializer=None,
+        ),
+        synapse(),
+        shape=(2,),
+    ),
     "ensemble": lambda: temporal(ensemble(5, recurrent=True), synapse()),
     "ensembles": _ensembles,
     "activity of an ensemble": lambda: temporal(

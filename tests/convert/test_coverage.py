@@ -92,6 +92,8 @@ def test_every_rule_has_a_case():
     x, y = keras.Input((3, 4)), keras.Input((3, 4))
     cases = {type(make_layer()) for make_layer, _ in (NATIVE | SINGLE).values()}
     cases |= {type(layer) for layer in unchanged()} | {layers.SimpleRNN}
+    # Those are in test_encoders.py.
+    cases |= {ksn.layers.BernoulliEncoder, ksn.layers.PoissonEncoder}
     cases |= {kinds[0] for kinds in POOLS.values()}
     joined = keras.Model([x, y], [join(x, y) for join in JOINED.values()])
     cases |= {type(layer) for layer in joined.layers}

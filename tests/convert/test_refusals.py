@@ -10,6 +10,7 @@ from keras_spiking_nengo.convert import to_nengo
 from keras_spiking_nengo.convert.rule import HINTS, LAYERS
 from tests.convert.models import (
     layers,
+    memory,
     neurons,
     per_step,
     presented,
@@ -125,6 +126,30 @@ REFUSED = {
     "recurrence with softmax": (
         lambda: temporal(layers.SimpleRNN(3, "softmax", name="named")),
         "train on logits",
+    ),
+    "cell": (
+        lambda: temporal(layers.RNN(layers.GRUCell(3), name="named")),
+        "its cell is GRUCell",
+    ),
+    "cells in one": (
+        lambda: temporal(layers.RNN([layers.GRUCell(3), layers.GRUCell(3)])),
+        "its cell is StackedRNNCells",
+    ),
+    "hidden part": (
+        lambda: temporal(memory(layers.LSTMCell(3), name="named")),
+        "in its hidden part, its cell is LSTMCell",
+    ),
+    "hidden activation": (
+        lambda: temporal(memory(layers.Dense(3, "softmax"), name="named")),
+        "train on logits",
+    ),
+    "hidden ensemble": (
+        lambda: temporal(memory(ksn.layers.EnsembleCell(9, 8), name="named")),
+        "EnsembleCell, which is more than one",
+    ),
+    "memory backwards": (
+        lambda: temporal(memory(go_backwards=True, name="named")),
+        "Nengo runs forwards only",
     ),
     "convolution over time": (
         lambda: temporal(neurons(), layers.Conv1D(3, 2, name="named")),
@@ -293,7 +318,7 @@ REFUSED = {
 # Where the name is Keras's own.
 UNNAMED = ("product", "quotient", "power", "unknown operation", "numbers over time")
 UNNAMED += ("operation on the batch", "no time to run over", "neurons in a wrapper")
-UNNAMED += ("unknown features",)
+UNNAMED += ("unknown features", "cells in one")
 
 
 @pytest.mark.parametrize("name", REFUSED)
