@@ -417,10 +417,14 @@ class DeltaEncoderCell(_EncoderCell):
             (level,) = state
             change = (x[0] - level) / self.threshold
             count = _with_slope(ops.trunc(change), change, training)
-            y = count * self.height
+            sent = count
             if self.split:
-                y = ops.concatenate([ops.relu(y), ops.relu(-y)], axis=-1)
-            return y, [level + self.threshold * count]
+                # Of the change, whose slope is there without a spike as well; where
+                # nothing changes, each has a half of it.
+                size = ops.abs(change)
+                ways = ops.concatenate([size + change, size - change], axis=-1) / 2
+                sent = _with_slope(ops.trunc(ways), ways, training)
+            return sent * self.height, [level + self.threshold * count]
 
         return step, {}
 
@@ -667,7 +671,8 @@ class DeltaEncoder(SequenceLayer):
     the level, which `decode` finds from the spikes alone, stays within `threshold` of
     the signal. A fast signal makes several spikes in a step.
 
-    In training `trunc` counts as the identity, and spikes as differences of the signal.
+    In training `trunc` counts as the identity, and spikes as differences of the signal:
+    those of a rise as spikes up, and those of a fall as spikes down.
 
     Args:
         threshold: float > 0. Change of the signal that one spike stands for.
@@ -725,11 +730,14 @@ class DeltaEncoder(SequenceLayer):
                 `return_sequences=True`.
 
         Returns:
-            `(batch, time, *features)`, within `threshold` of the signal.
+            `(batch, time, *features)`, within `threshold` of the signal, in the dtype
+            of the level.
         """
         cell = self.cell
+        # In half precision the sum of many spikes overflows, or has too few digits.
+        count = ops.cast(spikes, cell.state_dtype) / cell.height
+        count = _with_slope(ops.round(count), count, training=True)
         if cell.split:
-            up, down = ops.split(spikes, 2, axis=-1)
-            spikes = up - down
-        count = ops.cumsum(spikes, axis=1) / cell.height
-        return cell.initial_level + cell.threshold * count
+            up, down = ops.split(count, 2, axis=-1)
+            count = up - down
+        return cell.initial_level + cell.threshold * ops.cumsum(count, axis=1)

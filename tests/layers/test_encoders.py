@@ -186,6 +186,20 @@ def test_the_level_stays_within_the_threshold_of_the_signal(split):
     assert layer.compute_output_shape((2, 9, 2))[0] == (2, 9, 4 if split else 2)
 
 
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_many_spikes_are_decoded_in_half_precision(policy):
+    x = np.linspace(0, 51, 200, dtype="float32")[None, :, None]
+    layer = DeltaEncoder(0.05, split=True, return_sequences=True, dtype=policy)
+    spikes = layer(x)
+    assert keras.backend.standardize_dtype(spikes.dtype) == policy[6:]
+    decoded = numpy(layer.decode(spikes))
+    assert np.max(np.abs(decoded - x)) < 0.05 * (1 + 1e-3)
+    # Five spikes in a step are 4992 in bfloat16.
+    assert np.max(numpy(ops.cast(spikes, "float32"))) > 4900
+    slope = gradient(layer.decode, numpy(spikes).astype("float32"))[1]
+    assert np.all(np.abs(slope) > 0)
+
+
 @pytest.mark.torch
 def test_spikes_come_where_the_signal_has_moved_and_nowhere_else():
     x = np.array([[0.0, 0.4, 0.6, 1.2, 1.0, 0.4, -0.6, -0.6]]).T[None]
@@ -235,10 +249,13 @@ def test_a_latency_has_the_gradient_of_a_spike_between_two_steps(code):
 
 
 @pytest.mark.torch
-def test_delta_spikes_have_the_gradient_of_differences():
+@pytest.mark.parametrize("split", [False, True])
+def test_delta_spikes_have_the_gradient_of_differences(split):
     x = signals()[:, :20]
     weights = np.random.RandomState(1).standard_normal(x.shape)
-    slope = slope_of_inputs(DeltaEncoder(0.25, return_sequences=True), x, weights)
+    layer = DeltaEncoder(0.25, split=split, return_sequences=True)
+    signs = np.concatenate([weights, -weights], axis=-1) if split else weights
+    slope = slope_of_inputs(layer, x, signs)
     after = np.concatenate([weights[:, 1:], np.zeros_like(weights[:, :1])], axis=1)
     scale = 1 / (0.25 * DT)
     np.testing.assert_allclose(slope, (weights - after) * scale, atol=1e-3 * scale)
