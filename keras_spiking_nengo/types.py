@@ -24,10 +24,14 @@ __all__ = [
     "BoundedReLU",
     "CURVES",
     "Elementwise",
+    "IntegrateAndFire",
+    "LeakyIntegrator",
     "LeakyReLU",
     "NEURON_TYPES",
     "SoftLIFRate",
     "SpikingLeakyReLU",
+    "Threshold",
+    "coefficients",
     "neuron_type",
 ]
 
@@ -314,6 +318,266 @@ class Elementwise(nengo.neurons.NeuronType):
         output[...] = CURVES[self.function](_NUMPY, J, self.alpha)
 
 
+# --- membranes that are stepped, and reset, as chips and other frameworks do --------
+
+
+def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
+    """Numbers of one step of a membrane: `i' = D i + u J`, `v' = d v + a i + b J + l`.
+
+    Args:
+        p: parameters of a `LeakyIntegrator` by name, without those that are None:
+            numbers, arrays or tensors.
+        dt: float, seconds.
+        exact: whether the solution for an input that is constant within the step, or
+            else a step of Euler's: the current first, then the membrane with it.
+        exp: of one of these.
+
+    Example:
+        >>> coefficients({"tau_mem": 0.02, "r": 1.0, "v_leak": 0.0, "w_in": 1.0},
+        ...              0.001, exact=False)["d"]
+        0.95
+    """
+    tau, r = p.get("tau_mem"), p["r"]
+    ratio = None if tau is None else dt / tau
+    d = 1.0 if ratio is None else exp(-ratio) if exact else 1 - ratio
+    gain = r * dt if tau is None else r * (1 - d)
+    found = {"d": d, "l": 0.0 if tau is None else (1 - d) * p["v_leak"]}
+    if "tau_syn" not in p:
+        return found | {"b": gain * p["w_in"]}
+    tau_syn = p["tau_syn"]
+    D = exp(-dt / tau_syn) if exact else 1 - dt / tau_syn
+    if not exact:
+        a = gain * D
+    elif tau is None:
+        a = r * tau_syn * (1 - D)
+    else:
+        # r (D - d) tau_syn / (tau_syn - tau), in a form that has no pole.
+        a = r * d * ratio * _growth(dt / tau - dt / tau_syn, exp)
+    return found | {
+        "D": D,
+        "u": (1 - D) * p["w_in"],
+        "a": a,
+        "b": (gain - a) * p["w_in"],
+    }
+
+
+def _growth(x, exp):
+    """`(exp(x) - 1) / x`, 1 at 0: a product of series, for time steps of any size."""
+    # exp(x) - 1 = tanh(x / 2) (exp(x) + 1), and halving x makes a series enough.
+    halvings, terms = 12, 6
+    small = x / 2**halvings
+    total = 1.0
+    for k in range(terms, 0, -1):
+        total = 1 + small / (k + 1) * total
+    for _ in range(halvings):
+        # ((e^2x - 1) / 2x) = ((e^x - 1) / x) (e^x + 1) / 2
+        total = total * (exp(small) + 1) / 2
+        small = 2 * small
+    return total
+
+
+def _positive(owner, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if value is not None and np.any(np.asarray(value) <= 0):
+            raise ValueError(f"{name} is above 0; received {value!r}.")
+
+
+class LeakyIntegrator(nengo.neurons.NeuronType):
+    """A membrane that sends its voltage, with a synaptic current before it or without.
+
+        tau_syn di/dt = w_in J - i;   tau_mem dv/dt = v_leak - v + r i
+
+    Parameters are numbers, or arrays with one for each neuron.
+
+    Args:
+        tau_mem: seconds, above 0; None for an integrator without leak, `dv/dt = r i`,
+            which has no use for `v_leak`.
+        tau_syn: seconds, above 0; None for `i = w_in J`.
+        r: resistance.
+        v_leak: voltage that the leak leads to.
+        w_in: weight of the input.
+        discretization: `"exact"` for the solution of an input that is constant within
+            a step, or `"euler"`: the current first, then the membrane with it.
+        amplitude: float > 0. Factor on the output.
+        initial_state: dict from `"current"` and `"voltage"` to a nengo distribution
+            or an array. Both start at 0 by default.
+
+    Raises:
+        ValueError: for a time constant that is not positive.
+
+    Example:
+        >>> import nengo
+        >>> with nengo.Network():
+        ...     ens = nengo.Ensemble(10, 1, neuron_type=LeakyIntegrator(0.02))
+    """
+
+    state = {
+        "current": nengo.dists.Choice([0]),
+        "voltage": nengo.dists.Choice([0]),
+    }
+    tau_mem: Any = _NumberOrArray("tau_mem", optional=True)
+    tau_syn: Any = _NumberOrArray("tau_syn", optional=True)
+    r: Any = _NumberOrArray("r")
+    v_leak: Any = _NumberOrArray("v_leak")
+    w_in: Any = _NumberOrArray("w_in")
+    discretization = EnumParam("discretization", values=("exact", "euler"))
+    amplitude = NumberParam("amplitude", low=0, low_open=True)
+
+    def __init__(
+        self,
+        tau_mem=0.02,
+        tau_syn=None,
+        r=1,
+        v_leak=0,
+        w_in=1,
+        discretization="exact",
+        amplitude=1,
+        initial_state=None,
+    ):
+        super().__init__(initial_state)
+        self.tau_mem = tau_mem
+        self.tau_syn = tau_syn
+        self.r = r
+        self.v_leak = v_leak
+        self.w_in = w_in
+        self.discretization = discretization
+        self.amplitude = amplitude
+        _positive(self, "tau_mem", "tau_syn")
+
+    def _moved(self, dt, J, current, voltage):
+        """Current and voltage after a step, before any reset."""
+        names = ("tau_mem", "tau_syn", "r", "v_leak", "w_in")
+        values = {name: getattr(self, name) for name in names}
+        values = {k: v for k, v in values.items() if v is not None}
+        c = coefficients(values, dt, self.discretization == "exact")
+        voltage[...] = c["d"] * voltage + c["b"] * J + c["l"]
+        if "D" in c:
+            voltage += c["a"] * current
+            current[...] = c["D"] * current + c["u"] * J
+
+    def _target(self, J):
+        """Voltage that a constant current leads to; its growth, without a leak."""
+        return self.r * self.w_in * J + (0 if self.tau_mem is None else self.v_leak)
+
+    def rates(self, x, gain, bias):
+        """Output for constant currents, when it has settled."""
+        return self.amplitude * self._target(self.current(x, gain, bias))
+
+    def step(self, dt, J, output, current, voltage):
+        """Move the membrane, and send its voltage."""
+        self._moved(dt, J, current, voltage)
+        output[...] = self.amplitude * voltage
+
+
+class IntegrateAndFire(LeakyIntegrator):
+    """A membrane that fires above a threshold, at most once in a step.
+
+    It is reset at the end of the step: to a voltage or, with `reset="subtract"`, by
+    the distance from there to the threshold. `nengo.LIF` differs: it fires within the
+    step, and begins to integrate anew at once.
+
+    Args:
+        tau_mem, tau_syn, r, v_leak, w_in, discretization, initial_state: as for
+            `LeakyIntegrator`.
+        v_threshold: voltage above which it fires.
+        v_reset: voltage after a spike; below the threshold.
+        reset: `"value"` or `"subtract"`.
+        amplitude: float > 0. A spike is `amplitude / dt` high.
+
+    Raises:
+        ValueError: for a time constant that is not positive, or a reset to the
+            threshold or above.
+
+    Example:
+        >>> IntegrateAndFire(0.02, v_threshold=0.5).spiking
+        True
+    """
+
+    spiking = True
+    negative = False
+    v_threshold: Any = _NumberOrArray("v_threshold")
+    v_reset: Any = _NumberOrArray("v_reset")
+    reset = EnumParam("reset", values=("value", "subtract"))
+
+    def __init__(
+        self,
+        tau_mem=0.02,
+        tau_syn=None,
+        r=1,
+        v_leak=0,
+        w_in=1,
+        v_threshold=1,
+        v_reset=0,
+        reset="value",
+        discretization="exact",
+        amplitude=1,
+        initial_state=None,
+    ):
+        super().__init__(
+            tau_mem, tau_syn, r, v_leak, w_in, discretization, amplitude, initial_state
+        )
+        self.v_threshold = v_threshold
+        self.v_reset = v_reset
+        self.reset = reset
+        if np.any(np.asarray(self.v_reset) >= self.v_threshold):
+            raise ValueError(
+                "v_reset is below v_threshold; received"
+                f" v_reset={v_reset!r}, v_threshold={v_threshold!r}."
+            )
+
+    def rates(self, x, gain, bias):
+        """Firing rates in Hz for constant currents, in steps of no length."""
+        J = self.current(x, gain, bias)
+        target = self._target(J)
+        with np.errstate(all="ignore"):
+            if self.tau_mem is None:
+                rates = target / (self.v_threshold - self.v_reset)
+            else:
+                way = (target - self.v_reset) / (target - self.v_threshold)
+                rates = 1 / (self.tau_mem * np.log(way))
+            fires = target > (0 if self.tau_mem is None else self.v_threshold)
+        return self.amplitude * np.where(fires, rates, 0)
+
+    def step(self, dt, J, output, current, voltage):
+        """Move the membrane, fire, and reset."""
+        self._moved(dt, J, current, voltage)
+        fires = voltage > self.v_threshold
+        output[...] = fires * (self.amplitude / dt)
+        if self.reset == "value":
+            voltage[...] = np.where(fires, self.v_reset, voltage)
+        else:
+            voltage -= fires * (np.asarray(self.v_threshold) - self.v_reset)
+
+
+class Threshold(nengo.neurons.NeuronType):
+    """A spike in each step in which the current is above a threshold.
+
+    Args:
+        threshold: number, or array with one for each neuron.
+        amplitude: float > 0. A spike is `amplitude / dt` high.
+        initial_state: unused, as the type has no state.
+
+    Example:
+        >>> Threshold(0.5).spiking
+        True
+    """
+
+    spiking = True
+    negative = False
+    threshold: Any = _NumberOrArray("threshold")
+    amplitude = NumberParam("amplitude", low=0, low_open=True)
+
+    def __init__(self, threshold=1, amplitude=1, initial_state=None):
+        super().__init__(initial_state)
+        self.threshold = threshold
+        self.amplitude = amplitude
+
+    def step(self, dt, J, output):
+        """Write the spikes for the currents `J` into `output`."""
+        output[...] = (self.threshold < J) * (self.amplitude / dt)
+
+
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
@@ -336,7 +600,10 @@ NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = (
             nengo.SpikingRectifiedLinear,
             nengo.Tanh,
             BoundedReLU,
+            IntegrateAndFire,
+            LeakyIntegrator,
             SoftLIFRate,
+            Threshold,
         )
     }
     | {

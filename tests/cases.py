@@ -8,9 +8,12 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.types import (
     BoundedReLU,
     Elementwise,
+    IntegrateAndFire,
+    LeakyIntegrator,
     LeakyReLU,
     SoftLIFRate,
     SpikingLeakyReLU,
+    Threshold,
 )
 from tests.networks import CONVOLUTIONS, NETWORKS, RANDOM_NETWORKS
 
@@ -47,6 +50,14 @@ NEURONS = {
     "SpikingLeakyReLU": SpikingLeakyReLU(negative_slope=0.2, amplitude=2),
     "SoftLIFRate": SoftLIFRate(sigma=0.1, tau_rc=0.03),
     "BoundedReLU": BoundedReLU(2.0, negative_slope=0.2, threshold=0.5, amplitude=2),
+    "LeakyIntegrator": LeakyIntegrator(None, 0.01, r=20, w_in=2, amplitude=2),
+    "IntegrateAndFire": IntegrateAndFire(
+        0.01, 0.004, v_leak=0.3, v_threshold=0.8, v_reset=-0.2, amplitude=2
+    ),
+    "IntegrateAndFire(euler)": IntegrateAndFire(
+        0.01, w_in=1.5, reset="subtract", discretization="euler"
+    ),
+    "Threshold": Threshold(0.5, amplitude=0.5),
     "Elementwise(elu)": Elementwise("elu", alpha=0.5),
     "Elementwise(gelu)": Elementwise("gelu"),
     "RegularSpiking(Elementwise)": nengo.RegularSpiking(
@@ -168,6 +179,11 @@ LAYERS = {
         ksn.layers.LatencyEncoder,
         {"tau": 0.02, "threshold": 0.5, "code": "logarithmic", "dt": 0.002},
         (3,),
+    ),
+    "Delay": (
+        ksn.layers.Delay,
+        {"delay": [[0.0, 0.004, 0.002], [0.002, 0.004, 0.0]], "dt": 0.002},
+        (2, 3),
     ),
     "DeltaEncoder": (
         ksn.layers.DeltaEncoder,

@@ -17,7 +17,7 @@ from keras_spiking_nengo.convert.activations import (
     neurons,
     population,
 )
-from keras_spiking_nengo.convert.graph import Edge, Subnet
+from keras_spiking_nengo.convert.graph import Edge, Subnet, as_slice
 from keras_spiking_nengo.convert.parts import is_plain
 from keras_spiking_nengo.convert.rule import (
     LAYERS,
@@ -33,7 +33,7 @@ from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.rules import Rules
 
-__all__ = ["CELLS", "sequence_objection"]
+__all__ = ["CELLS", "pure_delay", "sequence_objection"]
 
 
 def sequence_objection(layer) -> str:
@@ -131,6 +131,37 @@ _SYNAPSE = LayerRule(
 LAYERS.add(_SYNAPSE, layers.Synapse)
 
 
+# --- delays -------------------------------------------------------------------
+
+
+def pure_delay(steps: int) -> nengo.synapses.Synapse | None:
+    """A synapse that, on a connection, delays by a number of steps."""
+    if steps == 0:
+        return None
+    if steps == 1:
+        return nengo.Lowpass(0)
+    return nengo.LinearFilter([1.0], [1.0, *[0.0] * steps], analog=False)
+
+
+def _delay(site: Site) -> Part:
+    steps = np.broadcast_to(site.layer.cell.steps, site.output).ravel()
+    kinds, edges = np.unique(steps), []
+    for kind in kinds:
+        own: dict[str, Any] = {}
+        if len(kinds) > 1:
+            (where,) = np.nonzero(steps == kind)
+            picks = np.eye(len(steps))[where]
+            own["slice"] = as_slice(where)
+            own["transform"] = nengo.Dense(picks.shape, init=picks)
+        synapse = pure_delay(int(kind))
+        edges.append(site.edge(site.sources[0], synapse=synapse, **own))
+    return site.vertex(), tuple(edges)
+
+
+_DELAY = LayerRule(Time.RUNS, _delay, sequence_objection)
+LAYERS.add(_DELAY, layers.Delay)
+
+
 # --- networks -----------------------------------------------------------------
 
 
@@ -221,6 +252,7 @@ LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
 CELLS: Rules[LayerRule] = Rules("cell", governing=("call", "program"))
 CELLS.add(_NEURONS, layers.NeuronsCell)
 CELLS.add(_SYNAPSE, layers.SynapseCell)
+CELLS.add(_DELAY, layers.DelayCell)
 CELLS.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
 CELLS.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
 

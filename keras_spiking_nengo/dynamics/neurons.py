@@ -42,9 +42,13 @@ from keras_spiking_nengo.types import (
     CURVES,
     BoundedReLU,
     Elementwise,
+    IntegrateAndFire,
+    LeakyIntegrator,
     LeakyReLU,
     SoftLIFRate,
     SpikingLeakyReLU,
+    Threshold,
+    coefficients,
 )
 
 __all__ = [
@@ -411,6 +415,89 @@ NEURONS.add(
     ),
     SpikingLeakyReLU,
 )
+
+
+# --- membranes with a reset at the end of a step --------------------------------
+
+_MEMBRANE = ("tau_mem", "tau_syn", "r", "v_leak", "w_in", "v_threshold", "v_reset")
+
+
+def _numbers_or_arrays(neuron_type, names) -> Values:
+    """The parameters that a neuron type has, numbers or arrays."""
+    values = {name: getattr(neuron_type, name, None) for name in (*names, "amplitude")}
+    return {
+        name: value if isinstance(value, np.ndarray) else float(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+@NEURONS.register(LeakyIntegrator, IntegrateAndFire)
+def _membrane(neuron_type) -> Neuron:
+    exact = neuron_type.discretization == "exact"
+    parameters = _numbers_or_arrays(neuron_type, _MEMBRANE)
+    spiking, subtracts = neuron_type.spiking, False
+    if spiking:
+        subtracts = neuron_type.reset == "subtract"
+    states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
+
+    def constants(p, dt):
+        found = coefficients(p, dt, exact, _exp)
+        found["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
+        if spiking:
+            found |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
+            found["distance"] = p["v_threshold"] - p["v_reset"]
+        return found
+
+    def step(c, J, state, spike):
+        c = {name: _per_neuron(value, J) for name, value in c.items()}
+        *current, v = state
+        v = c["d"] * v + c["b"] * J + c["l"]
+        if current:
+            v = v + c["a"] * current[0]
+            current = [c["D"] * current[0] + c["u"] * J]
+        if not spiking:
+            return c["height"] * v, [*current, v]
+        # The voltage of a spike counts as given where the reset forgets it.
+        spikes = spike.spike((v - c["threshold"]) / c["distance"])
+        if subtracts:
+            v = v - spikes * c["distance"]
+        else:
+            v = ops.where(ops.stop_gradient(v) > c["threshold"], c["v_reset"], v)
+        return spikes * c["height"], [*current, v]
+
+    shared = tuple(k for k, v in parameters.items() if isinstance(v, float))
+    return Neuron(
+        parameters=parameters,
+        states=states,
+        constants=constants,
+        step=step,
+        rates=None,
+        trainable=shared,
+        positive=tuple(k for k in shared if k in ("tau_mem", "tau_syn", "amplitude")),
+        spiking=spiking,
+        max_spikes=1 if spiking else None,
+        variant=f"{exact}, {subtracts}, {sorted(parameters)}",
+    )
+
+
+@NEURONS.register(Threshold)
+def _threshold(neuron_type) -> Neuron:
+    def step(c, J, state, spike):
+        distance = J - _per_neuron(c["threshold"], J)
+        return spike.spike(distance) * c["height"], state
+
+    parameters = _numbers_or_arrays(neuron_type, ["threshold"])
+    return Neuron(
+        parameters=parameters,
+        states=(),
+        constants=_spike_constants,
+        step=step,
+        rates=None,
+        trainable=tuple(k for k, v in parameters.items() if isinstance(v, float)),
+        positive=("amplitude",),
+        max_spikes=1,
+    )
 
 
 # --- Izhikevich ---------------------------------------------------------------

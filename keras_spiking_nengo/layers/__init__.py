@@ -1,5 +1,6 @@
 """Spiking neurons, synapses and whole networks as Keras layers."""
 
+from keras_spiking_nengo.layers.delay import Delay, DelayCell
 from keras_spiking_nengo.layers.encoders import (
     BernoulliEncoder,
     BernoulliEncoderCell,
@@ -22,6 +23,8 @@ from keras_spiking_nengo.layers.transform import Transform
 __all__ = [
     "BernoulliEncoder",
     "BernoulliEncoderCell",
+    "Delay",
+    "DelayCell",
     "DeltaEncoder",
     "DeltaEncoderCell",
     "Ensemble",

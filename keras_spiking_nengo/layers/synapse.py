@@ -77,7 +77,7 @@ class SynapseCell(Cell):
         if delay not in (0, 1):
             raise ValueError(
                 "delay is 1 (Nengo's order of events) or 0 (no lag); received"
-                f" {delay!r}. For a longer delay use nengo.LinearFilter."
+                f" {delay!r}. For a longer delay use ksn.layers.Delay."
             )
         self.synapse = _synapse(synapse)
         self.delay = int(delay)

@@ -277,6 +277,12 @@ MODELS = {
         cell(layers.SimpleRNNCell(3, "relu")),
         layers.Dense(4),
     ),
+    "delays": lambda: temporal(
+        layers.Dense(3),
+        ksn.layers.Delay([0, 0.003, 0.001], return_sequences=True),
+        ksn.layers.Delay(0.002, return_sequences=True),
+        neurons(),
+    ),
     "memory": lambda: temporal(memory(), layers.Dense(4), neurons()),
     "trained memory": lambda: temporal(
         memory(memory_to_memory=True, trainable_theta=True, discretizer="euler"),

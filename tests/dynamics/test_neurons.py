@@ -5,10 +5,12 @@ import nengo
 import numpy as np
 import pytest
 from keras import ops
+from scipy import linalg
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.dynamics.neurons import NEURONS as RULES
 from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator
 from tests.cases import NEURONS, RANDOM
 
 STEPS, N, DT = 2000, 200, 0.001
@@ -126,3 +128,42 @@ def test_nan_goes_in_and_comes_out_and_nothing_hangs(name):
     assert np.all(np.isfinite(output[..., [0, 2]]))
     bad = [output[0, 12:, 1], *(s[0, 1] for s in state if s.dtype.kind == "f")]
     assert any(np.any(np.isnan(x)) for x in bad)
+
+
+@pytest.mark.parametrize(
+    "taus", [(0.01, 0.004), (0.01, 0.01), (0.004, 0.01), (None, 0.01)]
+)
+def test_membranes_and_currents_are_solved_exactly(taus):
+    tau_mem, tau_syn = taus
+    r, w_in, leak, J, dt, steps = 1.3, 0.7, 0.4, 2.0, 0.001, 20
+    rate = 1 / tau_mem if tau_mem else 0
+    A = [[-1 / tau_syn, 0], [r * (rate or 1), -rate]]
+    inputs = [w_in * J / tau_syn, leak * rate]
+    M = np.zeros((3, 3))
+    M[:2, :2], M[:2, 2] = A, inputs
+    expected = [linalg.expm(M * dt * n)[1, 2] for n in range(1, steps + 1)]
+    kind = LeakyIntegrator(tau_mem, tau_syn, r=r, w_in=w_in, v_leak=leak)
+    actual = nengo_steps(kind, np.full((steps, 1), J), seed=3)
+    np.testing.assert_allclose(np.ravel(actual), expected, rtol=1e-12)
+
+
+def test_membranes_have_a_value_for_each_neuron(float64):
+    rng = np.random.RandomState(0)
+    tau_mem, tau_syn, threshold = rng.uniform(0.005, 0.02, (3, 6)) * [[1], [1], [50]]
+    several = IntegrateAndFire(tau_mem, tau_syn, v_threshold=threshold)
+    x = rng.uniform(0, 4, (2, 40, 2, 3))
+    y = ksn.layers.Neurons(several, return_sequences=True)(x)
+    flat, y = x.reshape(2, 40, 6), ops.convert_to_numpy(y).reshape(2, 40, 6)
+    assert np.any(y)
+    for i in range(6):
+        one = IntegrateAndFire(tau_mem[i], tau_syn[i], v_threshold=threshold[i])
+        z = ksn.layers.Neurons(one, return_sequences=True)(flat[..., i : i + 1])
+        np.testing.assert_array_equal(y[..., i : i + 1], ops.convert_to_numpy(z))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"tau_mem": 0}, {"tau_syn": [0.1, -1]}, {"v_reset": 1}, {"r": np.nan}]
+)
+def test_membranes_refuse_what_cannot_be(arguments):
+    with pytest.raises(ValueError, match=r"received"):
+        IntegrateAndFire(**arguments)

@@ -31,7 +31,7 @@ THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 
 
 # What is made like another layer, whose checks are not repeated in the default tests.
-ALIKE = ("BernoulliEncoder", "DeltaEncoder", "Ensemble", "LatencyEncoder")
+ALIKE = ("BernoulliEncoder", "Delay", "DeltaEncoder", "Ensemble", "LatencyEncoder")
 
 
 def _marks(name, check):
