@@ -10,6 +10,7 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
 `watch` gives a model the activities of its inner layers as outputs.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -242,8 +243,8 @@ def _activity(metric, y_pred):
 
 
 def _amplitude(value) -> float:
-    if not is_number(value) or not value > 0:
-        raise ValueError(f"amplitude is above 0; received {value!r}.")
+    if not is_number(value) or not 0 < value < math.inf:
+        raise ValueError(f"amplitude is above 0, and finite; received {value!r}.")
     return float(value)
 
 
@@ -318,9 +319,10 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
     Args:
         model: functional or `keras.Sequential`, built. Layers within a model that is
             itself a layer of it are not reached.
-        layers: layers of it, or their names. The output of each, of its first call, has
-            to be `(batch, time, *features)`; of one with `return_state=True`, the
-            sequence counts. Defaults to all `ksn.layers.Neurons` that return sequences.
+        layers: layers of it, or their names. The output of each, of its first call in
+            the model, has to be `(batch, time, *features)`; of one with
+            `return_state=True`, the sequence counts. Defaults to all
+            `ksn.layers.Neurons` that return sequences.
 
     Returns:
         `keras.Model`, not compiled.
@@ -350,12 +352,11 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
             f"watch takes a functional or Sequential model that is built; received"
             f" {model!r}. Give a Sequential a keras.Input first."
         )
-    own = _names(model)
-    outputs = dict(
-        zip(keras.tree.flatten(own), keras.tree.flatten(model.outputs), strict=True)
-    )
-    for layer in chosen_layers(model, layers):
-        activity = _sequence(layer)
+    own, chosen = _names(model), chosen_layers(model, layers)
+    called, of_layers = _called_again(model)
+    outputs = dict(zip(keras.tree.flatten(own), called, strict=True))
+    for layer in chosen:
+        activity = _sequence(layer, of_layers.get(id(layer), layer.output))
         if outputs.setdefault(layer.name, activity) is not activity:
             raise ValueError(
                 f"An output of the model is called {layer.name!r}, as is the layer to"
@@ -364,6 +365,26 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
     # A Sequential has no `input` of its own.
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     return _owning(_Watched(inputs, outputs, name=model.name), own)
+
+
+def _called_again(model) -> tuple[list, dict[int, Any]]:
+    """A model's outputs for its inputs, and those of the first call of each layer.
+
+    A layer's `output` is that of its first call of all, which another model may have.
+    """
+    first: dict[int, Any] = {}
+
+    def note(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        first.setdefault(id(layer), outputs)
+        return outputs
+
+    # Without what the model was compiled with, which would be cloned, too.
+    bare = keras.Model(model.inputs, model.outputs)
+    again = keras.models.clone_model(
+        bare, bare.input, clone_function=lambda layer: layer, call_function=note
+    )
+    return again.outputs, first
 
 
 def _names(model):
@@ -406,9 +427,8 @@ def _spikes(layer) -> bool:
     return isinstance(layer, Neurons) and layer.return_sequences
 
 
-def _sequence(layer):
-    """The layer's output over time."""
-    output = layer.output
+def _sequence(layer, output):
+    """What of a layer's output is over time."""
     if isinstance(output, list | tuple) and getattr(layer, "return_state", False):
         output = output[0]
     if len(getattr(output, "shape", ())) < 3:

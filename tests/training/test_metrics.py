@@ -243,6 +243,18 @@ def test_the_sequence_of_a_layer_that_returns_its_state_is_watched():
     assert M.watch(model).predict(currents(), verbose=0)["n"].shape == (4, TIME, 3)
 
 
+def test_a_layer_of_two_models_is_watched_in_this_one():
+    inputs = keras.Input((TIME, 3))
+    shared = ksn.layers.Neurons("relu", return_sequences=True, name="n")
+    keras.Model(inputs, shared(-inputs))
+    scaled = keras.layers.Rescaling(2.0)(inputs)
+    model = keras.Model(inputs, keras.layers.Flatten(name="f")(shared(scaled)))
+    x = currents()
+    found = M.watch(model).predict(x, verbose=0)
+    np.testing.assert_allclose(found["n"], 2 * x)
+    np.testing.assert_array_equal(found["n"].reshape(len(x), -1), found["f"])
+
+
 def test_inputs_are_given_as_before():
     inputs = {name: keras.Input((TIME, 3), name=name) for name in ("right", "left")}
     both = inputs["left"] - 2 * inputs["right"]
@@ -270,7 +282,8 @@ def named_alike():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: M.FiringRate(0), "amplitude is above 0; received 0"),
+        (lambda: M.FiringRate(0), "amplitude is above 0, and finite; received 0"),
+        (lambda: M.FiringRate(np.inf), "amplitude is above 0.*inf"),
         (lambda: M.SpikesPerInference("ms"), "dt is the length.*'ms'"),
         (lambda: result("Sparsity", BATCHES[:, :, 0, 0]), r"\(4, 3\).*return_seq"),
         (lambda: M.FiringRate.of(keras.layers.Dense(2)), "takes a ksn.layers.Neurons"),
