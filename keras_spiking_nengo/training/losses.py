@@ -39,8 +39,15 @@ def _per_step(weights, shape):
     return ops.broadcast_to(weights, shape)
 
 
+class _Loss(keras.losses.Loss):
+    """Keras's, which leaves its dtype out of its configuration."""
+
+    def get_config(self):
+        return {**super().get_config(), "dtype": self.dtype}
+
+
 @_register
-class MaskedMeanSquaredError(keras.losses.Loss):
+class MaskedMeanSquaredError(_Loss):
     """Mean squared error where there is a target: elsewhere, the target is NaN.
 
     A step's error is the mean over those of its features that have a target, and the
@@ -51,7 +58,8 @@ class MaskedMeanSquaredError(keras.losses.Loss):
     Args:
         reduction: as in `keras.losses.Loss`. Defaults to `"mean_with_sample_weight"`,
             the mean over steps with a target, weighted. `"sum_over_batch_size"` and
-            `"mean"` divide by the number of all steps.
+            `"mean"` divide by the number of all steps, without a target as well, but
+            for those that a mask of Keras's takes out.
         name, dtype: as in `keras.losses.Loss`.
 
     Call arguments:
@@ -115,7 +123,7 @@ def _check_alike(true, pred) -> None:
         )
 
 
-class _ItemLoss(keras.losses.Loss):
+class _ItemLoss(_Loss):
     """A cross-entropy of what is read from the spikes of an item, `(batch,)`."""
 
     def __init__(self, amplitude: float, name: str, reduction, dtype):
@@ -165,7 +173,8 @@ class SpikeRateCrossEntropy(_ItemLoss):
 
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
-            one-hot or probabilities. The last dimension decides.
+            one-hot or probabilities. The last dimension decides. The loss of a label
+            that is no class, below 0 or too high, is NaN, whatever its weight.
         y_pred: `(batch, time, classes)`. Spikes, or rates times the amplitude.
         sample_weight: `(batch,)`; or `(batch, time)`, by which steps count in the mean,
             an item by the largest of its own. A mask that Keras hands on is not used:
@@ -222,7 +231,8 @@ class SpikeCountCrossEntropy(_ItemLoss):
 
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
-            one-hot or probabilities. The last dimension decides.
+            one-hot or probabilities. The last dimension decides. The loss of a label
+            that is no class, below 0 or too high, is NaN, whatever its weight.
         y_pred: `(batch, time, classes)`. Spikes.
         sample_weight: `(batch,)`; or `(batch, time)`, by which spikes count, an item by
             the largest of its own. A mask that Keras hands on is not used: pass it
@@ -233,7 +243,7 @@ class SpikeCountCrossEntropy(_ItemLoss):
 
     Raises:
         ValueError: if a number is not positive, the window has no step or goes beyond
-            the sequence, or shapes do not fit.
+            a sequence of known length, or shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -289,7 +299,7 @@ def _window(window, dt: float) -> tuple[float, float]:
 
 
 @_register
-class TemporalCrossEntropy(keras.losses.Loss):
+class TemporalCrossEntropy(_Loss):
     """Temporal efficient training (TET): the cross-entropy of every step.
 
     The output of each step is to be right, and not that of their mean only. It is meant
@@ -305,7 +315,8 @@ class TemporalCrossEntropy(keras.losses.Loss):
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
             one-hot or probabilities. The last dimension decides; labels hold for all
-            steps.
+            steps. The loss of a label that is no class, below 0 or too high, is NaN,
+            whatever its weight.
         y_pred: `(batch, time, classes)`. Logits of each step.
         sample_weight: `(batch,)` or `(batch, time)`.
 
@@ -371,7 +382,11 @@ def _one_hot(labels, logits):
     shape, classes = tuple(labels.shape), logits.shape[-1]
     if classes > 1 and shape[1:] in ((), (1,)):
         labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        return ops.one_hot(labels, classes, dtype=logits.dtype)
+        known = ops.logical_and(labels >= 0, labels < classes)
+        # One that is no class would count as no error at all.
+        known = ops.where(known, 1.0, math.nan)[:, None]
+        one_hot = ops.one_hot(labels, classes, dtype=logits.dtype)
+        return one_hot * ops.cast(known, logits.dtype)
     if classes > 1 and shape[1:] == (classes,):
         return labels
     raise ValueError(

@@ -37,10 +37,11 @@ def test_configurations_are_complete(name):
     loss = LOSSES[name]
     config = loss.get_config()
     assert json.loads(json.dumps(config)) == config
-    defaults = inspect.signature(type(loss)).parameters
-    assert {n for n in defaults if n != "dtype"} == set(config)
+    assert set(inspect.signature(type(loss)).parameters) == set(config)
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert again.get_config() == config
+    wide = type(loss).from_config({**config, "dtype": "float64"})
+    assert keras.losses.deserialize(keras.losses.serialize(wide)).dtype == "float64"
 
 
 def unreduced(loss):
@@ -108,6 +109,14 @@ def test_cross_entropies_are_their_equations(loss, outputs, expected):
             np.mean(expected * weights.reshape(-1, *extra)),
             rtol=1e-5,
         )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("loss", [RATE, COUNT, TET], ids=["rate", "count", "temporal"])
+def test_a_label_that_is_no_class_makes_no_loss(loss):
+    for labels in ([0, CLASSES, -1], [[0], [CLASSES], [-1]]):
+        found = numpy(unreduced(loss)(np.array(labels), SPIKES)).reshape(BATCH, -1)
+        assert np.all(np.isfinite(found[0])) and np.all(np.isnan(found[1:]))
 
 
 @pytest.mark.torch
