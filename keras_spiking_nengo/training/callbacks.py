@@ -9,7 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
+from keras_spiking_nengo.layers import (
+    BernoulliEncoderCell,
+    DeltaEncoderCell,
+    LatencyEncoderCell,
+    Neurons,
+    NeuronsCell,
+    PoissonEncoderCell,
+    SynapseCell,
+)
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_dt
 from keras_spiking_nengo.training.metrics import chosen_layers, watch
@@ -17,6 +25,15 @@ from keras_spiking_nengo.training.metrics import chosen_layers, watch
 __all__ = ["DtScheduler", "SpikeSummaries"]
 
 Layers = Iterable[keras.Layer | str] | None
+# Cells that take another dt after they were built.
+_CHANGEABLE = (
+    BernoulliEncoderCell,
+    DeltaEncoderCell,
+    LatencyEncoderCell,
+    NeuronsCell,
+    PoissonEncoderCell,
+    SynapseCell,
+)
 
 
 class DtScheduler(keras.callbacks.Callback):
@@ -41,17 +58,18 @@ class DtScheduler(keras.callbacks.Callback):
         schedule: function of the epoch, from 0 on, that gives `dt` in seconds, such as
             a `keras.optimizers.schedules.LearningRateSchedule`; or a sequence, whose
             last value holds for all later epochs.
-        layers: layers, or their names, with `Neurons` or `Synapse` cells. Defaults to
-            all of the model and of models and wrappers in it; a layer of your own that
-            has such layers inside is not looked into.
+        layers: layers, or their names, with `Neurons`, `Synapse` or encoder cells.
+            Defaults to all of the model and of models and wrappers in it; a layer of
+            your own that has such layers inside is not looked into.
         verbose: 1 to print each change. Defaults to 0.
         restore: whether layers get their `dt` back. Defaults to True.
 
     Raises:
         TypeError: if `schedule` is neither function nor sequence.
-        ValueError: when training begins, if there is no layer to change, or one that
-            cannot change, as a `Network`, whose `dt` is in what Nengo built; when a
-            value of the schedule is refused by a layer.
+        ValueError: for a sequence with what is no step length; when training begins, if
+            there is no layer to change, or one that cannot change, as a `Network`,
+            whose `dt` is in what Nengo built; when a value of the schedule is refused
+            by a layer.
 
     Example:
         >>> import keras, numpy as np, keras_spiking_nengo as ksn
@@ -75,11 +93,14 @@ class DtScheduler(keras.callbacks.Callback):
         restore: bool = True,
     ):
         super().__init__()
-        if not callable(schedule) and not (isinstance(schedule, Sequence) and schedule):
-            raise TypeError(
-                "schedule is a function of the epoch, or a sequence of one or more step"
-                f" lengths in seconds; received {schedule!r}."
-            )
+        if not callable(schedule):
+            several = isinstance(schedule, Sequence) and not isinstance(schedule, str)
+            if not several or not schedule:
+                raise TypeError(
+                    "schedule is a function of the epoch, or a sequence of one or more"
+                    f" step lengths in seconds; received {schedule!r}."
+                )
+            schedule = list(map(checked_dt, schedule))
         self.schedule = schedule
         self.layers = layers
         self.verbose = verbose
@@ -107,7 +128,7 @@ class DtScheduler(keras.callbacks.Callback):
     def _at(self, epoch: int) -> float:
         if callable(self.schedule):
             return checked_dt(float(ops.convert_to_numpy(self.schedule(epoch))))
-        return checked_dt(self.schedule[min(epoch, len(self.schedule) - 1)])
+        return self.schedule[min(epoch, len(self.schedule) - 1)]
 
     def _set(self, values: Iterable[tuple[Cell, float]]) -> None:
         changed = [(cell, dt) for cell, dt in values if cell.dt != dt]
@@ -145,7 +166,7 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
     within = [layer for top in chosen for layer in _within(top)]
     cells = list({id(x): x for x in within if _has_step(x)}.values())
     for cell in cells:
-        if not isinstance(cell, NeuronsCell | SynapseCell):
+        if not isinstance(cell, _CHANGEABLE):
             raise ValueError(
                 f"A {type(cell).__name__} keeps the dt={cell.dt:g} s that it was made"
                 " with. Name the layers to change, layers=[...], and make the others"
@@ -154,7 +175,8 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
     if not cells:
         names = [layer.name for layer in chosen]
         raise ValueError(
-            f"DtScheduler changes Neurons and Synapse layers; there is none in {names}."
+            "DtScheduler changes Neurons, Synapse and encoder layers; there is none in"
+            f" {names}."
         )
     return cells
 
@@ -299,7 +321,8 @@ def _write(name: str, rates: np.ndarray) -> None:
     """Summaries of `(batch, time, *features)` in Hz."""
     means = rates.mean(axis=(0, 1)).ravel()
     _summary(f"{name}/firing_rate", means.mean(), _SCALAR)
-    counts, edges = np.histogram(means, _BINS)
+    # Training that has diverged is to be seen, and not to end here.
+    counts, edges = np.histogram(means[np.isfinite(means)], _BINS)
     buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
     _summary(f"{name}/firing_rates", buckets.astype("float64"), _HISTOGRAM)
     _summary(f"{name}/raster", _png(_raster(rates[0])), _IMAGE)
@@ -307,7 +330,7 @@ def _write(name: str, rates: np.ndarray) -> None:
 
 def _raster(rates: np.ndarray) -> np.ndarray:
     """`(time, *features)` as a grey image `(rows, time, 1)`."""
-    rows = rates.reshape(len(rates), -1).T[:_ROWS]
+    rows = np.nan_to_num(rates.reshape(len(rates), -1).T[:_ROWS])
     dark = rows / max(rows.max(), 1e-9)
     thick = -(-_HEIGHT // len(rows))
     image = 255 * (1 - np.repeat(dark, thick, axis=0))

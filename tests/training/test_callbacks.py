@@ -170,6 +170,25 @@ def test_layers_within_layers_are_found():
     assert [cell.dt for cell in cells_of(model)] == [0.001] * 7
 
 
+def test_encoders_and_neurons_change_alike():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            ksn.layers.LatencyEncoder(0.02, n_steps=TIME, return_sequences=True),
+            Synapse(0.01, return_sequences=True, name="synapse"),
+        ]
+    )
+    x = np.random.RandomState(0).uniform(0.1, 1, (4, 3)).astype("float32")
+    y = np.zeros((4, TIME, 3), "float32")
+    schedule = DtScheduler([0.004, 0.002])
+    history = ready(model).fit(x, y, epochs=2, verbose=0, callbacks=[schedule]).history
+    assert dts(model) == [0.001, 0.001]
+    for dt, loss in zip([0.004, 0.002], history["loss"], strict=True):
+        for layer in model.layers:
+            layer.cell.dt = dt
+        np.testing.assert_allclose(loss, np.mean(numpy(model(x)) ** 2), rtol=1e-4)
+
+
 def test_a_step_of_the_users_own_stays():
     model = eager(filtered(kind="relu"))
     own = model.train_step
@@ -200,7 +219,6 @@ def triangle():
         (triangle, [0.002], None, r"state of 6 values.*and of [34] with dt=0.002 s"),
         (rated, [0.002], ["dense"], r"none in \['dense'\]"),
         (rated, [0.002], ["soma"], "no layer 'soma'.*'lif'"),
-        (rated, [0], None, "dt is the length of a step.*received 0"),
         (rated, lambda epoch: -1.0, None, "dt is the length of a step.*-1.0"),
     ],
 )
@@ -209,10 +227,15 @@ def test_what_cannot_be_changed_is_refused(make, schedule, layers, message):
         fit(eager(make()), DtScheduler(schedule, layers))
 
 
-@pytest.mark.parametrize("schedule", [0.001, [], None])
+@pytest.mark.parametrize("schedule", [0.001, [], None, "0.001"])
 def test_what_is_no_schedule_is_refused(schedule):
     with pytest.raises(TypeError, match="schedule is a function of the epoch"):
         DtScheduler(schedule)
+
+
+def test_a_step_without_length_is_refused_at_once():
+    with pytest.raises(ValueError, match="dt is the length of a step.*received -1"):
+        DtScheduler([0.002, -1])
 
 
 # --- SpikeSummaries -----------------------------------------------------------------
@@ -298,6 +321,17 @@ def test_states_are_left_as_they_are(tmp_path):
         model.fit(x, 0 * x, batch_size=2, shuffle=False, verbose=0, callbacks=summaries)
         finals.append(numpy(list(layer.states)))
     np.testing.assert_array_equal(*finals)
+
+
+def test_activities_that_are_not_numbers_are_written(tmp_path):
+    model = eager(spiking("sigmoid"))
+    x = currents()
+    x[0, 3, 1] = np.nan
+    fit(model, SpikeSummaries(tmp_path, x), epochs=1)
+    found = written(tmp_path)[0]
+    assert np.isnan(found["lif/firing_rate"][0])
+    assert found["lif/firing_rates"][0][:, 2].sum() == 0  # a NaN into each neuron
+    assert "lif/raster" in found
 
 
 @pytest.mark.parametrize("every", [0, 1.5, "epoch"])
