@@ -39,7 +39,7 @@ class Mean(keras.constraints.Constraint):
 
     def __init__(self, axis: int | Sequence[int] | None = None):
         axes = axis if isinstance(axis, list | tuple) else [axis]
-        integers = all(isinstance(one, int) for one in axes)
+        integers = all(type(one) is int for one in axes)  # True is none
         if axis is not None and not (axes and integers):
             raise ValueError(
                 f"axis is an integer, a tuple of them, or None; received {axis!r}."

@@ -81,13 +81,17 @@ class FiringRate(keras.regularizers.Regularizer):
         self.l1, self.l2 = _strength(l1, "l1"), _strength(l2, "l2")
         if not (self.l1 or self.l2):
             raise ValueError("l1 and l2 are both 0, so nothing is penalised.")
-        if percentile is not None and not 0 <= percentile <= 100:
+        if percentile is not None and not (
+            is_number(percentile) and 0 <= percentile <= 100
+        ):
             raise ValueError(
                 f"percentile is from 0 to 100, or None; received {percentile!r}."
             )
-        if not is_number(amplitude) or amplitude <= 0:
-            raise ValueError(f"amplitude is above 0; received {amplitude!r}.")
-        self.percentile = percentile
+        if not is_number(amplitude) or not 0 < amplitude < math.inf:
+            raise ValueError(
+                f"amplitude is above 0, and finite; received {amplitude!r}."
+            )
+        self.percentile = None if percentile is None else float(percentile)
         self.amplitude = float(amplitude)
 
     def __call__(self, x):

@@ -48,7 +48,7 @@ def test_saved_with_the_layer(tmp_path):
     assert loaded.kernel_constraint.axis == (0, 1)
 
 
-@pytest.mark.parametrize("axis", ["units", 0.5, (), (0, "1")])
+@pytest.mark.parametrize("axis", ["units", 0.5, (), (0, "1"), True])
 def test_impossible_axes_are_refused(axis):
     with pytest.raises(ValueError, match="axis is an integer"):
         Mean(axis)

@@ -166,7 +166,8 @@ def test_training_brings_the_highest_rates_into_the_band():
 
 @pytest.mark.torch
 def test_saved_with_the_layer(tmp_path):
-    regularizer = FiringRate((20, None), l2=0.1, percentile=90, amplitude=0.5)
+    numbers = np.float32([20, 90, 0.5])
+    regularizer = FiringRate((numbers[0], None), 0, 0.125, *numbers[1:])
     model = spiking(activity_regularizer=regularizer)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
@@ -189,7 +190,9 @@ def test_saved_with_the_layer(tmp_path):
         (lambda: FiringRate(10, -1), "l1 is 0 or more.*-1"),
         (lambda: FiringRate(10, l2=np.nan), "l2 is 0 or more.*nan"),
         (lambda: FiringRate(10, 1, percentile=101), "from 0 to 100.*101"),
+        (lambda: FiringRate(10, 1, percentile="90"), "from 0 to 100.*'90'"),
         (lambda: FiringRate(10, 1, amplitude=0), "amplitude is above 0"),
+        (lambda: FiringRate(10, 1, amplitude=np.nan), "amplitude is above 0.*nan"),
         (lambda: FiringRate(10, 1)(np.ones((2, 3))), r"\(2, 3\).*return_sequences"),
     ],
 )
