@@ -24,7 +24,7 @@ def count(values: Any, height: Any) -> np.ndarray:
             no spikes, which counts as none.
 
     Raises:
-        ValueError: if values are no multiples of the height.
+        ValueError: if values are no multiples of the height, or not finite.
 
     Example:
         >>> count([0.0, 1000.0, -2000.0], 1000.0).tolist()
@@ -34,8 +34,10 @@ def count(values: Any, height: Any) -> np.ndarray:
     height = np.asarray(height, dtype=float)
     exact = np.where(height > 0, values / np.where(height > 0, height, 1.0), 0.0)
     number = np.rint(exact)
-    if np.any(np.abs(exact - number) > _CLOSE * np.maximum(number, 1)):
-        worst = values.flat[np.argmax(np.abs(exact - number))]
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        off = np.abs(exact - number)
+    if not np.all(off <= _CLOSE * np.maximum(number, 1)):
+        worst = values.flat[np.argmax(off)]  # the first that is not a number, if any
         raise ValueError(
             f"Spikes are multiples of their height, {np.max(height):g}; received a"
             f" value of {worst:g}. Pass the activity of a spiking neuron type, and its"

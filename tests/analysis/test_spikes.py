@@ -22,6 +22,9 @@ def test_spikes_are_counted_in_multiples_of_their_height():
 def test_what_is_no_multiple_is_refused():
     with pytest.raises(ValueError, match=r"multiples of their height, 1000; .* 1400"):
         count([0.0, 1400.0], 1000.0)
+    for value in (np.nan, np.inf):  # diverged, or too many spikes for float16
+        with pytest.raises(ValueError, match=f"received a value of {value}"):
+            count([1000.0, value, 1000.0], 1000.0)
 
 
 @pytest.mark.parametrize(
