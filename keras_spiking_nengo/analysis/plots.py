@@ -138,7 +138,9 @@ def tuning_curves(
     line = line / np.linalg.norm(line)
     x = np.linspace(-found["radius"], found["radius"], n_points)
     along = np.outer(x, (found["encoders"] @ line) / found["radius"])
-    curves = _activity(found["neuron_type"], found["gain"] * along + found["bias"])
+    kind = found["neuron_type"]
+    curves = _activity(kind, found["gain"] * along + found["bias"])
+    curves = curves / getattr(kind, "amplitude", 1.0)
     ax = new_axes(ax)
     weight = np.sum(np.abs(curves), axis=0)
     order = np.argsort(x @ np.abs(curves) / np.where(weight > 0, weight, 1))

@@ -153,6 +153,15 @@ def test_tuning_curves_are_nengos():
     np.testing.assert_allclose(ours, drawn, rtol=1e-3, atol=1e-2)
 
 
+def test_tuning_curves_are_rates_whatever_the_amplitude():
+    kind = nengo.LIF(amplitude=0.01)
+    arguments = {"neuron_type": kind, "max_rates": [90.0] * 4, "seed": 0}
+    layer = ksn.layers.Ensemble(4, 1, **arguments)
+    layer(np.zeros((1, 2, 1), "float32"))
+    for line in plots.tuning_curves(layer).lines:
+        assert np.max(line.get_ydata()) == pytest.approx(90, rel=1e-3)
+
+
 def test_tuning_curves_lie_along_a_direction_and_follow_the_weights():
     layer = ksn.layers.Ensemble(
         2, 2, encoders=[[1, 0], [0, 1]], gain=[2.0, 2.0], bias=[1.0, 1.0], seed=0
