@@ -175,6 +175,8 @@ def _bytes(shape, dtype) -> int:
 
 def _state_bytes(layer) -> int:
     """Of one item."""
+    if isinstance(layer, layers.Bidirectional):
+        return sum(map(_state_bytes, (layer.forward_layer, layer.backward_layer)))
     if not isinstance(layer, layers.RNN):
         return 0
     cell = layer.cell

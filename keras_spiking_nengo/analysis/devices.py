@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from keras_spiking_nengo.layers.parameters import is_number
+
 __all__ = ["DEVICES", "Device", "chosen", "device"]
 
 
@@ -27,7 +29,7 @@ class Device:
         source: where the figures are from.
 
     Raises:
-        ValueError: for energies that are not positive numbers.
+        ValueError: for energies that are no finite numbers from 0 on.
 
     Example:
         >>> chip = Device("my chip", mac=2e-12, ac=0.5e-12, update=5e-12)
@@ -45,11 +47,12 @@ class Device:
     def __post_init__(self):
         for field in ("mac", "ac", "update"):
             value = getattr(self, field)
-            if not isinstance(value, int | float) or not 0 <= value < math.inf:
+            if not is_number(value) or not 0 <= value < math.inf:
                 raise ValueError(
                     f"{field} is an energy in joules, 0 or more; received {value!r}"
                     f" for {self.name!r}. A picojoule is 1e-12."
                 )
+            object.__setattr__(self, field, float(value))
 
     def joules(self, dense: float, macs: float, acs: float, updates: float) -> float:
         """Energy of numbers of operations.
@@ -75,8 +78,9 @@ _DEGNAN = (
 )
 _LOIHI = (
     "Davies et al. (2018), Loihi: a neuromorphic manycore processor with on-chip"
-    " learning, IEEE Micro 38(1), table 2: synaptic operation 23.6 pJ, update of an"
-    " active neuron 81 pJ (of an inactive one 52 pJ)"
+    " learning, IEEE Micro 38(1), table 2, simulated before there was silicon: synaptic"
+    " operation at least 23.6 pJ, update of an active neuron 81 pJ (of an inactive one"
+    " 52 pJ)"
 )
 _SPINNAKER = (
     "Hoeppner et al. (2019), Dynamic power management for neuromorphic many-core"

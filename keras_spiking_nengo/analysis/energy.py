@@ -48,7 +48,9 @@ def energy(
     Effective operations are those that data and weights ask for: a zero input or a
     zero weight is none. What comes from spiking neurons and encoders counts as spikes,
     whatever their height; so does any input whose values that are not 0 have one
-    magnitude. All else is real-valued. A sequence is one inference, of all its steps.
+    magnitude. All else is real-valued. A sequence is one inference, of all its steps;
+    those that a mask has taken out count as a layer puts them out, which repeats the
+    last output unless it has `zero_output_for_mask=True`.
 
     Args:
         model: functional or `keras.Sequential`, of layers that have a rule. Nested
@@ -69,8 +71,8 @@ def energy(
 
     Raises:
         TypeError: if `model` is no Keras model.
-        ValueError: if it is not built, if `x` does not fit it, or for an unknown device
-            or number of steps.
+        ValueError: if it is not built, if `x` does not fit it, if spikes are not whole
+            or not finite, or for an unknown device, number of steps or batch size.
         NotImplementedError: for a layer without a rule, or a model with a call of its
             own.
 
@@ -88,8 +90,12 @@ def energy(
         computing algorithms and systems*, Nature Communications 16, 1545.
     """
     check(model)
-    if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
-        raise ValueError(f"steps is an integer of at least 1; received {steps!r}.")
+    for name, number in (("steps", steps), ("batch_size", batch_size)):
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not whole or number < 1:
+            raise ValueError(
+                f"{name} is an integer of at least 1; received {number!r}."
+            )
     compared = chosen(devices)
     arrays = data(model, x)
     counter = Counter(strict)

@@ -83,12 +83,12 @@ def _weights(op):
 
 def _connections(model) -> Iterator[tuple]:
     """Operators that multiply by a constant, and that constant."""
-    written = _written(model)
+    changing = _written(model) | _given(model)
     kinds = (*_PRODUCTS, operators.SparseDotInc, *_CONVOLUTIONS)
     for op in model.operators:
         if isinstance(op, kinds):
             for factor in _weights(op):
-                if factor.base not in written and factor.base not in _given(model):
+                if factor.base not in changing:
                     yield op, factor
                     break
 

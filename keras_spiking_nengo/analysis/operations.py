@@ -231,9 +231,9 @@ def _global_work(layer, inputs, outputs) -> Work:
 
 def _shaped(layer, inputs: Signals, value) -> Signal:
     """Of a layer that only moves values about: it moves heights likewise."""
-    known = [np.zeros(1) if s.height is None else s.height for s in inputs]
-    if not any(map(np.any, known)):
+    if not any(s.height is not None and np.any(s.height) for s in inputs):
         return Signal(value)
+    known = [signal.heights() for signal in inputs]
     shapes = [tuple(signal.value.shape) for signal in inputs]
     # Mostly heights are those of every item of a batch.
     own = any(

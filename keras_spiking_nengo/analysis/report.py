@@ -203,6 +203,7 @@ def _number(value: float) -> str:
 
 
 def _engineering(value: float) -> str:
+    value = float(f"{value:.3g}")  # or 999.7 would be rounded to 1e+03
     if not value:
         return "0 "
     exponent = int(np.clip(3 * np.floor(np.log10(value) / 3), -15, 6))

@@ -72,12 +72,15 @@ class Signal:
     height: np.ndarray | None = None
     linear: bool = False
 
+    def heights(self) -> np.ndarray:
+        """The height that is known, or that the values tell."""
+        if self.height is not None:
+            return self.height
+        return np.asarray(spikes.common_height(array(self.value)) or 0.0)
+
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Where real values are not 0, as 0 and 1, and numbers of spikes."""
-        value = array(self.value)
-        height = self.height
-        if height is None:
-            height = np.asarray(spikes.common_height(value) or 0.0)
+        value, height = array(self.value), self.heights()
         real = np.logical_and(value != 0, height == 0)
         number = (
             spikes.count(value, height) if np.any(height) else np.zeros(value.shape)

@@ -293,6 +293,7 @@ def test_gated_layers(kind, both_ways):
     # The first step has no output before it.
     assert total.macs == ways * (steps * products - gates * units * units)
     assert total.weights == ways * gates * (size * units + units * units)
+    assert total.state_bytes == ways * 4 * units * (2 if kind is layers.LSTM else 1)
 
 
 @pytest.mark.torch
@@ -327,6 +328,16 @@ def test_spikes_stay_spikes_where_they_are_only_moved():
     layer = by_name(energy(model, currents))
     # 4 spikes and 2 real values per step, over 3 weights each.
     assert (layer["read"].acs, layer["read"].macs) == (4 * 4 * 3, 4 * 2 * 3)
+
+
+@pytest.mark.torch
+def test_spikes_of_data_stay_spikes_beside_those_of_neurons():
+    inputs, events = keras.Input((3, 1)), keras.Input((3, 2))
+    joined = layers.Concatenate()([neurons()(inputs), events])
+    model = keras.Model([inputs, events], layers.Dense(2)(joined))
+    x = [np.full((1, 3, 1), 1000.0), np.ones((1, 3, 2))]
+    read = energy(model, x).layers[-1]
+    assert (read.acs, read.macs) == (3 * 3 * 2, 0)
 
 
 @SLOW
@@ -568,6 +579,15 @@ def test_every_device_says_where_its_figures_are_from():
         energy(model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), ["cpu", "cpu"])
     with pytest.raises(ValueError, match="mac is an energy in joules"):
         Device("x", mac=-1, ac=0, update=0)
+    assert type(Device("x", np.float32(1), 0, 0).mac) is float
+
+
+@pytest.mark.torch
+def test_energies_are_printed_with_three_digits():
+    model = model_of(dense([[1.0]]), shape=(1,))
+    for joules, printed in ((999.7e-12, "1 nJ"), (12.34e-6, "12.3 \N{MICRO SIGN}J")):
+        chip = Device("chip", mac=joules, ac=joules, update=0)
+        assert f" {printed} " in str(energy(model, np.ones((1, 1)), chip))
 
 
 @pytest.mark.torch
@@ -662,7 +682,10 @@ def test_calls_with_more_than_data_are_refused():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("steps", [0, 1.5, True])
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True])
 def test_other_numbers_of_steps_are_refused(steps):
-    with pytest.raises(ValueError, match="steps is an integer of at least 1"):
-        energy(model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), steps=steps)
+    for name in ("steps", "batch_size"):
+        with pytest.raises(ValueError, match=f"{name} is an integer of at least 1"):
+            energy(
+                model_of(layers.Dense(1), shape=(1,)), np.ones((1, 1)), **{name: steps}
+            )
