@@ -47,7 +47,8 @@ __all__ = [
 _register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
 CODES = ("linear", "logarithmic")
-# Steps by which a latency may exceed a whole number of them: rounding noise.
+# Part of a step, or of a threshold, that may be missing to a whole one: rounding noise,
+# which differs between backends, and between compiled and not.
 _SLACK = 1e-3
 
 
@@ -416,14 +417,15 @@ class DeltaEncoderCell(_EncoderCell):
         def step(p, x, state):
             (level,) = state
             change = (x[0] - level) / self.threshold
-            count = _with_slope(ops.trunc(change), change, training)
+            whole = ops.trunc(change + _SLACK * ops.sign(change))
+            count = _with_slope(whole, change, training)
             sent = count
             if self.split:
                 # Of the change, whose slope is there without a spike as well; where
                 # nothing changes, each has a half of it.
                 size = ops.abs(change)
                 ways = ops.concatenate([size + change, size - change], axis=-1) / 2
-                sent = _with_slope(ops.trunc(ways), ways, training)
+                sent = _with_slope(ops.trunc(ways + _SLACK), ways, training)
             return sent * self.height, [level + self.threshold * count]
 
         return step, {}
@@ -669,7 +671,8 @@ class DeltaEncoder(SequenceLayer):
     A spike is sent for each whole `threshold` by which the signal has moved from the
     level of the last spike, negative where it falls, and moves the level by as much. So
     the level, which `decode` finds from the spikes alone, stays within `threshold` of
-    the signal. A fast signal makes several spikes in a step.
+    the signal. A fast signal makes several spikes in a step. A change that rounding has
+    left up to a thousandth short of a threshold counts as whole.
 
     In training `trunc` counts as the identity, and spikes as differences of the signal:
     those of a rise as spikes up, and those of a fall as spikes down.

@@ -209,6 +209,18 @@ def test_spikes_come_where_the_signal_has_moved_and_nowhere_else():
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("split", [False, True])
+def test_a_signal_in_steps_of_the_threshold_sends_a_spike_with_each(split):
+    # 0.1 is no float: sums of it lie above and below the signal.
+    n = np.arange(60) % 37
+    x = (0.1 * n[None, :, None]).astype("float32")
+    layer = DeltaEncoder(0.1, split=split, return_sequences=True)
+    found = counts(layer, x)[0]
+    found = found[:, 0] - found[:, 1] if split else found[:, 0]
+    np.testing.assert_array_equal(found, np.diff(n, prepend=0))
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("training", [False, True])
 def test_what_is_not_a_number_stays_so(training):
     x = np.array([[[0.5, np.nan]] * 3], "float32")
