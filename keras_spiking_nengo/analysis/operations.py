@@ -96,6 +96,7 @@ def _twin(layer, shape, *kernels: str) -> Callable:
 def _plainly(name: str, value):
     """An argument of a layer's twin, which is given its weights and no more."""
     plain = {"activation": "linear", "use_bias": False, "bias_axes": None}
+    plain |= {"lora_rank": None, "lora_alpha": None}  # the kernel has it added already
     if name.endswith("_initializer"):
         return "zeros"
     dropped = name.endswith(("_regularizer", "_constraint"))

@@ -57,9 +57,10 @@ class MaskedMeanSquaredError(_Loss):
 
     Args:
         reduction: as in `keras.losses.Loss`. Defaults to `"mean_with_sample_weight"`,
-            the mean over steps with a target, weighted. `"sum_over_batch_size"` and
-            `"mean"` divide by the number of all steps, without a target as well, but
-            for those that a mask of Keras's takes out.
+            the mean over steps with a target, weighted; of several batches, or of the
+            shares of several devices, Keras takes the mean of their means.
+            `"sum_over_batch_size"` and `"mean"` divide by the number of all steps,
+            without a target as well, but for those that a mask of Keras's takes out.
         name, dtype: as in `keras.losses.Loss`.
 
     Call arguments:

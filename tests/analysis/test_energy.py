@@ -250,6 +250,16 @@ def test_a_separable_convolution_is_two(kind):
     assert (total.acs, total.macs) == (places * 3**rank * 4, places * 4 * 4)
 
 
+@pytest.mark.torch
+def test_an_adapter_of_low_rank_is_part_of_its_kernel():
+    model = model_of(dense([[1.0, 0.0], [0.0, 0.0]]), shape=(2,))
+    x = np.array([[1.0, 2.0]])
+    model.layers[0].enable_lora(1)
+    assert energy(model, x).total.macs == 1
+    model.layers[0].lora_kernel_b.assign([[0.0, 1.0]])
+    assert energy(model, x).total.macs == 3  # the whole second column
+
+
 # --- recurrence ---------------------------------------------------------------
 
 
