@@ -472,6 +472,12 @@ class _Encoder(SequenceLayer):
         return shape if self._present is None else (shape[0], self.n_steps, *shape[1:])
 
     def build(self, sequences_shape, initial_state_shape=None):
+        if self._present is not None and len(sequences_shape) < 2:
+            raise ValueError(
+                f"{self.name} presents static values for {self.n_steps} steps, and"
+                " needs inputs of shape (batch, *features); received"
+                f" {tuple(sequences_shape)}. Add an axis with keras.layers.Reshape."
+            )
         super().build(self._sequence_shape(sequences_shape), initial_state_shape)
         if self._present is not None:
             self.input_spec = keras.InputSpec(shape=(None, *self.cell.features))
@@ -480,6 +486,7 @@ class _Encoder(SequenceLayer):
         return super().compute_output_shape(self._sequence_shape(sequences_shape))
 
     def compute_output_spec(self, sequences, *args, **kwargs):
+        self._check_mask(kwargs.get("mask"))
         shape = self._sequence_shape(tuple(sequences.shape))
         sequences = keras.KerasTensor(shape, dtype=sequences.dtype)
         return super().compute_output_spec(sequences, *args, **kwargs)
@@ -488,15 +495,18 @@ class _Encoder(SequenceLayer):
         return super().compute_mask(sequences, mask if self.n_steps is None else None)
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
+        self._check_mask(mask)
         if self._present is not None:
-            if mask is not None:
-                raise ValueError(
-                    f"{self.name} presents static values for {self.n_steps} steps, so"
-                    " a mask has no time axis to act on. Leave the mask out, or give"
-                    " the encoder a sequence and n_steps=None."
-                )
             sequences = self._present(sequences)
         return super().call(sequences, initial_state, mask, training)
+
+    def _check_mask(self, mask):
+        if self._present is not None and mask is not None:
+            raise ValueError(
+                f"{self.name} presents static values for {self.n_steps} steps, so a"
+                " mask has no time axis to act on. Leave the mask out, or give the"
+                " encoder a sequence and n_steps=None."
+            )
 
     def get_config(self):
         return {**super().get_config(), "n_steps": self.n_steps}

@@ -389,3 +389,7 @@ def test_a_sequence_that_is_none_is_refused():
     layer = PoissonEncoder(n_steps=4)
     with pytest.raises(ValueError, match="a mask has no time axis"):
         layer(np.ones((2, 3), "float32"), mask=np.ones((2, 4), bool))
+    with pytest.raises(ValueError, match="a mask has no time axis"):
+        PoissonEncoder(n_steps=4)(keras.layers.Masking()(keras.Input((5, 3))))
+    with pytest.raises(ValueError, match=r"\(batch, \*features\); received \(2,\)"):
+        PoissonEncoder(n_steps=4)(np.ones(2, "float32"))
