@@ -137,7 +137,7 @@ class _ItemLoss(_Loss):
         y_pred = ops.copy(ops.cast(y_pred, self.dtype))
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 2 and sample_weight.shape[1] != 1:
+            if len(sample_weight.shape) == 2:
                 steps, sample_weight = sample_weight, ops.max(sample_weight, axis=1)
                 share = ops.divide_no_nan(steps, sample_weight[:, None])
                 y_pred = self._weighted(y_pred, share[..., None])

@@ -103,10 +103,13 @@ def test_cross_entropies_are_their_equations(loss, outputs, expected):
             float(loss(labels, outputs)), expected.mean(), rtol=1e-5
         )
         weights = np.array([0.0, 1.0, 3.0])
+        column = numpy(unreduced(loss)(labels, outputs, weights[:, None]))
         extra = (1,) * (expected.ndim - 1)
+        shaped = expected * weights.reshape(-1, *extra)
+        np.testing.assert_allclose(column, shaped, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(
             float(loss(labels, outputs, sample_weight=weights)),
-            np.mean(expected * weights.reshape(-1, *extra)),
+            np.mean(shaped),
             rtol=1e-5,
         )
 
