@@ -4,7 +4,7 @@ Keras itself walks a functional model when it clones one: `keras.models.clone_mo
 asks how each layer is to be called. Here it is called on symbols, and only noted down.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,13 +119,14 @@ def run(model, inputs: list, apply: Callable, prefix: str = "") -> Any:
     Returns:
         The structure of values that the model returns; flat for a functional one.
     """
-    names = _names(prefix)
+    name = _namer(prefix)
 
     def called(operation, args, kwargs):
         if submodel(operation):
-            flat = keras.tree.flatten(args)
-            return run(operation, flat, apply, f"{next(names(operation))}/")
-        return apply(next(names(operation)), operation, args, kwargs)
+            return run(
+                operation, keras.tree.flatten(args), apply, f"{name(operation)}/"
+            )
+        return apply(name(operation), operation, args, kwargs)
 
     if isinstance(model, keras.Sequential):
         value = inputs[0]
@@ -146,15 +147,15 @@ def run(model, inputs: list, apply: Callable, prefix: str = "") -> Any:
     return outputs[0] if len(outputs) == 1 else outputs
 
 
-def _names(prefix: str) -> Callable[[Any], Iterator[str]]:
+def _namer(prefix: str) -> Callable[[Any], str]:
     seen: dict[str, int] = {}
 
-    def names(operation):
+    def name(operation):
         path = prefix + operation.name
         seen[path] = seen.get(path, 0) + 1
-        yield path if seen[path] == 1 else f"{path}:{seen[path]}"
+        return path if seen[path] == 1 else f"{path}:{seen[path]}"
 
-    return names
+    return name
 
 
 def _symbols(structure) -> list:

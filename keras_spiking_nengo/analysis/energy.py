@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_spiking_nengo.analysis.calls import check, data, run
 from keras_spiking_nengo.analysis.counting import Counter
-from keras_spiking_nengo.analysis.devices import Device, chosen
+from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
 from keras_spiking_nengo.analysis.report import EnergyReport, LayerEnergy
 from keras_spiking_nengo.analysis.work import Signal, unmoved
 
@@ -29,6 +29,7 @@ CAUTION = (
     " cores, input and output, idle power, biases, activation functions. On real"
     " devices the memory traffic is often the larger part."
 )
+_CHIPS = [d for d in DEVICES.values() if d.skips_zeros and d.mac == d.ac]
 REAL = (
     "{} take spikes only. Here their energies count each MAC, an operation with a"
     " real-valued input, as one synaptic operation."
@@ -49,8 +50,9 @@ def energy(
     zero weight is none. What comes from spiking neurons and encoders counts as spikes,
     whatever their height; so does any input whose values that are not 0 have one
     magnitude. All else is real-valued. A sequence is one inference, of all its steps;
-    those that a mask has taken out count as a layer puts them out, which repeats the
-    last output unless it has `zero_output_for_mask=True`.
+    those that a mask has taken out count, too: with what a layer puts out there, which
+    is its last output again unless it has `zero_output_for_mask=True`, or as any others
+    in a layer that returns its last output only.
 
     Args:
         model: functional or `keras.Sequential`, of layers that have a rule. Nested
@@ -105,7 +107,7 @@ def energy(
             run(model, list(map(_signal, batch, model.inputs)), counter)
     items = len(arrays[0])
     found = [call.report(steps / items) for call in counter.calls]
-    chips = [d.name for d in compared if d.skips_zeros and d.mac == d.ac]
+    chips = [d.name for d in compared if d in _CHIPS]
     mixed = any(call.macs for call in found) and bool(chips)
     return EnergyReport(
         model=model.name,

@@ -383,11 +383,9 @@ def _one_hot(labels, logits):
     shape, classes = tuple(labels.shape), logits.shape[-1]
     if classes > 1 and shape[1:] in ((), (1,)):
         labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        known = ops.logical_and(labels >= 0, labels < classes)
-        # One that is no class would count as no error at all.
-        known = ops.where(known, 1.0, math.nan)[:, None]
         one_hot = ops.one_hot(labels, classes, dtype=logits.dtype)
-        return one_hot * ops.cast(known, logits.dtype)
+        # Of a label that is no class all are 0: by 0 they make NaN, and not no error.
+        return one_hot / ops.sum(one_hot, axis=-1, keepdims=True)
     if classes > 1 and shape[1:] == (classes,):
         return labels
     raise ValueError(

@@ -570,6 +570,9 @@ def test_a_device_of_your_own():
     chip = Device("chip", mac=3.0, ac=2.0, update=1.0)
     report = energy(model, np.array([[1.0, 2.0]]), [chip, "cpu"])
     assert report.joules == {"chip": 9.0, "cpu": pytest.approx(4 * 8.6e-9)}
+    alike = Device("alike", mac=2.0, ac=2.0, update=1.0)
+    notes = str(energy(model, np.array([[1.0, 2.0]]), [alike, "loihi"]).notes)
+    assert "loihi take spikes only" in notes and "alike" not in notes
     dense_chip = Device("dense", mac=3.0, ac=2.0, update=1.0, skips_zeros=False)
     assert energy(model, np.ones((1, 2)), dense_chip).joules == {"dense": 12.0}
 
