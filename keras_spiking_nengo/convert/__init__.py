@@ -11,6 +11,7 @@ from keras_spiking_nengo.convert.functional import from_nengo, ports_of
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras import read
 from keras_spiking_nengo.convert.nengo import pair, write
+from keras_spiking_nengo.convert.nir import from_nir, to_nir
 from keras_spiking_nengo.convert.report import Comparison, compare
 from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, layer_rule
 from keras_spiking_nengo.convert.spiking import to_spiking
@@ -28,8 +29,10 @@ __all__ = [
     "Vertex",
     "compare",
     "from_nengo",
+    "from_nir",
     "layer_rule",
     "to_nengo",
+    "to_nir",
     "to_spiking",
     "verify",
 ]

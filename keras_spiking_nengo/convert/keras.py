@@ -22,7 +22,7 @@ from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import Graph, Port, fuse
 from keras_spiking_nengo.convert.rule import Site, kind_of
 
-__all__ = ["ROOMS", "read"]
+__all__ = ["ROOMS", "dt_of", "read", "site_of"]
 
 # Each puts its rules into the registry.
 ROOMS = (activations, dense, encoders, images, memory, moved, scaled, sequences, sums)
@@ -46,14 +46,14 @@ def read(
     found = calls(model, strict, options=options)
     _warn(found)
     known = axes.temporal(found)
-    parts = [call.rule.read(_site(call, found, known)) for call in found]
+    parts = [call.rule.read(site_of(call, found, known)) for call in found]
     graph = Graph(
         name=model.name,
         vertices=tuple(vertex for vertex, _ in parts),
         edges=tuple(edge for _, edges in parts for edge in edges),
         inputs=_ports(found.inputs, known),
         outputs=_ports(found.outputs, known),
-        dt=_dt(found),
+        dt=dt_of(found),
         n_steps=axes.n_steps(found, known),
         keyed=found.keyed,
     )
@@ -83,7 +83,9 @@ def _ports(names: dict[str, str], known: dict[str, bool]) -> tuple[Port, ...]:
     return tuple(Port(name, call, known[call]) for name, call in names.items())
 
 
-def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
+def site_of(call: Call, found: Calls, known: dict[str, bool]) -> Site:
+    """Where a call stands in the model, with the shapes of one step."""
+
     def features(name: str) -> tuple[int, ...]:
         shape = found[name].shape[2 if known[name] else 1 :]
         sizes = tuple(size for size in shape if size is not None)
@@ -108,7 +110,12 @@ def _site(call: Call, found: Calls, known: dict[str, bool]) -> Site:
     )
 
 
-def _dt(found: Calls) -> float:
+def dt_of(found: Calls) -> float:
+    """Length of the step of a model, in seconds.
+
+    Raises:
+        NotImplementedError: if layers differ.
+    """
     first: Call | None = None
     for call in found:
         if not hasattr(getattr(call.layer, "cell", None), "dt"):

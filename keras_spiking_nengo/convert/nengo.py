@@ -26,6 +26,7 @@ from keras_spiking_nengo.convert.graph import (
 )
 from keras_spiking_nengo.convert.parts import (
     Part,
+    apart,
     is_direct,
     is_plain,
     owner,
@@ -185,6 +186,7 @@ def read(
     inputs: Sequence[nengo.Node],
     outputs: Sequence[nengo.Probe],
     dt: float = 0.001,
+    cyclic: bool = False,
 ) -> Graph:
     """The graph of a network, with the numbers that Nengo's builder makes.
 
@@ -196,8 +198,12 @@ def read(
         inputs: source nodes whose output is given from outside.
         outputs: probes.
         dt: float, seconds.
+        cyclic: whether what is on a cycle is vertices, too.
+
+    Raises:
+        NotImplementedError: for what has to be a network of its own, if `cyclic`.
     """
-    return _reader(net, inputs, outputs, dt).graph()
+    return _reader(net, inputs, outputs, dt, apart if cyclic else parts).graph()
 
 
 def pair(
@@ -228,10 +234,10 @@ def pair(
     )
 
 
-def _reader(net, inputs, outputs, dt: float) -> "_Reader":
+def _reader(net, inputs, outputs, dt: float, divide=parts) -> "_Reader":
     model = Model(dt=dt, label=str(net))
     model.build(net)
-    return _Reader(net, model, inputs, outputs)
+    return _Reader(net, model, inputs, outputs, divide)
 
 
 class _Reader:
@@ -243,7 +249,7 @@ class _Reader:
             that stays in a part is kept by the part and what it leads to.
     """
 
-    def __init__(self, net, model: Model, inputs, outputs):
+    def __init__(self, net, model: Model, inputs, outputs, divide):
         self.net, self.model = net, model
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.vertices: dict[str, Vertex] = {}
@@ -251,7 +257,7 @@ class _Reader:
         self.edges: list[Edge] = []
         self.into: dict[Any, tuple[str, int]] = {}
         self.sent: dict[Any, str] = {}
-        self.parts = parts(net, self.inputs, self.outputs)
+        self.parts = divide(net, self.inputs, self.outputs)
         self.home = {obj: part for part in self.parts for obj in part.objects}
         self.outer = [c for c in net.all_connections if not self._is_inner(c)]
         self.of_probes = probe_connections(model)

@@ -18,7 +18,16 @@ from scipy.sparse.csgraph import connected_components
 
 from keras_spiking_nengo.dynamics.neurons import NEURONS
 
-__all__ = ["Part", "is_direct", "is_plain", "owner", "parts", "stays", "watched"]
+__all__ = [
+    "Part",
+    "apart",
+    "is_direct",
+    "is_plain",
+    "owner",
+    "parts",
+    "stays",
+    "watched",
+]
 
 Object: TypeAlias = nengo.Ensemble | nengo.Node
 
@@ -85,6 +94,26 @@ def parts(
         simple = len(own) == 1 and not {*own} & (bound | cyclic)
         found.append(Part([objects[i] for i in own], simple))
     return found
+
+
+def apart(
+    net: nengo.Network,
+    inputs: Iterable[nengo.Node],
+    outputs: Iterable[nengo.Probe],
+) -> list[Part]:
+    """Each object of a network by itself, whatever cycles it is on.
+
+    Raises:
+        NotImplementedError: if one learns, calls Python, draws numbers, or shows what
+            it does not send.
+    """
+    bound = next(iter(_bound(net, frozenset(inputs), outputs)), None)
+    if bound is not None:
+        raise NotImplementedError(
+            f"{bound} learns, calls Python, draws numbers, or shows what it does not"
+            " send to others, which only Nengo knows"
+        )
+    return [Part([obj], True) for obj in (*net.all_ensembles, *net.all_nodes)]
 
 
 def _edges(net, outputs) -> Iterator[tuple[Object, Object]]:

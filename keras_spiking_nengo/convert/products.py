@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_spiking_nengo.convert.windows import convolved
 
-__all__ = ["NoProductError", "applied", "product"]
+__all__ = ["NoProductError", "applied", "diagonal_of", "matrix_of", "product"]
 
 Transform: TypeAlias = nengo.transforms.Transform
 
@@ -32,10 +32,10 @@ def product(second: Transform | None, first: Transform | None) -> Transform | No
     """
     if first is None or second is None:
         return first or second
-    d = _diagonal(second)
+    d = diagonal_of(second)
     if d is not None:
         return _scaled(first, d, rows=True)
-    d = _diagonal(first)
+    d = diagonal_of(first)
     if d is not None:
         return _scaled(second, d, rows=False)
     raise NoProductError("Neither transform is diagonal.")
@@ -49,7 +49,7 @@ def applied(transform: Transform | None, x: np.ndarray) -> np.ndarray:
     """
     if transform is None:
         return x
-    d = _diagonal(transform)
+    d = diagonal_of(transform)
     if d is not None:
         return d * x
     if _is_matrix(transform):
@@ -59,6 +59,23 @@ def applied(transform: Transform | None, x: np.ndarray) -> np.ndarray:
     if _is_convolution(transform):
         return convolved(transform, x)
     raise NoProductError(f"{transform!r} is not known.")
+
+
+def matrix_of(transform: Transform) -> np.ndarray:
+    """All numbers of a transform, `(size_out, size_in)`.
+
+    Raises:
+        NoProductError: if they are not known.
+    """
+    d = diagonal_of(transform)
+    if d is not None:
+        return np.diag(d)
+    if _is_matrix(transform):
+        return np.asarray(transform.init, float)
+    if isinstance(transform, nengo.Sparse):
+        return _scipy(transform).toarray()
+    ones = np.eye(transform.size_in)
+    return np.stack([applied(transform, one) for one in ones], axis=1)
 
 
 def _is_matrix(transform) -> bool:
@@ -77,7 +94,7 @@ def _numbers(transform: nengo.Dense) -> Any:
     return None if drawn else np.asarray(transform.init, float)
 
 
-def _diagonal(transform) -> np.ndarray | None:
+def diagonal_of(transform) -> np.ndarray | None:
     """The diagonal of a transform that has nothing else, else None."""
     if isinstance(transform, nengo.transforms.NoTransform):
         return np.ones(transform.size_in)
@@ -95,7 +112,7 @@ def _scipy(transform: nengo.Sparse):
 
 def _scaled(transform: Transform, d: np.ndarray, rows: bool) -> Transform:
     """`diag(d) T`, or `T diag(d)`."""
-    own = _diagonal(transform)
+    own = diagonal_of(transform)
     if own is not None:
         return nengo.Dense((d.size, d.size), init=own * d)
     if _is_matrix(transform):

@@ -1,0 +1,202 @@
+"""Models and networks as NIR graphs, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import nengo
+
+from keras_spiking_nengo.convert.functional import from_nengo
+from keras_spiking_nengo.convert.nir.file import read_file
+from keras_spiking_nengo.convert.nir.primitives import PRIMITIVES
+from keras_spiking_nengo.convert.nir.reading import Options, model_of
+from keras_spiking_nengo.convert.nir.shapes import flat
+from keras_spiking_nengo.convert.nir.writing import graph_of
+
+__all__ = ["PRIMITIVES", "from_nir", "to_nir"]
+
+DISCRETIZATIONS, RESETS = ("exact", "euler"), ("value", "subtract")
+
+
+def _nir() -> Any:
+    try:
+        import nir
+    except ImportError as error:
+        raise ImportError(
+            "NIR needs the package nir: pip install 'keras-spiking-nengo[nir]'."
+        ) from error
+    return nir
+
+
+def _chosen(name: str, value: str, possible: tuple[str, ...]) -> str:
+    if value not in possible:
+        raise ValueError(f"{name} is one of {possible}; received {value!r}.")
+    return value
+
+
+def from_nir(
+    graph: Any,
+    dt: float | None = None,
+    discretization: str = "exact",
+    reset: str = "value",
+    max_bytes: int = 2**30,
+) -> keras.Model:
+    """A NIR graph as a functional Keras model over time.
+
+    Linear nodes become Keras's layers and may be trained; neurons become
+    `ksn.layers.Neurons` that start from voltages of 0. Channels, which come first in
+    NIR, are the last axis of the model's inputs and outputs. What runs in a cycle
+    becomes one `ksn.layers.Network`: a cycle without a `Delay` node has a delay of one
+    step, on the edge that leads back. Spikes are 1 high, as in NIR.
+
+    `ksn.to_nengo(ksn.from_nir(graph))` is the Nengo network.
+
+    Args:
+        graph: `nir.NIRGraph`, or path of a file.
+        dt: float, seconds. Length of one step. Defaults to what `ksn.to_nir` noted in
+            the graph's metadata, else to 0.001.
+        discretization: `"exact"`, the solution for inputs that are constant within a
+            step, or `"euler"`. For nodes that note none in their metadata.
+        reset: `"value"`, to `v_reset` as NIR says it, or `"subtract"`, as some
+            frameworks do it. For nodes that note none in their metadata.
+        max_bytes: int. Most that the arrays of a file, and the values that one node
+            sends, may take in memory.
+
+    Returns:
+        A `keras.Model` from `(batch, time, *shape)` to `(batch, time, *shape)`, by
+        name where there are several.
+
+    Raises:
+        ImportError: if the package `nir` is not installed.
+        FileNotFoundError, TypeError: if there is no such file, or no graph.
+        ValueError: for a file that cannot be read or is too large, a node that is not
+            known, and edges and shapes that do not fit; the message names the node.
+
+    Example:
+        >>> import nir, numpy as np, keras_spiking_nengo as ksn
+        >>> one = np.ones(1)
+        >>> graph = nir.NIRGraph.from_list(
+        ...     nir.LIF(tau=0.02 * one, r=one, v_leak=0 * one, v_threshold=one))
+        >>> model = ksn.from_nir(graph)
+        >>> int(np.sum(model(np.full((1, 100, 1), 2.0))))
+        7
+
+    Reference:
+        Pedersen et al. (2024), *Neuromorphic intermediate representation: a unified
+        instruction set for interoperable brain-inspired computing*, Nature
+        Communications 15.
+    """
+    _chosen("discretization", discretization, DISCRETIZATIONS)
+    _chosen("reset", reset, RESETS)
+    graph, name = _graph(graph, max_bytes)
+    known = flat(graph, max_bytes // 8)
+    if dt is None:
+        dt = _noted(graph).get("dt", 0.001)
+    return model_of(known, name, Options(float(dt), discretization, reset))
+
+
+def to_nir(
+    model: keras.Model | nengo.Network, dt: float | None = None, strict: bool = True
+) -> Any:
+    """A Keras model or a Nengo network as a NIR graph.
+
+    Channels come first in NIR, so that kernels, and the parameters of neurons, are
+    turned. Spikes are 1 high; where those of a layer are not, a `Scale` follows it. A
+    synapse lags by a step: by a `Delay` node or, in a cycle, by the step that a cycle
+    has. NIR's neurons start from voltages of 0.
+
+    Write the graph to a file with `nir.write(path, graph)`.
+
+    Args:
+        model: functional or `keras.Sequential`, built; or `nengo.Network`.
+        dt: float, seconds. Length of one step, for lags and heights of spikes.
+            Defaults to that of the model's layers.
+        strict: bool. If False, leave out refractory periods and bounds of voltages,
+            which NIR has not, and write subtracting resets as resets to a value, each
+            with a warning.
+
+    Returns:
+        A `nir.NIRGraph`, whose metadata hold `dt`.
+
+    Raises:
+        ImportError: if the package `nir` is not installed.
+        TypeError: if `model` is neither.
+        ValueError: if a model is not built.
+        NotImplementedError: for a layer that has no form in NIR; the message names it,
+            the reason, and what is possible.
+
+    Example:
+        >>> import keras, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((None, 4)), keras.layers.Dense(8, name="weights"),
+        ...     ksn.layers.Neurons("integrate_and_fire", return_sequences=True,
+        ...                        name="spikes")])
+        >>> graph = ksn.to_nir(model)
+        >>> [type(node).__name__ for node in graph.nodes.values()]
+        ['Input', 'Affine', 'LIF', 'Scale', 'Output']
+
+    Reference:
+        Pedersen et al. (2024), *Neuromorphic intermediate representation: a unified
+        instruction set for interoperable brain-inspired computing*, Nature
+        Communications 15.
+    """
+    nir = _nir()
+    if isinstance(model, nengo.Network):
+        model = from_nengo(model, dt=0.001 if dt is None else dt)
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"model is a keras.Model or a nengo.Network; received {model!r} of type"
+            f" {type(model).__name__}."
+        )
+    return graph_of(model, nir, dt, strict)
+
+
+def _noted(graph) -> dict:
+    return graph.metadata if isinstance(graph.metadata, dict) else {}
+
+
+def _graph(graph: Any, max_bytes: int) -> tuple[Any, str]:
+    """The graph, and a name for it."""
+    nir = _nir()
+    if isinstance(graph, nir.NIRGraph):
+        return graph, "nir"
+    if not isinstance(graph, str | Path):
+        raise TypeError(
+            "graph is a nir.NIRGraph, or the path of a file; received"
+            f" {graph!r} of type {type(graph).__name__}."
+        )
+    path = Path(graph)
+    return _node(nir, read_file(path, max_bytes), "node", str(path)), path.stem
+
+
+def _node(nir, fields: dict, name: str, path: str):
+    """A node of a file."""
+    known = (*PRIMITIVES, "NIRGraph")
+    kind = fields.get("type") if isinstance(fields, dict) else None
+    if kind not in known or not hasattr(nir, str(kind)):
+        raise ValueError(
+            f"{path!r}, node {name!r}: its type is {kind!r}; known are"
+            f" {', '.join(sorted(known))}."
+        )
+    fields = dict(fields)
+    metadata = fields.pop("metadata", {})
+    try:
+        if kind == "NIRGraph":
+            nodes = {
+                key: _node(nir, inner, f"{name}/{key}", path)
+                for key, inner in dict(fields["nodes"]).items()
+            }
+            edges = [(_text(a), _text(b)) for a, b in fields["edges"]]
+            return nir.NIRGraph(nodes, edges, metadata, type_check=False)
+        node = nir.dict2NIRNode(fields)
+    except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(
+            f"{path!r}, node {name!r} ({kind}): its fields {sorted(fields)} do not make"
+            f" one: {error}."
+        ) from error
+    node.metadata = metadata
+    return node
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,539 @@
+"""NIR graphs compute in Keras, and in Nengo, what their equations say, and back."""
+
+import h5py
+import keras
+import nengo
+import nir
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from keras import ops
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator
+from tests.convert.nir_graphs import DT, Runner, nir_graphs
+from tests.marks import SLOW_ON_JAX
+
+pytestmark = SLOW_ON_JAX
+STEPS = 25
+SLOW = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+QUICK = settings(SLOW, max_examples=6)
+
+
+def data(graph, seed=0, steps=STEPS):
+    """Inputs by name, in NIR's order of axes."""
+    rng = np.random.RandomState(seed)
+    nodes = graph.nodes.items()
+    found = {n: v for n, v in nodes if type(v) is nir.Input}
+    return {
+        name: rng.uniform(-1, 2, (steps, *node.input_type["input"]))
+        for name, node in found.items()
+    }
+
+
+def turned(x, to):
+    """Axes of channels put last, or first again, behind those of batch and time."""
+    if x.ndim < 4:
+        return x
+    return np.moveaxis(x, 2, -1) if to == "last" else np.moveaxis(x, -1, 2)
+
+
+def run(model, inputs):
+    """Outputs by name, without the batch, in NIR's order of axes."""
+    x = {name: turned(values[None], "last") for name, values in inputs.items()}
+    y = model(x if len(x) > 1 else next(iter(x.values())))
+    y = y if isinstance(y, dict) else {None: y}
+    return {k: turned(ops.convert_to_numpy(v), "first")[0] for k, v in y.items()}
+
+
+def assert_same(found, expected, tolerance=1e-9):
+    assert len(found) == len(expected)
+    for name, values in expected.items():
+        actual = found.get(name, found.get(None))
+        assert actual.shape == values.shape
+        scale = max(np.max(np.abs(values)), 1)
+        np.testing.assert_allclose(actual / scale, values / scale, atol=tolerance)
+
+
+def check(graph, late, exact, subtracts):
+    inputs = data(graph)
+    expected = Runner(graph, late, exact, subtracts).run(inputs)
+    model = ksn.from_nir(
+        graph,
+        discretization="exact" if exact else "euler",
+        reset="subtract" if subtracts else "value",
+    )
+    assert_same(run(model, inputs), expected)
+    return model, inputs, expected
+
+
+@QUICK
+@given(nir_graphs(), st.booleans(), st.booleans())
+def test_generated_graphs(float64, drawn, exact, subtracts):
+    model, inputs, expected = check(*drawn, exact, subtracts)
+    # And back: the same numbers.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *args, **kwargs: None)
+        again = ksn.to_nir(model, strict=False)
+    assert_same(run(ksn.from_nir(again), inputs), expected)
+
+
+@pytest.mark.slow
+@SLOW
+@given(nir_graphs(), st.booleans(), st.booleans())
+def test_many_generated_graphs(float64, drawn, exact, subtracts):
+    inner = test_generated_graphs.hypothesis.inner_test
+    inner(float64, drawn, exact, subtracts)
+
+
+@pytest.mark.slow
+@settings(SLOW, max_examples=60)
+@given(nir_graphs())
+def test_generated_graphs_in_nengo(float64, drawn):
+    graph, _ = drawn
+    model = ksn.from_nir(graph)
+    inputs = data(graph)
+    x = {name: turned(values[None], "last") for name, values in inputs.items()}
+    report = ksn.to_nengo(model).verify(x if len(x) > 1 else next(iter(x.values())))
+    assert report.ok, f"\n{report}"
+
+
+# --- the experiment of the paper ------------------------------------------------------
+
+ONE = np.ones(1)
+# Every tenth step that has a spike.
+SPIKES = [6, 22, 27, 31, 32, 35, 37, 40, 41, *range(43, 54), *range(67, 79), 84, 85]
+
+
+def paper_graph():
+    return nir.NIRGraph.from_list(
+        nir.Affine(np.ones((1, 1)), np.zeros(1)),
+        nir.LIF(tau=0.0025 * ONE, r=ONE, v_leak=0 * ONE, v_threshold=0.1 * ONE),
+    )
+
+
+def paper_input():
+    x = np.zeros((1, 1000, 1))
+    x[0, np.multiply(SPIKES, 10)] = 1
+    return x
+
+
+@pytest.mark.parametrize("discretization", ["exact", "euler"])
+def test_the_experiment_of_the_paper(discretization):
+    model = ksn.from_nir(paper_graph(), dt=1e-4, discretization=discretization)
+    (spikes,) = np.nonzero(ops.convert_to_numpy(model(paper_input()))[0, :, 0])
+    assert spikes.tolist() == [460, 510, 710, 760]
+
+
+def test_the_experiment_of_the_paper_in_nengo():
+    export = ksn.to_nengo(ksn.from_nir(paper_graph(), dt=1e-4))
+    (spikes,) = np.nonzero(export.run(paper_input())[0, :, 0])
+    assert spikes.tolist() == [460, 510, 710, 760]
+
+
+# --- by hand ----------------------------------------------------------------------------
+
+
+def graph_of(nodes, *paths):
+    """A graph with edges along paths of names."""
+    edges = [edge for path in paths for edge in zip(path, path[1:], strict=False)]
+    return nir.NIRGraph(nodes, edges, type_check=False)
+
+
+def typed(key, *shape):
+    return {key: np.array(shape)}
+
+
+def lif(n, **changes):
+    values = {"tau": 0.01, "r": 2.0, "v_leak": 0.0, "v_threshold": 0.3} | changes
+    return nir.LIF(**{name: np.full(n, value) for name, value in values.items()})
+
+
+def ends(n):
+    return {"in": nir.Input(typed("input", n)), "out": nir.Output(typed("output", n))}
+
+
+def recurrent(*between, n=3):
+    rng = np.random.RandomState(0)
+    nodes = ends(n) | {"lif": lif(n), "rec": nir.Linear(rng.normal(size=(n, n)))}
+    nodes |= {f"b{i}": node for i, node in enumerate(between)}
+    back = [f"b{i}" for i in range(len(between))]
+    return graph_of(nodes, ["in", "lif", "out"], ["lif", "rec", *back, "lif"])
+
+
+def test_a_delay_in_a_cycle_is_all_of_its_delay(float64):
+    plain = recurrent()
+    delayed = recurrent(nir.Delay(np.full(3, DT)))
+    inputs = data(plain)
+    expected = Runner(plain, [("rec", "lif")]).run(inputs)
+    assert_same(run(ksn.from_nir(plain), inputs), expected)
+    assert_same(run(ksn.from_nir(delayed), inputs), expected)
+    # A delay of three steps is a step, and a delay of two.
+    three, two = (recurrent(nir.Delay(np.full(3, n * DT))) for n in (3, 2))
+    expected = Runner(two, [("b0", "lif")]).run(inputs)
+    assert_same(run(ksn.from_nir(three), inputs), expected)
+
+
+def test_subgraphs_are_taken_apart(float64):
+    inner = graph_of(ends(3) | {"lif": lif(3)}, ["in", "lif", "out"])
+    nodes = ends(3) | {"one": inner, "two": inner}
+    graph = graph_of(nodes, ["in", "one", "two", "out"])
+    flat = graph_of(ends(3) | {"a": lif(3), "b": lif(3)}, ["in", "a", "b", "out"])
+    inputs = data(graph)
+    model = ksn.from_nir(graph)
+    assert_same(run(model, inputs), Runner(flat).run(inputs))
+    assert {"one_lif", "two_lif"} < {layer.name for layer in model.layers}
+
+
+def nodes_of(graph):
+    """Kinds of the nodes, in the order in which one leads to the other."""
+    order = Runner(graph).order()
+    return [type(graph.nodes[name]).__name__ for name in order]
+
+
+def test_nodes_come_back_as_they_were(float64):
+    rng = np.random.RandomState(0)
+    graph = nir.NIRGraph.from_list(
+        nir.Input(typed("input", 2, 6, 6)),
+        nir.Conv2d((6, 6), rng.normal(size=(4, 1, 3, 3)), (2, 1), 1, 1, 2, np.ones(4)),
+        lif((4, 3, 6)),
+        nir.AvgPool2d(np.array([1, 2]), np.array([1, 2]), np.array([0, 0])),
+        nir.Flatten(typed("input", 4, 3, 3), 0, -1),
+        nir.Affine(rng.normal(size=(5, 36)), np.ones(5)),
+        nir.CubaLIF(*(np.full(5, v) for v in (0.005, 0.01, 2, 0.1, 0.5, -0.1, 0.7))),
+        nir.Linear(rng.normal(size=(3, 5))),
+        nir.Scale(rng.normal(size=3)),
+        nir.Delay(np.array([0, 1, 2]) * DT),
+        nir.CubaLI(*(np.full(3, v) for v in (0.005, 0.01, 2, 0.1, 0.7))),
+        nir.Threshold(np.full(3, 0.1)),
+        nir.LI(*(rng.uniform(0.01, 0.02, 3) for _ in range(3))),
+        nir.IF(np.full(3, 50.0), np.full(3, 0.5), np.full(3, -0.1)),
+        nir.I(np.full(3, 2.0)),
+        nir.Output(typed("output", 3)),
+        type_check=False,
+    )
+    again = ksn.to_nir(ksn.from_nir(graph))
+    assert nodes_of(again) == nodes_of(graph)
+    for before, name in zip(graph.nodes.values(), Runner(again).order(), strict=True):
+        after = again.nodes[name]
+        for field, value in vars(before).items():
+            if isinstance(value, np.ndarray | float | int) and hasattr(after, field):
+                np.testing.assert_allclose(
+                    np.broadcast_to(getattr(after, field), np.shape(value)), value
+                )
+    assert again.metadata["dt"] == DT
+
+
+def test_a_cycle_comes_back_as_it_was(float64):
+    graph = recurrent()
+    again = ksn.to_nir(ksn.from_nir(graph))
+    kinds = sorted(type(node).__name__ for node in again.nodes.values())
+    assert kinds == ["Input", "LIF", "Linear", "Output"]
+    assert len(again.edges) == 4
+
+
+# --- models of Keras and Nengo ----------------------------------------------------------
+
+L, K = keras.layers, ksn.layers
+FIRING = IntegrateAndFire(0.01, v_threshold=0.3)
+
+
+def stack(*layers, shape):
+    model = keras.Sequential([keras.Input((None, *shape)), *layers])
+    rng = np.random.RandomState(1)
+    for weight in model.weights:
+        if weight.name in ("bias", "beta", "moving_mean"):
+            weight.assign(rng.uniform(-0.5, 0.5, weight.shape))
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(rng.uniform(0.5, 2, weight.shape))
+    return model
+
+
+def spikes(kind=FIRING):
+    return K.Neurons(kind, return_sequences=True)
+
+
+def ensemble():
+    return K.Ensemble(
+        20,
+        3,
+        neuron_type=IntegrateAndFire(0.02),
+        gain=np.linspace(0.5, 2, 20),
+        bias=np.linspace(-1, 2, 20),
+        recurrent=True,
+        seed=0,
+        return_sequences=True,
+    )
+
+
+MODELS = {
+    "convolutions": lambda: stack(
+        K.PerStep(L.Conv2D(4, 3, 2, "same")),
+        K.PerStep(L.BatchNormalization()),
+        spikes(),
+        K.PerStep(L.AveragePooling2D(2)),
+        K.PerStep(L.Flatten()),
+        L.Dense(6),
+        K.Synapse(0.01, return_sequences=True),
+        spikes(LeakyIntegrator(0.01, 0.003)),
+        shape=(8, 8, 2),
+    ),
+    "signals": lambda: stack(
+        K.PerStep(L.ZeroPadding1D((1, 2))),
+        K.PerStep(L.Conv1D(4, 3, dilation_rate=1)),
+        K.PerStep(L.BatchNormalization()),
+        spikes(),
+        K.PerStep(L.Permute((2, 1))),
+        K.PerStep(L.Flatten()),
+        K.Delay(0.002, return_sequences=True),
+        L.Dense(2),
+        K.Synapse(nengo.Alpha(0.01), delay=0, return_sequences=True),
+        shape=(6, 3),
+    ),
+    "images out": lambda: stack(
+        K.PerStep(L.Conv2D(3, (2, 3), padding="same")),
+        K.PerStep(L.Cropping2D(1)),
+        K.PerStep(L.Flatten()),
+        shape=(5, 4, 2),
+    ),
+    "ensemble": lambda: stack(ensemble(), L.Dense(2), shape=(3,)),
+    "residual": lambda: keras.Model(
+        x := keras.Input((None, 4)),
+        L.Subtract()([L.Add()([x, x, L.Dense(4)(x)]), spikes()(x)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_go_to_nir_and_back(name, float64):
+    model = MODELS[name]()
+    graph = ksn.to_nir(model)
+    shape = model.inputs[0].shape[2:]
+    x = np.random.RandomState(0).uniform(-2, 4, (2, STEPS, *shape))
+    y, again = (ops.convert_to_numpy(m(x)) for m in (model, ksn.from_nir(graph)))
+    assert np.any(y)
+    np.testing.assert_allclose(again, y, atol=1e-9 * np.max(np.abs(y)))
+
+
+def test_networks_of_nengo(float64):
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(np.zeros(2))
+        kind = nengo.LIF(
+            tau_ref=0, min_voltage=-np.inf, initial_state={"voltage": np.zeros(10)}
+        )
+        ens = nengo.Ensemble(10, 2, neuron_type=kind)
+        nengo.Connection(source, ens, synapse=None)
+        nengo.Connection(ens, ens, synapse=nengo.Alpha(0.02), transform=0.3)
+        nengo.Probe(ens, synapse=0.01)
+    graph = ksn.to_nir(net)
+    assert {"LIF", "CubaLI", "LI", "Scale"} < {
+        type(node).__name__ for node in graph.nodes.values()
+    }
+    x = np.ones((1, 300, 2))
+    one, other = (
+        ops.convert_to_numpy(model(x))
+        for model in (ksn.from_nengo(net), ksn.from_nir(graph))
+    )
+    # Nengo's neurons begin anew within a step, NIR's are reset at its end.
+    assert np.max(np.abs(one - other)) < 0.2 * np.max(np.abs(one))
+
+
+def test_amplitudes_are_scales(float64):
+    model = stack(spikes(IntegrateAndFire(0.01, amplitude=2.0)), shape=(3,))
+    graph = ksn.to_nir(model)
+    (scale,) = (node for node in graph.nodes.values() if type(node) is nir.Scale)
+    np.testing.assert_array_equal(scale.scale, np.full(3, 2000.0))
+
+
+def test_what_nir_has_not_is_left_out_on_request():
+    model = stack(spikes(nengo.LIF()), shape=(3,))
+    with pytest.raises(NotImplementedError, match=r"refractory period.*strict=False"):
+        ksn.to_nir(model)
+    with pytest.warns(UserWarning, match="refractory period"):
+        graph = ksn.to_nir(model, strict=False)
+    assert any(type(node) is nir.LIF for node in graph.nodes.values())
+
+
+REFUSED = {
+    "relu": (lambda: stack(L.Dense(2, "relu", name="named"), shape=(3,)), "activation"),
+    "LSTM": (lambda: stack(L.LSTM(2, name="named"), shape=(3,)), "no rule"),
+    "rates": (lambda: stack(spikes("lif_rate"), shape=(3,)), "its neurons are LIFRate"),
+    "current without leak": (
+        lambda: stack(spikes(LeakyIntegrator(None, 0.01)), shape=(3,)),
+        "no leak",
+    ),
+    "synapse": (
+        lambda: stack(K.Synapse(nengo.Triangle(0.01)), shape=(3,)),
+        "its synapse is Triangle",
+    ),
+    "learning": (
+        lambda: stack(
+            K.Ensemble(5, 2, learning_rule=nengo.Voja(), return_sequences=True, seed=0),
+            shape=(2,),
+        ),
+        "learns",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals(name):
+    build, words = REFUSED[name]
+    with pytest.raises(NotImplementedError, match=rf"has no form in NIR.*{words}"):
+        ksn.to_nir(build())
+
+
+def test_arguments():
+    with pytest.raises(TypeError, match=r"nir.NIRGraph, or the path"):
+        ksn.from_nir(3)
+    with pytest.raises(TypeError, match=r"keras.Model or a nengo.Network"):
+        ksn.to_nir("model")
+    for options in ({"discretization": "tustin"}, {"reset": "never"}):
+        with pytest.raises(ValueError, match=r"is one of .* received"):
+            ksn.from_nir(paper_graph(), **options)
+
+
+# --- files ------------------------------------------------------------------------------
+
+
+def test_files(tmp_path):
+    graph, path = paper_graph(), tmp_path / "lif.nir"
+    nir.write(path, graph)
+    model = ksn.from_nir(path, dt=1e-4)
+    assert model.name == "lif"
+    (steps,) = np.nonzero(ops.convert_to_numpy(model(paper_input()))[0, :, 0])
+    assert steps.tolist() == [460, 510, 710, 760]
+    again = tmp_path / "again.nir"
+    nir.write(again, ksn.to_nir(model))
+    model = ksn.from_nir(again)  # the file says dt
+    assert nir.read(again).nodes.keys() == ksn.to_nir(model).nodes.keys()
+    (steps,) = np.nonzero(ops.convert_to_numpy(model(paper_input()))[0, :, 0])
+    assert steps.tolist() == [460, 510, 710, 760]
+
+
+def changed(path, change):
+    nir.write(path, paper_graph())
+    with h5py.File(path, "r+") as file:
+        change(file["node/nodes"])
+    return path
+
+
+def _unknown(nodes):
+    del nodes["lif/type"]
+    nodes["lif"]["type"] = "Flux"
+
+
+def _huge(nodes):
+    del nodes["lif/tau"]
+    nodes["lif"].create_dataset("tau", (10**9, 10**3), "f8", chunks=(1000, 1000))
+
+
+def _linked(nodes):
+    del nodes["lif/tau"]
+    nodes["lif"]["tau"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _missing(nodes):
+    del nodes["lif/r"]
+
+
+def _objects(nodes):
+    del nodes["lif/tau"]
+    nodes["lif"].create_dataset("tau", (1,), h5py.ref_dtype)
+
+
+def _other_shape(nodes):
+    del nodes["affine/weight"]
+    nodes["affine"]["weight"] = np.ones((2, 1))
+
+
+FILES = {
+    "unknown kind": (_unknown, r"node/lif.*its type is 'Flux'; known are"),
+    "huge": (_huge, r"lif/tau.*max_bytes"),
+    "link": (_linked, r"lif/tau.*link to elsewhere"),
+    "missing field": (_missing, r"node/lif.*do not make one"),
+    "references": (_objects, r"lif/tau.*numbers and strings"),
+    "other shape": (_other_shape, r"'lif' \(LIF\) takes \(1,\), and 'affine' sends"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_are_refused(name, tmp_path):
+    change, words = FILES[name]
+    with pytest.raises(ValueError, match=words):
+        ksn.from_nir(changed(tmp_path / "graph.nir", change))
+
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "graph.nir"
+    with pytest.raises(FileNotFoundError, match=r"no file .*graph.nir"):
+        ksn.from_nir(path)
+    path.write_bytes(b"not a file of HDF5")
+    with pytest.raises(ValueError, match=r"graph.nir.*no HDF5 file"):
+        ksn.from_nir(path)
+    nir.write(path, paper_graph())
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"graph.nir.*no HDF5 file"):
+        ksn.from_nir(path)
+    with h5py.File(path, "w") as file:
+        file["other"] = 1
+    with pytest.raises(ValueError, match="no group 'node'"):
+        ksn.from_nir(path)
+
+
+GRAPHS = {
+    "edge from nowhere": (
+        lambda: graph_of(ends(2), ["in", "lif", "out"]),
+        "names the node 'lif', which is not there",
+    ),
+    "shapes": (
+        lambda: graph_of(ends(2) | {"lif": lif(3)}, ["in", "lif", "out"]),
+        r"'lif' \(LIF\) takes \(3,\), and 'in' sends \(2,\)",
+    ),
+    "no input": (
+        lambda: graph_of({"lif": lif(2), "out": ends(2)["out"]}, ["lif", "out"]),
+        "has no Input node",
+    ),
+    "not led to": (
+        lambda: graph_of(ends(2) | {"lif": lif(2)}, ["in", "out"], ["lif", "out"]),
+        "No input leads to 'lif'",
+    ),
+    "an edge twice": (
+        lambda: graph_of(ends(2), ["in", "out"], ["in", "out"]),
+        "is there twice",
+    ),
+    "same with strides": (
+        lambda: graph_of(
+            {
+                "in": nir.Input(typed("input", 1, 4, 4)),
+                "conv": nir.Conv2d(None, np.ones((1, 1, 3, 3)), 2, "same", 1, 1, ONE),
+                "out": nir.Output(typed("output", 1, 2, 2)),
+            },
+            ["in", "conv", "out"],
+        ),
+        "padding 'same' with a stride",
+    ),
+    "huge": (
+        lambda: graph_of(
+            {
+                "in": nir.Input(typed("input", 10**9)),
+                "out": nir.Output(typed("output", 10**9)),
+            },
+            ["in", "out"],
+        ),
+        "at most max_elements",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_that_are_refused(name):
+    build, words = GRAPHS[name]
+    with pytest.raises(ValueError, match=words):
+        ksn.from_nir(build())
