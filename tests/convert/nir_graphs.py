@@ -190,7 +190,8 @@ def elementwise(draw, shape, names=KINDS):
         return per_neuron(draw, low, high, shape)
 
     if name == "Scale":
-        return nir.Scale(values(-2, 2))
+        # Keras rounds lists of scales to single precision.
+        return nir.Scale(np.float32(values(-2, 2)).astype(float))
     if name == "Delay":
         return nir.Delay(np.rint(values(0, 4)) * DT)
     if name == "Threshold":

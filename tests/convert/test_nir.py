@@ -104,7 +104,7 @@ def test_generated_graphs_in_nengo(float64, drawn):
     assert report.ok, f"\n{report}"
 
 
-# --- the experiment of the paper ------------------------------------------------------
+# --- the experiment of the paper ----------------------------------------------------
 
 ONE = np.ones(1)
 # Every tenth step that has a spike.
@@ -137,7 +137,7 @@ def test_the_experiment_of_the_paper_in_nengo():
     assert spikes.tolist() == [460, 510, 710, 760]
 
 
-# --- by hand ----------------------------------------------------------------------------
+# --- by hand ------------------------------------------------------------------------
 
 
 def graph_of(nodes, *paths):
@@ -238,7 +238,7 @@ def test_a_cycle_comes_back_as_it_was(float64):
     assert len(again.edges) == 4
 
 
-# --- models of Keras and Nengo ----------------------------------------------------------
+# --- models of Keras and Nengo ------------------------------------------------------
 
 L, K = keras.layers, ksn.layers
 FIRING = IntegrateAndFire(0.01, v_threshold=0.3)
@@ -399,7 +399,7 @@ def test_arguments():
             ksn.from_nir(paper_graph(), **options)
 
 
-# --- files ------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------
 
 
 def test_files(tmp_path):

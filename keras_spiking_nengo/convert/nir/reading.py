@@ -280,7 +280,10 @@ def _convolution(writer: _Writer, name: str, x):
     node = writer.flat.nodes[name]
     weight = np.asarray(node.weight, float)
     rank = weight.ndim - 2
-    padding = node.padding
+    padding, dilation = node.padding, pair(node.dilation, rank)
+    if max(dilation) > 1 and max(pair(node.stride, rank)) > 1:
+        # Which Keras does not have together: zeros in the kernel are the same.
+        weight, dilation = _spread(weight, dilation), (1,) * rank
     if not isinstance(padding, str):
         x = _padded(writer, name, x, pair(padding, rank))
         padding = "valid"
@@ -290,7 +293,7 @@ def _convolution(writer: _Writer, name: str, x):
         weight.shape[2:],
         strides=pair(node.stride, rank),
         padding=padding,
-        dilation_rate=pair(node.dilation, rank),
+        dilation_rate=dilation,
         groups=int(node.groups),
         use_bias=node.bias is not None,
         name=writer.unique(f"{name}_step"),
@@ -300,6 +303,15 @@ def _convolution(writer: _Writer, name: str, x):
     bias = [] if node.bias is None else [np.asarray(node.bias, float)]
     layer.set_weights([kernel, *bias])
     return y
+
+
+def _spread(weight: np.ndarray, dilation: Shape) -> np.ndarray:
+    """A kernel with zeros between its taps."""
+    sizes = zip(weight.shape[2:], dilation, strict=True)
+    wide = np.zeros((*weight.shape[:2], *(d * (k - 1) + 1 for k, d in sizes)))
+    taps: Any = (..., *(slice(None, None, d) for d in dilation))
+    wide[taps] = weight
+    return wide
 
 
 def _padded(writer: _Writer, name: str, x, padding: Shape):

@@ -166,9 +166,8 @@ class Drawing:
         """Images with a number added to each channel, by filters of one pixel."""
         channels, *space = signal.shape
         weight = np.ones((channels, 1, *(1 for _ in space)))
-        make, size = self.nir.Conv2d, tuple(space)
-        if len(space) == 1:
-            make, size = self.nir.Conv1d, space[0]
+        make = self.nir.Conv1d if len(space) == 1 else self.nir.Conv2d
+        size = space[0] if len(space) == 1 else tuple(space)
         node = make(size, weight, 1, 0, 1, channels, offset)
         return replace(self.after(signal, f"{name}_bias", node), constant=None)
 
