@@ -32,6 +32,9 @@ BACKENDS = [
     "pocl-binary-distribution==3.0",
 ]
 
+# What NIR graphs are exchanged with.
+FRAMEWORKS = ["nirtorch==2.6", "norse==1.1.0", "snntorch==1.0.0", "spikingjelly==2.0.0"]
+
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -83,7 +86,17 @@ def backends(session: nox.Session) -> None:
     root = Path.cwd()
     with session.chdir(root.anchor):  # or uv would read our pins
         session.install("-q", "-e", str(root), "pytest<9.1", *BACKENDS)
-    pytest(session, "tests/backends", "-m", "backends")
+    pytest(session, "tests/backends/test_backends.py", "-m", "backends")
+
+
+@nox.session(venv_backend="uv")
+def nir(session: nox.Session) -> None:
+    """Exchange NIR graphs with Norse, snnTorch and SpikingJelly, on torch."""
+    wanted = ("-e", ".[torch,nir]", "pytest<9.1", *FRAMEWORKS)
+    install(session, *wanted, *torch_source())
+    pytest(
+        session, "-s", "tests/backends/test_nir.py", "-m", "backends", backend="torch"
+    )
 
 
 @nox.session
