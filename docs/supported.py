@@ -1,4 +1,7 @@
-"""Writes `supported.md`: what the registries know. `python docs/supported.py`."""
+"""Writes what the registries know: `supported.md`, and the table of `nir.md`.
+
+Run `python docs/supported.py`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,12 +10,15 @@ import keras
 
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import LAYERS
+from keras_spiking_nengo.convert.nir import PRIMITIVES
 from keras_spiking_nengo.convert.operations import OPERATIONS as KERAS_OPERATIONS
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
 from keras_spiking_nengo.engine import OPERATORS
 
 FILE = Path(__file__).with_name("supported.md")
+NIR = Path(__file__).with_name("nir.md")
+MARKS = "<!-- table -->\n", "<!-- end of table -->\n"
 
 
 # Whoever imports this may have registered classes of its own.
@@ -79,5 +85,19 @@ def text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def nir_text() -> str:
+    """`nir.md` with a table of the primitives."""
+    before, _, rest = NIR.read_text().partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    rows = ["| NIR | Keras |", "|---|---|"]
+    rows += [
+        f"| {f'`{name}`' if name[0].isupper() else name} | {what} |"
+        for name, what in PRIMITIVES.items()
+    ]
+    table = "\n".join(rows) + "\n"
+    return f"{before}{MARKS[0]}{table}{MARKS[1]}{after}"
+
+
 if __name__ == "__main__":
     FILE.write_text(text())
+    NIR.write_text(nir_text())

@@ -99,9 +99,10 @@ def test_the_readmes_code_does_what_its_comments_say(tmp_path):
     assert spikes.differing <= 0.01 * spikes.total > 0
 
 
-def test_the_table_of_what_is_supported_is_up_to_date():
+def test_the_tables_of_what_is_supported_are_up_to_date():
     path = Path(__file__).parents[1] / "docs" / "supported.py"
     spec = importlib.util.spec_from_file_location("supported", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.FILE.read_text() == module.text(), "run: python docs/supported.py"
+    assert module.NIR.read_text() == module.nir_text(), "run: python docs/supported.py"

@@ -77,6 +77,15 @@ def _synapse_work(layer, inputs, outputs) -> Work:
     return Work(updates=float(layer.cell.system.order * np.prod(x.shape)))
 
 
+def _delay_work(layer, inputs, outputs) -> Work:
+    return Work()
+
+
+def _delay_signal(layer, inputs: Signals, value) -> Signal:
+    # What comes in goes out later.
+    return Signal(value, inputs[0].height if layer.return_sequences else None)
+
+
 def _synapse_signal(layer, inputs: Signals, value) -> Signal:
     # Without a memory and with a gain of 1, what comes in goes out.
     system = layer.cell.system
@@ -86,6 +95,7 @@ def _synapse_signal(layer, inputs: Signals, value) -> Signal:
 
 CELLS.add(Rule(_neurons_work, _spikes), ours.NeuronsCell)
 CELLS.add(Rule(_synapse_work, _synapse_signal), ours.SynapseCell)
+CELLS.add(Rule(_delay_work, _delay_signal), ours.DelayCell)
 CELLS.add(
     Rule(_encoder_work, _spikes),
     ours.BernoulliEncoderCell,

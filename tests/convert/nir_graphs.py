@@ -251,9 +251,26 @@ def sent_shape(node, shape):
     )
 
 
+def nested(graph, shapes):
+    """The same graph, with some of its nodes in subgraphs, and some of those deeper."""
+    nodes = dict(graph.nodes)
+    inner = [n for n, v in nodes.items() if type(v) not in (nir.Input, nir.Output)]
+    for i, name in enumerate(inner):
+        for _ in range(i % 3):
+            taken, sent = shapes[name]
+            parts = {
+                "in": nir.Input({"input": np.array(taken)}),
+                "node": nodes[name],
+                "out": nir.Output({"output": np.array(sent)}),
+            }
+            edges = [("in", "node"), ("node", "out")]
+            nodes[name] = nir.NIRGraph(parts, edges, type_check=False)
+    return nir.NIRGraph(nodes, graph.edges, type_check=False)
+
+
 @st.composite
 def nir_graphs(draw):
-    """A graph, and the edges of it that are seen a step later."""
+    """A graph, the same with subgraphs, and the edges that are seen a step later."""
     kind = draw(st.integers(0, 4))
     space = [(), (), (5,), (4, 5), (5, 4)][kind]
     shape = (draw(st.integers(1, 4)), *space)
@@ -261,9 +278,13 @@ def nir_graphs(draw):
     nodes, edges, late = graph.nodes, graph.edges, []
     letters = draw(st.permutations("abcdefghijklmnopqrstuvwxyz"))
 
+    shapes = {}
+
     def add(node, *sources):
         name = f"{letters[len(nodes)]}{len(nodes)}"
         nodes[name] = node
+        taken = shapes[sources[0]][1] if sources else shape
+        shapes[name] = taken, sent_shape(node, taken) if sources else shape
         edges.extend((source, name) for source in sources)
         return name
 
@@ -302,4 +323,4 @@ def nir_graphs(draw):
         if draw(st.integers(0, 5)) == 0:
             add(nir.Output(typed("output", shape)), last)
     add(nir.Output(typed("output", shape)), last)
-    return graph, late
+    return graph, nested(graph, shapes), late

@@ -61,11 +61,11 @@ def assert_same(found, expected, tolerance=1e-9):
         np.testing.assert_allclose(actual / scale, values / scale, atol=tolerance)
 
 
-def check(graph, late, exact, subtracts):
+def check(graph, nested, late, exact, subtracts):
     inputs = data(graph)
     expected = Runner(graph, late, exact, subtracts).run(inputs)
     model = ksn.from_nir(
-        graph,
+        nested,
         discretization="exact" if exact else "euler",
         reset="subtract" if subtracts else "value",
     )
@@ -96,8 +96,8 @@ def test_many_generated_graphs(float64, drawn, exact, subtracts):
 @settings(SLOW, max_examples=60)
 @given(nir_graphs())
 def test_generated_graphs_in_nengo(float64, drawn):
-    graph, _ = drawn
-    model = ksn.from_nir(graph)
+    graph, nested, _ = drawn
+    model = ksn.from_nir(nested)
     inputs = data(graph)
     x = {name: turned(values[None], "last") for name, values in inputs.items()}
     report = ksn.to_nengo(model).verify(x if len(x) > 1 else next(iter(x.values())))
