@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import checked_dt
+from keras_spiking_nengo.layers.parameters import check_fits, checked_dt
 
 __all__ = ["Delay", "DelayCell"]
 
@@ -66,13 +66,7 @@ class DelayCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        try:
-            np.broadcast_to(self.steps, self.features)
-        except ValueError:
-            raise ValueError(
-                f"delay has shape {self.delay.shape}, which does not fit the features"
-                f" {self.features}. Pass a number, or an array of that shape."
-            ) from None
+        check_fits("delay", self.delay, self.features)
 
     def state_shapes(self):
         return [(self.longest, *self.features)] * len(self.state_names)

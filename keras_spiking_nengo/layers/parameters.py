@@ -6,7 +6,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from keras import ops
 
-__all__ = ["Trained", "checked_dt", "checked_seed", "checked_trainable", "is_number"]
+__all__ = [
+    "Trained",
+    "check_fits",
+    "checked_dt",
+    "checked_seed",
+    "checked_trainable",
+    "is_number",
+]
 
 KINDS = ("shared", "unit")
 
@@ -42,6 +49,21 @@ def checked_seed(seed: int | None) -> int | None:
             f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
         )
     return None if seed is None else int(seed)
+
+
+def check_fits(name: str, value: np.ndarray, features: tuple[int, ...]) -> None:
+    """Refuses numbers that do not meet the features.
+
+    Raises:
+        ValueError: if they cannot be broadcast to their shape.
+    """
+    try:
+        np.broadcast_to(value, features)
+    except ValueError:
+        raise ValueError(
+            f"{name} has shape {value.shape}, which does not fit the features"
+            f" {features}. Pass a number, or an array of that shape."
+        ) from None
 
 
 def checked_trainable(

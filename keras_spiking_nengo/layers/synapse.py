@@ -14,6 +14,7 @@ from keras_spiking_nengo.dynamics import synapses
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
     Trained,
+    check_fits,
     checked_dt,
     checked_trainable,
     is_number,
@@ -119,14 +120,7 @@ class SynapseCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        shape = self.initial_level.shape
-        try:
-            np.broadcast_to(self.initial_level, self.features)
-        except ValueError:
-            raise ValueError(
-                f"initial_level has shape {shape}, which does not fit the features"
-                f" {self.features}. Pass a number, or an array of that shape."
-            ) from None
+        check_fits("initial_level", self.initial_level, self.features)
         starts: dict[str, Any] = {"tau": getattr(self.synapse, "tau", None)}
         starts["initial_level"] = self.initial_level
         self._trained = {}
