@@ -18,6 +18,7 @@ UNKNOWN_TO_OCL = {
     "bias and activation before the synapse",
     "bias before the synapse",
     "ensembles",
+    "memory of spikes",
     "presented",
     "residual",
     "trained",

@@ -283,7 +283,7 @@ MODELS = {
         ksn.layers.Delay(0.002, return_sequences=True),
         neurons(),
     ),
-    "memory": lambda: temporal(memory(), layers.Dense(4), neurons()),
+    "memory": lambda: temporal(memory(), layers.Dense(4)),
     "trained memory": lambda: temporal(
         memory(memory_to_memory=True, trainable_theta=True, discretizer="euler"),
         layers.Dense(4),

@@ -274,7 +274,7 @@ GAIN = nengo.LinearFilter([2.0], [1.0])
         ({"synapse": Own(0.1)}, NotImplementedError, "Own redefines make_step"),
         ({"dt": 0}, ValueError, "seconds.*received 0"),
         ({"dt": "1"}, ValueError, "received '1'"),
-        ({"delay": 2}, ValueError, "received 2.*LinearFilter"),
+        ({"delay": 2}, ValueError, "received 2.*Delay"),
         ({"delay": None}, ValueError, "received None"),
         ({"synapse": INTEGRATOR, "initial_level": 1}, ValueError, "integrates"),
         (
