@@ -132,7 +132,8 @@ def test_the_experiment_of_the_paper(discretization):
 
 
 def test_the_experiment_of_the_paper_in_nengo():
-    export = ksn.to_nengo(ksn.from_nir(paper_graph(), dt=1e-4))
+    export = ksn.from_nir(paper_graph(), dt=1e-4, to="nengo")
+    assert isinstance(export.net, nengo.Network) and export.dt == 1e-4
     (spikes,) = np.nonzero(export.run(paper_input())[0, :, 0])
     assert spikes.tolist() == [460, 510, 710, 760]
 
@@ -178,6 +179,23 @@ def test_a_delay_in_a_cycle_is_all_of_its_delay(float64):
     three, two = (recurrent(nir.Delay(np.full(3, n * DT))) for n in (3, 2))
     expected = Runner(two, [("b0", "lif")]).run(inputs)
     assert_same(run(ksn.from_nir(three), inputs), expected)
+
+
+def test_what_was_read_is_trained_and_saved(tmp_path):
+    model = ksn.from_nir(recurrent())
+    model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=True)
+    x = np.random.RandomState(0).uniform(0, 2, (4, STEPS, 3)).astype("float32")
+    before = model.get_weights()
+    model.fit(x, np.ones_like(x), epochs=1, verbose=0)
+    after = model.get_weights()
+    assert any(np.any(a != b) for a, b in zip(after, before, strict=True))
+    model.save(tmp_path / "m.keras")
+    y = model.predict(x, verbose=0)
+    again = keras.models.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(again.predict(x, verbose=0), y)
+    # A graph that is written has what was learned.
+    again = ksn.from_nir(ksn.to_nir(model))
+    np.testing.assert_array_equal(again.predict(x, verbose=0), y)
 
 
 def test_subgraphs_are_taken_apart(float64):
@@ -394,7 +412,7 @@ def test_arguments():
         ksn.from_nir(3)
     with pytest.raises(TypeError, match=r"keras.Model or a nengo.Network"):
         ksn.to_nir("model")
-    for options in ({"discretization": "tustin"}, {"reset": "never"}):
+    for options in ({"discretization": "tustin"}, {"reset": "never"}, {"to": "lava"}):
         with pytest.raises(ValueError, match=r"is one of .* received"):
             ksn.from_nir(paper_graph(), **options)
 

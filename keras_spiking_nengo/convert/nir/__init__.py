@@ -1,12 +1,16 @@
 """Models and networks as NIR graphs, and back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import nengo
 
+from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.functional import from_nengo
+from keras_spiking_nengo.convert.keras import read
+from keras_spiking_nengo.convert.nengo import write
 from keras_spiking_nengo.convert.nir.file import read_file
 from keras_spiking_nengo.convert.nir.primitives import PRIMITIVES
 from keras_spiking_nengo.convert.nir.reading import Options, model_of
@@ -40,16 +44,15 @@ def from_nir(
     discretization: str = "exact",
     reset: str = "value",
     max_bytes: int = 2**30,
-) -> keras.Model:
-    """A NIR graph as a functional Keras model over time.
+    to: str = "keras",
+) -> keras.Model | NengoExport:
+    """A NIR graph as a functional Keras model over time, or as a Nengo network.
 
     Linear nodes become Keras's layers and may be trained; neurons become
     `ksn.layers.Neurons` that start from voltages of 0. Channels, which come first in
     NIR, are the last axis of the model's inputs and outputs. What runs in a cycle
     becomes one `ksn.layers.Network`: a cycle without a `Delay` node has a delay of one
     step, on the edge that leads back. Spikes are 1 high, as in NIR.
-
-    `ksn.to_nengo(ksn.from_nir(graph))` is the Nengo network.
 
     Args:
         graph: `nir.NIRGraph`, or path of a file.
@@ -61,10 +64,11 @@ def from_nir(
             frameworks do it. For nodes that note none in their metadata.
         max_bytes: int. Most that the arrays of a file, and the values that one node
             sends, may take in memory.
+        to: `"keras"`; or `"nengo"`, for what `ksn.to_nengo` makes of the model.
 
     Returns:
         A `keras.Model` from `(batch, time, *shape)` to `(batch, time, *shape)`, by
-        name where there are several.
+        name where there are several; or a `NengoExport`, with the network as `net`.
 
     Raises:
         ImportError: if the package `nir` is not installed.
@@ -88,11 +92,13 @@ def from_nir(
     """
     _chosen("discretization", discretization, DISCRETIZATIONS)
     _chosen("reset", reset, RESETS)
+    _chosen("to", to, ("keras", "nengo"))
     graph, name = _graph(graph, max_bytes)
     known = flat(graph, max_bytes // 8)
     if dt is None:
         dt = _noted(graph).get("dt", 0.001)
-    return model_of(known, name, Options(float(dt), discretization, reset))
+    model = model_of(known, name, Options(float(dt), discretization, reset))
+    return model if to == "keras" else replace(write(read(model)), model=model)
 
 
 def to_nir(

@@ -414,9 +414,9 @@ def _linear(writer: _Writer, call: Call) -> None:
 
 
 @WRITERS.register(keras.layers.Dense)
-def _dense(writer: _Writer, call: Call, site: Site) -> Signal:
+def _dense(writer: _Writer, call: Call, site: Site) -> Signal | None:
     if len(site.output) > 1:
-        return _by_graph(writer, call, site)  # type: ignore[return-value]
+        return _by_graph(writer, call, site)
     _linear(writer, call)
     layer = call.layer
     bias = array(layer.bias) if layer.use_bias else None
@@ -493,13 +493,13 @@ Padding = list[tuple[int, int]]
 
 
 @WRITERS.register(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-def _padding(writer: _Writer, call: Call, site: Site) -> Signal:
+def _padding(writer: _Writer, call: Call, site: Site) -> Signal | None:
     amount = np.reshape(call.layer.padding, (-1, 2)).tolist()
     after = [c for c in writer.found if call.name in c.sources]
     shown = call.name in writer.found.outputs.values()
     signal = writer.source(site)
     if signal.padding or shown or not all(map(_takes_padding, after)):
-        return _by_graph(writer, call, site)  # type: ignore[return-value]
+        return _by_graph(writer, call, site)
     return replace(signal, padding=tuple(map(tuple, amount)))
 
 
@@ -543,14 +543,14 @@ def _sent(signal: Signal, name: str, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.Conv1D, keras.layers.Conv2D)
-def _convolution(writer: _Writer, call: Call, site: Site) -> Signal:
+def _convolution(writer: _Writer, call: Call, site: Site) -> Signal | None:
     layer = call.layer
     _linear(writer, call)
     kernel = array(layer.kernel)
     dilation = layer.dilation_rate
     found = _window(writer, call, site, kernel.shape[:-2], dilation)
     if found is None or layer.padding == "causal":
-        return _by_graph(writer, call, site)  # type: ignore[return-value]
+        return _by_graph(writer, call, site)
     image, around = found
     kernel, padding = _symmetric(kernel, around, dilation)
     one = kernel.ndim == 3
@@ -576,13 +576,13 @@ def _convolution(writer: _Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.AveragePooling2D)
-def _pooling(writer: _Writer, call: Call, site: Site) -> Signal:
+def _pooling(writer: _Writer, call: Call, site: Site) -> Signal | None:
     layer = call.layer
     found = _window(writer, call, site, tuple(layer.pool_size), (1, 1))
     # At the borders Keras takes the mean of what is there, and not of zeros.
     means = found is None or (layer.padding == "same" and np.any(found[1]))
     if means or any(before != after for before, after in found[1]):
-        return _by_graph(writer, call, site)  # type: ignore[return-value]
+        return _by_graph(writer, call, site)
     image, padding = found
     node = writer.nir.AvgPool2d(
         kernel_size=np.array(layer.pool_size),
