@@ -54,9 +54,14 @@ CASES = [
     types.BoundedReLU(2, 0.1, 0.5, 3),
     types.Elementwise("elu", [0.5, -1.0]),
     types.Elementwise("softplus"),
+    types.IntegrateAndFire(
+        [0.1, 0.2], 0.3, 2, 0.1, [3, 4], 0.5, -0.5, "subtract", "euler", 2
+    ),
+    types.LeakyIntegrator(None, [0.1, 0.2], initial_state=VOLTAGE),
     types.LeakyReLU(0.2, 3),
     types.SoftLIFRate(0.1, 0.03, 0.001, 2),
     types.SpikingLeakyReLU(0.2, 3, initial_state=VOLTAGE),
+    types.Threshold([0.5, 1.0], 2),
     nengo.Alpha(0.2, default_dt=0.002, seed=3),
     nengo.LinearFilter([1, 2], [0.1, 1, 3], analog=False, method="euler", seed=1),
     nengo.Lowpass(0.2, method="bilinear", default_size_in=4),

@@ -200,7 +200,7 @@ def test_an_output_that_is_no_state_is_kept_to_be_fed_back():
     layer = LMU(**everything(hidden_cell=cells), return_state=True)
     y, memory, *hidden = run(layer, x)
     np.testing.assert_array_equal(hidden[2], y)
-    assert layer.cell._kernels["hidden_kernel"].shape == (2, 2)
+    assert layer.cell.kernels["hidden_kernel"].shape == (2, 2)
 
 
 @pytest.mark.torch
