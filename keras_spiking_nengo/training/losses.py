@@ -382,8 +382,8 @@ def _one_hot(labels, logits):
     """Labels `(batch,)`, `(batch, 1)` or `(batch, classes)` in the last form."""
     shape, classes = tuple(labels.shape), logits.shape[-1]
     if classes > 1 and shape[1:] in ((), (1,)):
-        labels = ops.cast(ops.reshape(labels, (-1,)), "int32")
-        one_hot = ops.one_hot(labels, classes, dtype=logits.dtype)
+        labels = ops.cast(ops.reshape(labels, (-1, 1)), "int32")
+        one_hot = ops.cast(labels == ops.arange(classes), logits.dtype)
         # Of a label that is no class all are 0: by 0 they make NaN, and not no error.
         return one_hot / ops.sum(one_hot, axis=-1, keepdims=True)
     if classes > 1 and shape[1:] == (classes,):

@@ -10,6 +10,7 @@ from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
 from tests.gradients import gradient
+from tests.marks import SLOW_ON_JAX
 
 BATCH, TIME, N = 2, 8, 4
 RECURRENT = [name for name, kind in NEURONS.items() if neuron(kind).states]
@@ -43,7 +44,14 @@ def problem(name):
     return run, inputs, values, rng.standard_normal((BATCH, TIME, N))
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+# What JAX has among the default tests: a reset, an adaptation, a count of spikes.
+CHOSEN = ("AdaptiveLIF", "IntegrateAndFire", "SpikingRectifiedLinear")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if n in CHOSEN else SLOW_ON_JAX) for n in RECURRENT],
+)
 def test_gradients_equal_autodiff_through_the_steps(name, float64):
     run, inputs, values, weights = problem(name)
     args = (inputs, values)

@@ -32,6 +32,7 @@ THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 
 # What is made like another layer, whose checks are not repeated in the default tests.
 ALIKE = ("BernoulliEncoder", "Delay", "DeltaEncoder", "Ensemble", "LatencyEncoder")
+ALIKE += ("Neurons(SoftLIFRate)", "PoissonEncoder")
 
 
 def _marks(name, check):
@@ -55,7 +56,14 @@ def test_contract(name, check):
 
 @pytest.mark.torch
 @pytest.mark.skipif(BACKEND != "torch", reason="in test_contract")
-@pytest.mark.parametrize("check", TORCH)
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, marks=slow if name in ALIKE else [])
+        for name in LAYERS
+        for check in TORCH
+        for slow in [[] if check in QUICK else [pytest.mark.slow]]
+    ],
+)
 def test_contract_on_torch(name, check):
     check_layer(*LAYERS[name], only=[check])

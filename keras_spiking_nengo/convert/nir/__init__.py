@@ -77,12 +77,12 @@ def from_nir(
             known, and edges and shapes that do not fit; the message names the node.
 
     Example:
-        >>> import nir, numpy as np, keras_spiking_nengo as ksn
+        >>> import keras, nir, numpy as np, keras_spiking_nengo as ksn
         >>> one = np.ones(1)
         >>> graph = nir.NIRGraph.from_list(
         ...     nir.LIF(tau=0.02 * one, r=one, v_leak=0 * one, v_threshold=one))
         >>> model = ksn.from_nir(graph)
-        >>> int(np.sum(model(np.full((1, 100, 1), 2.0))))
+        >>> int(keras.ops.sum(model(np.full((1, 100, 1), 2.0))))
         7
 
     Reference:
