@@ -356,7 +356,7 @@ def test_gradient_of_theta_equals_finite_differences(method, fed_back, float64):
 )
 @pytest.mark.skipif(BACKEND == "torch", reason="torch records its own loop")
 def test_gradients_of_all_weights_equal_those_of_the_loop_unrolled(hidden, float64):
-    x, found = INPUT[:, :6], []
+    x, found = INPUT[:, :15], []
     for unroll in (False, True):
         keras.utils.set_random_seed(0)
         arguments = everything(hidden_cell=hidden(), trainable_theta=True)
