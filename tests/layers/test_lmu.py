@@ -25,15 +25,17 @@ N_IN = 3
 RNG = np.random.RandomState(0)
 INPUT = RNG.standard_normal((2, 101, N_IN))
 LIF = nengo.LIF(amplitude=0.01)
+SLOW = pytest.mark.slow
 
 
 def dense(units=4):
     return keras.layers.Dense(units, activation="tanh", bias_initializer="ones")
 
 
-def currents(units):
+def currents(units, bias=1.0):
+    constant = keras.initializers.Constant(bias)
     return keras.layers.Dense(
-        units, kernel_initializer="he_normal", bias_initializer="ones"
+        units, kernel_initializer="he_normal", bias_initializer=constant
     )
 
 
@@ -349,8 +351,8 @@ def test_gradient_of_theta_equals_finite_differences(method, fed_back, float64):
     "hidden",
     [
         lambda: [dense(), keras.layers.SimpleRNNCell(3)],
-        pytest.param(lambda: keras.layers.GRUCell(4), marks=pytest.mark.slow),
-        pytest.param(lambda: spiking()[:2], marks=pytest.mark.slow),
+        pytest.param(lambda: keras.layers.GRUCell(4), marks=SLOW),
+        pytest.param(lambda: [currents(5, 4.0), NeuronsCell(LIF, seed=0)], marks=SLOW),
     ],
     ids=["layer and cell", "cell", "spiking"],
 )
