@@ -6,3 +6,8 @@ from tests.conftest import BACKEND
 
 # What JAX compiles for longer than all else takes, and TensorFlow tests by default.
 SLOW_ON_JAX = [pytest.mark.slow] if BACKEND == "jax" else []
+
+
+def slow_on_jax(test):
+    """`test`, which is not among the default ones on JAX."""
+    return SLOW_ON_JAX[0](test) if SLOW_ON_JAX else test

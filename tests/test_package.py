@@ -14,6 +14,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import LAYERS
+from tests.marks import slow_on_jax
 
 MODULES = sorted(
     [ksn.__name__]
@@ -60,7 +61,7 @@ def test_examples_do_what_they_say(name, monkeypatch):
     assert not failed
 
 
-@pytest.mark.torch
+@slow_on_jax
 def test_extras_are_imported_only_where_used():
     script = (
         "import sys, keras, nengo; before = set(sys.modules)\n"

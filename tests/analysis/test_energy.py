@@ -11,12 +11,11 @@ from keras import layers, ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import DEVICES, Device, energy
-from tests.marks import SLOW_ON_JAX
+from tests.marks import SLOW_ON_JAX, slow_on_jax
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
 
-SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 # One spike per step for a current of 1000, two for 2000, and so on.
 LINEAR = nengo.SpikingRectifiedLinear(amplitude=0.5)
 
@@ -234,7 +233,7 @@ def test_operations_are_the_pairs_of_inputs_and_outputs_that_are_connected(name)
     assert total.macs == 0
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", [layers.SeparableConv1D, layers.SeparableConv2D])
 def test_a_separable_convolution_is_two(kind):
@@ -285,7 +284,7 @@ def test_a_simple_recurrent_layer():
     assert report.total.state_bytes == 2 * 4
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("both_ways", [False, True])
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
@@ -321,7 +320,7 @@ def test_a_cell_in_a_plain_rnn_counts_as_its_layer():
 # --- what spikes pass through -------------------------------------------------
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_spikes_stay_spikes_where_they_are_only_moved():
     inputs = keras.Input((4, 2, 2))
@@ -351,7 +350,7 @@ def test_spikes_of_data_stay_spikes_beside_those_of_neurons():
     assert (read.acs, read.macs) == (3 * 3 * 2, 0)
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_heights_may_differ_between_neurons_and_between_layers():
     own = {"trainable_parameters": {"amplitude": "unit"}}
@@ -376,7 +375,7 @@ def test_spikes_are_counted_in_mixed_precision(policy):
     assert (total.spikes, total.acs, total.macs) == (3 * 4, 3 * 4 * 2, 0)
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_encoders_send_spikes_and_are_no_neurons():
     model = model_of(
@@ -439,7 +438,7 @@ def test_a_shared_layer_works_twice_and_is_stored_once():
     assert report.footprint == 36
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_nested_models_and_steps_are_taken_apart():
     kernel = np.random.RandomState(0).uniform(0.5, 1, size=(2, 3))
@@ -458,7 +457,7 @@ def test_nested_models_and_steps_are_taken_apart():
     assert energy(outer, data).total == energy(model, data).total
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_batches_do_not_matter_and_steps_multiply():
     model = model_of(dense(np.ones((3, 2))), neurons("lif"), shape=(None, 3))
@@ -508,7 +507,7 @@ def _network():
     return net
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_a_network_is_counted_operator_by_operator():
     layer = ksn.layers.Network(_network(), return_sequences=True, name="net")
@@ -531,7 +530,7 @@ def test_a_network_is_counted_operator_by_operator():
     assert total.spikes > spikes.sum() > 0
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_an_ensemble_counts_encoders_with_values_and_decoders_with_spikes():
     layer = ksn.layers.Ensemble(
@@ -547,7 +546,7 @@ def test_an_ensemble_counts_encoders_with_values_and_decoders_with_spikes():
     assert (total.updates, total.weights) == (20 * 8, 8 * 2 + 8)
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_a_network_that_learns_is_refused():
     layer = ksn.layers.Ensemble(

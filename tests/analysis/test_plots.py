@@ -12,12 +12,10 @@ from nengo.utils.ensemble import tuning_curves as nengos_curves
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import plots
-from tests.marks import SLOW_ON_JAX
+from tests.marks import SLOW_ON_JAX, slow_on_jax
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
-
-SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 
 
 def rendered(thing):
@@ -114,7 +112,7 @@ def _heights(axes, edges):
     ]
 
 
-@SLOW
+@slow_on_jax
 def test_rates_of_a_models_layers():
     model = spiking()
     x = np.random.RandomState(0).uniform(0.5, 1, size=(3, 5))
@@ -197,7 +195,7 @@ def test_response_curves_are_measured_on_the_curve():
     assert axes.get_legend().texts[0].get_text() == "LIF(amplitude=0.5)"
 
 
-@SLOW
+@slow_on_jax
 def test_types_without_a_curve_are_measured_alone():
     axes = rendered(plots.response_curves([nengo.Izhikevich(), "relu"], time=0.03))
     assert len(axes.lines) == 3
@@ -247,7 +245,7 @@ def test_the_gain_of_other_filters_at_low_frequencies(synapse, gain):
 # --- models -------------------------------------------------------------------
 
 
-@SLOW
+@slow_on_jax
 def test_an_overview_of_a_spiking_model():
     model = spiking()
     x = np.random.RandomState(0).uniform(0.5, 1, size=(3, 5))

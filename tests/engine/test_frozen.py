@@ -15,6 +15,7 @@ from keras_spiking_nengo.engine.frozen import (
     network_to_config,
 )
 from tests.engine.runs import SEED, difference
+from tests.marks import slow_on_jax
 from tests.networks import NETWORKS
 
 STEPS = 40
@@ -184,6 +185,7 @@ def trainable():
     return net
 
 
+@slow_on_jax
 def test_changed_weights_are_written_back(float64):
     net = trainable()
     layer = ksn.layers.Network(net, inputs=[], return_sequences=True)

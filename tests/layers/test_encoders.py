@@ -15,14 +15,13 @@ from keras_spiking_nengo.layers import (
     Repeat,
 )
 from tests.gradients import gradient
-from tests.marks import SLOW_ON_JAX
+from tests.marks import SLOW_ON_JAX, slow_on_jax
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
 
 BACKEND = keras.backend.backend()
 DT = 0.001
-SLOW = SLOW_ON_JAX[0] if SLOW_ON_JAX else lambda test: test
 
 
 def numpy(x):
@@ -146,7 +145,7 @@ def test_the_logarithmic_latency_is_that_of_a_membrane():
     np.testing.assert_allclose(x * (1 - np.exp(-t / 0.02)), 0.1, rtol=1e-4)
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_in_a_sequence_the_present_value_counts_and_fires_once():
     layer = LatencyEncoder(tau=0.01, return_sequences=True, return_state=True)
@@ -302,7 +301,7 @@ def test_n_steps_presents_as_repeat_does(name):
     np.testing.assert_array_equal(again.predict(x, verbose=0), y)
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_a_stateful_encoder_presents_with_new_numbers_each_time(tmp_path):
     layer = PoissonEncoder(
@@ -322,7 +321,7 @@ def test_a_stateful_encoder_presents_with_new_numbers_each_time(tmp_path):
     np.testing.assert_array_equal(np.concatenate([first, second], 1), numpy(both))
 
 
-@SLOW
+@slow_on_jax
 @pytest.mark.torch
 def test_encoders_feed_neurons():
     model = keras.Sequential(

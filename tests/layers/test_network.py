@@ -15,6 +15,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Network, NetworkCell
 from tests.gradients import gradient
 from tests.layers.contract import check_layer, numpy
+from tests.marks import slow_on_jax
 
 BACKEND = keras.backend.backend()
 STEPS = 20
@@ -447,6 +448,7 @@ def everything():
     return net
 
 
+@slow_on_jax
 def test_configuration_holds_everything(float64):
     layer = layer_of(everything(), inputs=["u"], dt=0.002)
     x = [frames(2, STEPS, 4)]
@@ -664,6 +666,7 @@ def test_trained_names_say_which_and_unknown_ones_are_refused():
         _built(layer_of(small(), trained=["ens.bais"]))
 
 
+@slow_on_jax
 def test_names_are_made_unique():
     with nengo.Network(seed=3) as net:
         u = nengo.Node([0.0])
