@@ -25,9 +25,9 @@ from keras_spiking_nengo.convert.rule import (
     kind_of,
     rule_of,
 )
-from keras_spiking_nengo.convert.sequences import sequence_objection
+from keras_spiking_nengo.convert.sequences import pure_delay, sequence_objection
 
-_DELAY = nengo.Lowpass(0)
+_DELAY = pure_delay(1)
 
 
 def _stages(cell) -> Iterator[keras.Layer]:

@@ -5,9 +5,9 @@ neurons. Everything else becomes a network of its own, cut out with all its numb
 what lies on one cycle, learns, calls Python, is random, or shows its states.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import nengo
 import numpy as np
@@ -21,6 +21,7 @@ from keras_spiking_nengo.dynamics.neurons import NEURONS
 __all__ = [
     "Part",
     "apart",
+    "components",
     "is_direct",
     "is_plain",
     "owner",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Object: TypeAlias = nengo.Ensemble | nengo.Node
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(eq=False)
@@ -80,20 +82,13 @@ def parts(
         outputs: probes that are looked at.
     """
     objects = [*net.all_ensembles, *net.all_nodes]
-    number = {obj: i for i, obj in enumerate(objects)}
-    edges = [(number[a], number[b]) for a, b in _edges(net, outputs)]
-    count, label = _components(len(objects), edges)
-    members: list[list[int]] = [[] for _ in range(count)]
-    for i, component in enumerate(label):
-        members[component].append(i)
-    bound = {number[obj] for obj in _bound(net, frozenset(inputs), outputs)}
-    cyclic = {a for a, b in edges if a == b}
-    found = []
-    for component in _ordered(count, [(label[a], label[b]) for a, b in edges]):
-        own = members[component]
-        simple = len(own) == 1 and not {*own} & (bound | cyclic)
-        found.append(Part([objects[i] for i in own], simple))
-    return found
+    edges = list(_edges(net, outputs))
+    bound = set(_bound(net, frozenset(inputs), outputs))
+    cyclic = {a for a, b in edges if a is b}
+    return [
+        Part(own, len(own) == 1 and not {*own} & (bound | cyclic))
+        for own in components(objects, edges)
+    ]
 
 
 def apart(
@@ -175,22 +170,35 @@ def is_plain(probe) -> bool:
     return known and probe.sample_every is None
 
 
-def _components(n: int, edges):
-    rows, columns = zip(*edges, strict=True) if edges else ((), ())
-    matrix = scipy.sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (n, n))
-    return connected_components(matrix, directed=True, connection="strong")
+def components(
+    names: Sequence[Name], edges: Iterable[tuple[Name, Name]]
+) -> list[list[Name]]:
+    """Strongly connected components, sources first; else in the order of their names.
 
-
-def _ordered(count: int, edges) -> list[int]:
-    """Components, sources first; else in the order in which they are numbered."""
+    Args:
+        names: of the nodes: any hashable things.
+        edges: pairs of names.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    pairs = [(number[a], number[b]) for a, b in edges]
+    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
+    matrix = scipy.sparse.coo_matrix(
+        (np.ones(len(rows)), (rows, columns)), (len(names), len(names))
+    )
+    count, label = connected_components(matrix, directed=True, connection="strong")
+    members: list[list[Name]] = [[] for _ in range(count)]
+    for name, component in zip(names, label, strict=True):
+        members[component].append(name)
     needs: list[set[int]] = [set() for _ in range(count)]
-    for a, b in edges:
-        if a != b:
-            needs[b].add(a)
-    order: list[int] = []
+    for a, b in pairs:
+        if label[a] != label[b]:
+            needs[label[b]].add(int(label[a]))
+    found: list[list[Name]] = []
+    done: set[int] = set()
     waiting = list(range(count))
     while waiting:
-        ready = [component for component in waiting if needs[component] <= {*order}]
-        order += ready
-        waiting = [component for component in waiting if component not in ready]
-    return order
+        ready = [c for c in waiting if needs[c] <= done]
+        found += [members[c] for c in ready]
+        done |= {*ready}
+        waiting = [c for c in waiting if c not in done]
+    return found

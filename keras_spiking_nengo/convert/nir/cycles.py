@@ -5,47 +5,11 @@ one of a single step, on the edge that leads back: depth first from where signal
 enter, by name, the one that leads to a node which is still on the way.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-import numpy as np
-import scipy.sparse
-from scipy.sparse.csgraph import connected_components
-
-__all__ = ["backward", "components"]
+__all__ = ["Edge", "backward"]
 
 Edge = tuple[str, str]
-
-
-def components(names: Sequence[str], edges: Iterable[Edge]) -> list[list[str]]:
-    """Strongly connected components, sources first.
-
-    Args:
-        names: of the nodes.
-        edges: pairs of names.
-    """
-    number = {name: i for i, name in enumerate(names)}
-    pairs = [(number[a], number[b]) for a, b in edges]
-    rows, columns = zip(*pairs, strict=True) if pairs else ((), ())
-    matrix = scipy.sparse.coo_matrix(
-        (np.ones(len(rows)), (rows, columns)), (len(names), len(names))
-    )
-    count, label = connected_components(matrix, directed=True, connection="strong")
-    members: list[list[str]] = [[] for _ in range(count)]
-    for name, component in zip(names, label, strict=True):
-        members[component].append(name)
-    needs: list[set[int]] = [set() for _ in range(count)]
-    for a, b in pairs:
-        if label[a] != label[b]:
-            needs[label[b]].add(int(label[a]))
-    found: list[list[str]] = []
-    done: set[int] = set()
-    waiting = list(range(count))
-    while waiting:
-        ready = [c for c in waiting if needs[c] <= done]
-        found += [members[c] for c in ready]
-        done |= {*ready}
-        waiting = [c for c in waiting if c not in done]
-    return found
 
 
 def backward(

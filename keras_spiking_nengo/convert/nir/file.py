@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["read_file"]
 
-# Names of HDF5 that are no part of a node's fields.
+# How deep groups may be in others.
 _DEPTH = 32
 
 

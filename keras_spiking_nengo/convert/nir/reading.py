@@ -13,13 +13,15 @@ from keras_spiking_nengo.convert.graph import Edge, Graph, layer_name
 from keras_spiking_nengo.convert.graph import unused as unused_name
 from keras_spiking_nengo.convert.keras import read
 from keras_spiking_nengo.convert.nengo import write
-from keras_spiking_nengo.convert.nir.cycles import backward, components
+from keras_spiking_nengo.convert.nir.cycles import backward
 from keras_spiking_nengo.convert.nir.primitives import (
     MEMBRANES,
     channels_last,
     number_or_array,
 )
 from keras_spiking_nengo.convert.nir.shapes import Flat, kind, pair
+from keras_spiking_nengo.convert.nir.signals import images
+from keras_spiking_nengo.convert.parts import components
 from keras_spiking_nengo.convert.sequences import pure_delay
 from keras_spiking_nengo.types import Threshold
 
@@ -77,12 +79,12 @@ class _Writer:
             of Keras's its number in NIR.
     """
 
-    def __init__(self, flat: Flat, options: Options, taken: set[str] | None = None):
+    def __init__(self, flat: Flat, options: Options):
         self.flat = flat
         self.options = options
         self.tensors: dict[str, Any] = {}
         self.orders: dict[str, np.ndarray] = {}
-        self.taken: set[str] = set() if taken is None else taken
+        self.taken: set[str] = set()
 
     def unique(self, name: str) -> str:
         """A name for a layer."""
@@ -340,8 +342,7 @@ def _flatten(writer: _Writer, name: str, x):
     if shape == sent:
         return x
     if len(sent) == 1 and writer.permutes_kernels(name):
-        numbers = np.arange(math.prod(shape)).reshape(shape)
-        writer.orders[name] = np.moveaxis(numbers, 0, -1).ravel()
+        _, writer.orders[name] = images(writer.shape(source))
         layer = keras.layers.Flatten()
         return layers.PerStep(layer, name=writer.unique(name))(x)
     rank = len(shape)

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_spiking_nengo.convert.nir.cycles import Edge
 
-__all__ = ["Flat", "convolved", "flat", "flattened", "pair"]
+__all__ = ["Flat", "flat", "kind", "pair"]
 
 Shape = tuple[int, ...]
 
@@ -45,6 +45,7 @@ class Flat:
 
 
 def kind(node) -> str:
+    """The name of a node's class."""
     return type(node).__name__
 
 
@@ -129,7 +130,7 @@ def pair(value, rank: int) -> Shape:
     return tuple(int(v) for v in values)
 
 
-def convolved(space: Shape, kernel: Shape, stride, padding, dilation) -> Shape:
+def _convolved(space: Shape, kernel: Shape, stride, padding, dilation) -> Shape:
     """The spatial shape after a convolution or pooling."""
     rank = len(space)
     stride, dilation = pair(stride, rank), pair(dilation, rank)
@@ -144,7 +145,7 @@ def convolved(space: Shape, kernel: Shape, stride, padding, dilation) -> Shape:
     return tuple((n + t - r - 1) // s + 1 for n, t, r, s in sizes)
 
 
-def flattened(shape: Shape, start: int, end: int) -> Shape:
+def _flattened(shape: Shape, start: int, end: int) -> Shape:
     """A shape with the axes from `start` to `end` in one."""
     rank = len(shape)
     start, end = (axis + rank if axis < 0 else axis for axis in (start, end))
@@ -190,7 +191,7 @@ def _sent(node, shape: Shape) -> tuple[Shape | None, Shape]:
                 f" weight {np.shape(node.weight)}"
             )
         taken = (channels * int(node.groups), *shape[1:])
-        space = convolved(
+        space = _convolved(
             shape[1:], tuple(kernel), node.stride, node.padding, node.dilation
         )
         return taken, (out, *space)
@@ -200,10 +201,10 @@ def _sent(node, shape: Shape) -> tuple[Shape | None, Shape]:
         kernel = pair(node.kernel_size, 2)
         return None, (
             shape[0],
-            *convolved(shape[1:], kernel, node.stride, node.padding, 1),
+            *_convolved(shape[1:], kernel, node.stride, node.padding, 1),
         )
     if name == "Flatten":
-        return None, flattened(shape, int(node.start_dim), int(node.end_dim))
+        return None, _flattened(shape, int(node.start_dim), int(node.end_dim))
     raise ValueError("is of a kind that is not known")
 
 

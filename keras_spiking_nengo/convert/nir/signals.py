@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from keras_spiking_nengo.convert.graph import layer_name, unused
-from keras_spiking_nengo.convert.nir.cycles import Edge, backward, components
+from keras_spiking_nengo.convert.nir.cycles import Edge, backward
 from keras_spiking_nengo.convert.nir.primitives import channels_first
+from keras_spiking_nengo.convert.parts import components
 
 __all__ = ["MAX_ELEMENTS", "Drawing", "Signal", "images"]
 
@@ -118,7 +119,7 @@ class Drawing:
         if len(signal.shape) == 1:
             return signal
         shape = {"input": np.array(signal.shape)}
-        name = self.add(f"{name}_flat", self.nir.Flatten(shape, 0, -1))
+        name = self.add(name, self.nir.Flatten(shape, 0, -1))
         self.connect(signal, name)
         constant = None if signal.constant is None else signal.constant.ravel()
         return replace(signal, nodes=(name,), shape=(signal.size,), constant=constant)
@@ -134,7 +135,7 @@ class Drawing:
                 f"it would be a matrix of {matrix.shape}, more than {MAX_ELEMENTS:,}"
                 " numbers"
             )
-        signal = self.vector(signal, name)
+        signal = self.vector(signal, f"{name}_flat")
         turned = np.empty(matrix.shape)
         turned[:, signal.order] = matrix
         total = np.zeros(len(matrix)) if bias is None else np.asarray(bias, float)
@@ -145,6 +146,12 @@ class Drawing:
         name = self.add(name, node)
         self.connect(signal, name)
         return Signal((name,), (len(matrix),), np.arange(len(matrix)))
+
+    def ordered(self, signal: Signal, name: str) -> Signal:
+        """The signal as a vector in Keras's order."""
+        if signal.plain:
+            return signal
+        return self.multiplied(signal, f"{name}_order", np.eye(signal.size))
 
     def settled(self, signal: Signal, name: str) -> Signal:
         """The signal with its constant in a node.
@@ -185,7 +192,7 @@ class Drawing:
             raise ValueError(
                 "it needs images, and what leads to it is no image any more"
             )
-        return self.multiplied(signal, f"{name}_order", np.eye(signal.size))
+        return self.ordered(signal, name)
 
     # --- the whole ------------------------------------------------------------------
 

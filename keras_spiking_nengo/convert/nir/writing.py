@@ -17,9 +17,9 @@ from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import Edge, Vertex
 from keras_spiking_nengo.convert.keras import dt_of, site_of
 from keras_spiking_nengo.convert.nengo import read as read_nengo
-from keras_spiking_nengo.convert.nir.cycles import components
 from keras_spiking_nengo.convert.nir.primitives import MEMBRANES
 from keras_spiking_nengo.convert.nir.signals import Drawing, Signal, images
+from keras_spiking_nengo.convert.parts import components
 from keras_spiking_nengo.convert.products import (
     NoProductError,
     diagonal_of,
@@ -273,12 +273,7 @@ class _Writer:
             t.shape != first.shape or not np.array_equal(t.order, first.order)
             for t in terms
         ):
-            terms = [
-                t
-                if t.plain
-                else self.drawing.multiplied(t, f"{name}_order", np.eye(t.size))
-                for t in terms
-            ]
+            terms = [self.drawing.ordered(t, name) for t in terms]
         constants = [t.constant for t in terms if t.constant is not None]
         return replace(
             terms[0],
@@ -323,10 +318,7 @@ class _Writer:
         made: dict[str, Signal] = {}
         for port, source in zip(graph.inputs, site.sources, strict=True):
             signal = self.drawing.settled(self.signals[source], port.name)
-            if not signal.plain:
-                eye = np.eye(signal.size)
-                signal = self.drawing.multiplied(signal, f"{port.name}_order", eye)
-            made[port.vertex] = signal
+            made[port.vertex] = self.drawing.ordered(signal, port.name)
         now = [(e.source, e.target) for e in graph.edges if e.synapse is None]
         names = [v.name for v in graph.vertices]
         waiting: list[tuple[str, str]] = []
@@ -456,12 +448,8 @@ def _delay(writer: _Writer, call: Call, site: Site) -> Signal:
 def _flatten(writer: _Writer, call: Call, site: Site) -> Signal:
     signal = writer.source(site)
     if len(site.output) == 1 and len(signal.shape) > 1:
-        name = call.name
-        shape = {"input": np.array(signal.shape)}
-        found = writer.drawing.settled(signal, name)
-        node = writer.nir.Flatten(shape, 0, -1)
-        found = writer.drawing.after(found, name, node)
-        return replace(found, shape=(found.size,))
+        signal = writer.drawing.settled(signal, call.name)
+        return writer.drawing.vector(signal, call.name)
     return signal
 
 
@@ -537,9 +525,11 @@ def _symmetric(kernel: np.ndarray, padding: Padding, dilation) -> tuple:
     return kernel, tuple(max(p) for p in padding)
 
 
-def _sent(signal: Signal, name: str, site: Site) -> Signal:
-    shape, order = images(site.output)
-    return Signal((name,), shape, order)
+def _imaged(writer: _Writer, call: Call, site: Site, image: Signal, node) -> Signal:
+    """The images that a node makes of images."""
+    name = writer.drawing.add(call.name, node)
+    writer.drawing.connect(image, name)
+    return Signal((name,), *images(site.output))
 
 
 @WRITERS.register(keras.layers.Conv1D, keras.layers.Conv2D)
@@ -570,9 +560,7 @@ def _convolution(writer: _Writer, call: Call, site: Site) -> Signal | None:
         groups=int(layer.groups),
         bias=bias,
     )
-    name = writer.drawing.add(call.name, node)
-    writer.drawing.connect(image, name)
-    return _sent(image, name, site)
+    return _imaged(writer, call, site, image, node)
 
 
 @WRITERS.register(keras.layers.AveragePooling2D)
@@ -589,6 +577,4 @@ def _pooling(writer: _Writer, call: Call, site: Site) -> Signal | None:
         stride=np.array(layer.strides),
         padding=np.array(padding)[:, 0],
     )
-    name = writer.drawing.add(call.name, node)
-    writer.drawing.connect(image, name)
-    return _sent(image, name, site)
+    return _imaged(writer, call, site, image, node)
