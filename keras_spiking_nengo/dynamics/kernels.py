@@ -49,6 +49,7 @@ def scan(
     save: bool = True,
     unroll: bool = False,
     shape: tuple[int, ...] | None = None,
+    forward: Step | None = None,
 ) -> tuple[Any, Tensors]:
     """Run `step` along axis 1 of `inputs`.
 
@@ -66,6 +67,9 @@ def scan(
         unroll: write the steps out one by one; needs a static length.
         shape: of the output of a step, without the batch, where it is known and of
             the first input's dtype. TensorFlow then traces the step once less.
+        forward: the same numbers as `step`, without a useful derivative and what it
+            costs: what runs forward. States that were not saved are then computed
+            again for the reverse pass, which is ours with `save` or without.
 
     Returns:
         `(batch, time, ...)` outputs and the list of final states.
@@ -86,12 +90,16 @@ def scan(
         return _unrolled(step, parameters, inputs, state)
     names = [name for name, value in parameters.items() if ops.is_tensor(value)]
 
-    def listed(values, x, s):
-        y, s = step({**parameters, **dict(zip(names, values, strict=True))}, x, s)
-        return y, list(s)
+    def listed(step):
+        def of_lists(values, x, s):
+            y, s = step({**parameters, **dict(zip(names, values, strict=True))}, x, s)
+            return y, list(s)
+
+        return of_lists
 
     tensors = [parameters[name] for name in names]
-    return _SCANS[backend](listed, tensors, inputs, state, save, shape)
+    steps = listed(step), listed(forward) if forward else None
+    return _SCANS[backend](*steps, tensors, inputs, state, save, shape)
 
 
 def call_host(
@@ -229,7 +237,7 @@ def _floats(values, like) -> list:
 _LONG = 100
 
 
-def _scan_tensorflow(step, parameters, inputs, state, save, shape):
+def _scan_tensorflow(step, forward, parameters, inputs, state, save, shape):
     import tensorflow as tf
 
     sizes = len(parameters), len(inputs)
@@ -241,14 +249,15 @@ def _scan_tensorflow(step, parameters, inputs, state, save, shape):
     @tf.custom_gradient
     def differentiable(*tensors):
         parts = _parted(tensors, *sizes)
-        y, final, saved = _tf_forward(step, *parts, True, shape)
+        y, final, kept = _tf_forward(forward or step, *parts, save, shape)
 
         def grad(dy, *ds):
+            saved = kept or _tf_forward(forward or step, *parts, True, shape)[2]
             return _tf_reverse(step, *parts, saved, dy, ds)
 
         return (y, *final), grad
 
-    run = differentiable if save else plain
+    run = differentiable if save or forward else plain
     if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
         run = tf.function(run, autograph=False)
     y, *final = run(*parameters, *inputs, *state)
@@ -382,17 +391,18 @@ def _tf_swap(x):
 # --- JAX -----------------------------------------------------------------------
 
 
-def _scan_jax(step, parameters, inputs, state, save, shape):
+def _scan_jax(step, forward_step, parameters, inputs, state, save, shape):
     import jax
 
     del save  # a custom_vjp saves only where it is differentiated
+    ahead = forward_step or step
 
     @jax.custom_vjp
     def run(parameters, inputs, state):
-        return _jax_forward(step, parameters, inputs, state, False)[:2]
+        return _jax_forward(ahead, parameters, inputs, state, False)[:2]
 
     def forward(parameters, inputs, state):
-        y, final, saved = _jax_forward(step, parameters, inputs, state, True)
+        y, final, saved = _jax_forward(ahead, parameters, inputs, state, True)
         return (y, final), (parameters, inputs, saved)
 
     def reverse(kept, upstream):

@@ -56,6 +56,7 @@ __all__ = [
     "RATES_TO_SPIKES",
     "SMOOTHING",
     "Neuron",
+    "adapted",
     "drawn_state",
     "from_rates",
     "neuron",
@@ -317,16 +318,16 @@ def _lif(neuron_type) -> Neuron:
     )
 
 
-def _adapted(step):
+def adapted(step):
     """`step` less a current `n`, which decays with `tau_n` and grows with spikes."""
 
-    def adapted(c, J, state, spike):
+    def with_adaptation(c, J, state, spike):
         *state, n = state
         output, state = step(c, J - n, state, spike)
         n = n + c["dt_n"] * (c["inc_n"] * output - n)
         return output, [*state, n]
 
-    return adapted
+    return with_adaptation
 
 
 def _adaptation_constants(p, dt):
@@ -339,7 +340,7 @@ def _adaptive_lif(neuron_type) -> Neuron:
         parameters=_numbers(neuron_type),
         states=("voltage", "refractory", "adaptation"),
         constants=lambda p, dt: _lif_constants(p, dt) | _adaptation_constants(p, dt),
-        step=_adapted(_lif_step),
+        step=adapted(_lif_step),
         rates=_lif_rates,
         slopes=_soft_lif_rates,
         trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
@@ -359,7 +360,7 @@ def _adaptive_lif_rate(neuron_type) -> Neuron:
         parameters=_numbers(neuron_type),
         states=("adaptation",),
         constants=lambda p, dt: p | _adaptation_constants(p, dt),
-        step=_adapted(step),
+        step=adapted(step),
         rates=_lif_rates,
         slopes=_soft_lif_rates,
         trainable=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),

@@ -9,6 +9,7 @@ derivative `gradient(x)` of a function `smooth(x)`.
 import abc
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import keras
 from keras import ops
@@ -50,6 +51,8 @@ class Surrogate(abc.ABC):
         >>> Box(0.5)
         Box(width=0.5)
     """
+
+    differentiable: ClassVar[bool] = True
 
     def __init__(self, width: float):
         if not (isinstance(width, int | float) and 0 < width < math.inf):
@@ -152,6 +155,8 @@ class _Inline(Surrogate):
 
 
 class _Plain(_Inline):
+    differentiable = False
+
     def _with_gradient(self, x, forward, distance):
         return forward(x)
 

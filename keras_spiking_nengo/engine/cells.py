@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import synapses
+from keras_spiking_nengo.dynamics.folding import foldable, folded, unfold
 from keras_spiking_nengo.dynamics.modes import constants_of_mode, step_of_mode
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, from_rates, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF
@@ -26,29 +27,6 @@ def dynamics_of(neuron_type, generator: bool = False):
 def shown_state(name: str, constants: Mapping[str, Any], value):
     """A state as nengo shows it."""
     return constants["tau_rc"] * ops.log(value) if name == "refractory" else value
-
-
-# Neurons whose voltage is 0 while their refractory clock runs need one array for both:
-# the clock, negative, while it runs in the next step too, else the voltage. A clock
-# that was set in this step is marked by an exact factor, so that spikes can be read off
-# the array alone. The loop then passes over memory fewer times.
-_MARK = 2.0**60
-
-
-def _folded(voltage, clock, decay, spiked):
-    runs = ops.logical_or(spiked, clock * decay > 1)
-    clock = ops.where(spiked, clock * _MARK, clock)
-    return ops.where(runs, -clock, voltage)
-
-
-def _unfolded(both):
-    running = both < 0
-    clock = ops.where(_spiked(both), both / -_MARK, -both)
-    return ops.where(running, 0.0, both), ops.where(running, clock, 1.0)
-
-
-def _spiked(both):
-    return both < -(_MARK**0.5)
 
 
 def _side_by_side(values: list, counts: tuple[int, ...]):
@@ -100,21 +78,22 @@ class Neurons(Node):
 
     def compacted(self) -> "Neurons":
         """The same in less memory, where that loses nothing."""
-        if self.dynamics.states[:2] != ("voltage", "refractory"):
+        # What is left of a clock that stops within a step is not kept.
+        hidden = "refractory" not in self.shown
+        if not (hidden and foldable(self.dynamics, self._each(), self.initial)):
             return self
         voltage, clock, *rest = self.initial
-        suited = all(
-            t.min_voltage == 0 and t.tau_ref < 10 * t.tau_rc
-            for t, _ in self.populations
-        )
-        if not suited or np.any((voltage < 0) | ((voltage > 0) & (clock > 1))):
-            return self
         initial = (np.where(clock > 1, -clock, voltage), *rest)
         return replace(self, initial=initial, compact=True)
 
+    def _each(self) -> list[dict[str, Any]]:
+        """Parameters of each population."""
+        return [
+            dynamics_of(kind, self.generator).parameters for kind, _ in self.populations
+        ]
+
     def _parameters(self) -> dict[str, Any]:
-        kinds, counts = zip(*self.populations, strict=True)
-        found = [dynamics_of(kind, self.generator).parameters for kind in kinds]
+        found, counts = self._each(), tuple(n for _, n in self.populations)
         return {
             name: _side_by_side([p[name] for p in found], counts) for name in found[0]
         }
@@ -129,7 +108,8 @@ class Neurons(Node):
         width = surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
         spike = surrogate if mode.training else surrogate.inline()
         spike = spike if mode.differentiable else surrogate.plain()
-        return step_of_mode(self.dynamics, self._mode(mode), spike, width)
+        dynamics = folded(self.dynamics) if self.compact else self.dynamics
+        return step_of_mode(dynamics, self._mode(mode), spike, width)
 
     def pack(self, values, dt, mode):
         parameters = self._parameters()
@@ -140,18 +120,12 @@ class Neurons(Node):
 
     def compute(self, p, x, state, mode, like):
         constants = {k: v for k, v in p.items() if not k.startswith("shown_")}
-        if self.compact:
-            state = [*_unfolded(state[0]), *state[1:]]
         y, state = self._step(mode)(constants, x[0], state)
-        names = dict(zip(self.dynamics.states, state, strict=True))
+        first = unfold(state[0]) if self.compact else state[:1]
+        values = [*first, *state[1:]]
+        names = dict(zip(self.dynamics.states, values, strict=True))
         given = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
-        shown = [shown_state(name, given, names[name]) for name in self.shown]
-        if self.compact:
-            voltage, clock, *rest = state
-            both = _folded(voltage, clock, constants["d"], y > 0)
-            y = ops.cast(_spiked(both), both.dtype) * constants["height"]
-            state = [both, *rest]
-        return [y, *shown], list(state)
+        return [y, *(shown_state(n, given, names[n]) for n in self.shown)], list(state)
 
 
 @dataclass(frozen=True, eq=False)

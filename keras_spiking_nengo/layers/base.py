@@ -83,6 +83,11 @@ class Cell(keras.layers.Layer):
         step, parameters = self.program(training)
         return scan(step, parameters, [inputs], state, bool(training), unroll)
 
+    def from_start(self, inputs, training: bool, unroll: bool):
+        """`sequence` from the cell's own initial state."""
+        state = self.initial_state(ops.shape(inputs)[0])
+        return self.sequence(inputs, state, training, unroll)
+
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
         raise NotImplementedError
@@ -297,32 +302,29 @@ class SequenceLayer(keras.layers.RNN):
         cell = self.cell
         self._check_time(sequences.shape)
         self._check_batch(sequences.shape)
-        if initial_state is None:
-            batch = ops.shape(sequences)[0]
-            initial_state = (
-                self.states if self.stateful else self.get_initial_state(batch)
-            )
-        if not isinstance(initial_state, list | tuple):
-            initial_state = [initial_state]
-        self._check_states(initial_state)
-        state = [
-            ops.cast(ops.convert_to_tensor(s), dtype)
-            for s, dtype in zip(initial_state, cell.state_dtypes(), strict=True)
-        ]
+        if initial_state is None and self.stateful:
+            initial_state = self.states
+        state = None if initial_state is None else self._checked(initial_state)
         inputs = ops.cast(sequences, cell.state_dtype)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        if mask is None:
-            outputs, state = cell.sequence(inputs, state, training, self.unroll)
-        else:
-            outputs, state = self._masked(inputs, state, mask, training)
+        outputs, state = self._steps(inputs, state, mask, training)
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)
         outputs = ops.cast(outputs, self.compute_dtype)
         output = outputs if self.return_sequences else outputs[:, -1]
         return (output, *state) if self.return_state else output
+
+    def _steps(self, inputs, state: list | None, mask, training):
+        if state is None and mask is None:
+            return self.cell.from_start(inputs, training, self.unroll)
+        if state is None:
+            state = self.get_initial_state(ops.shape(inputs)[0])
+        if mask is None:
+            return self.cell.sequence(inputs, state, training, self.unroll)
+        return self._masked(inputs, state, mask, training)
 
     def _check_time(self, shape) -> None:
         if self.unroll and not isinstance(shape[1], int):
@@ -353,7 +355,9 @@ class SequenceLayer(keras.layers.RNN):
                 f" keras.Input(batch_shape=({actual}, ...)) to change it."
             )
 
-    def _check_states(self, states) -> None:
+    def _checked(self, states) -> list:
+        """States that were given, in their dtypes."""
+        states = states if isinstance(states, list | tuple) else [states]
         names, shapes = self.cell.state_names, self.cell.state_shapes()
         if len(states) != len(names):
             raise ValueError(
@@ -367,6 +371,8 @@ class SequenceLayer(keras.layers.RNN):
                     f" {(None, *shape)}; received {tuple(state.shape)}. Pass what it"
                     " returned with return_state=True."
                 )
+        pairs = zip(states, self.cell.state_dtypes(), strict=True)
+        return [ops.cast(ops.convert_to_tensor(s), dtype) for s, dtype in pairs]
 
     def _masked(self, inputs, state, mask, training):
         """A step whose mask is False keeps the state and repeats the output."""

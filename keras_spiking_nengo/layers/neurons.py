@@ -11,7 +11,8 @@ from keras import ops
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.dynamics import random, surrogates
-from keras_spiking_nengo.dynamics.kernels import scan
+from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
+from keras_spiking_nengo.dynamics.kernels import Step, scan
 from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
     constants_of_mode,
@@ -19,7 +20,12 @@ from keras_spiking_nengo.dynamics.modes import (
     step_of_mode,
     with_slope,
 )
-from keras_spiking_nengo.dynamics.neurons import SMOOTHING, drawn_state, neuron
+from keras_spiking_nengo.dynamics.neurons import (
+    SMOOTHING,
+    Neuron,
+    drawn_state,
+    neuron,
+)
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
@@ -139,6 +145,16 @@ class NeuronsCell(Cell):
             )
             for name, kind in self.trainable_parameters.items()
         }
+        self._folds = self._may_fold(values)
+
+    def load_own_variables(self, store):
+        super().load_own_variables(store)
+        self._folds = self._may_fold(list(self.initial_values().values()))
+
+    def _may_fold(self, start: list[np.ndarray]) -> bool:
+        fixed = "tau_rc" not in self._trained
+        numbers = [self.dynamics.parameters]
+        return fixed and foldable(self.dynamics, numbers, start, self.dt)
 
     def state_dtypes(self):
         names = self.state_names
@@ -167,33 +183,56 @@ class NeuronsCell(Cell):
         return state
 
     def program(self, training=False):
-        # Only "spikes" differentiates the spike itself.
-        spike = self.surrogate or surrogates.Arctan()
         mode = self._mode(training)
-        step = step_of_mode(
-            self.dynamics, mode, spike if training else spike.inline(), self._width
-        )
-        constants = constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
-        return lambda p, x, state: step(p, x[0], state), constants
+        step = self._step(self.dynamics, mode, self._spike(training))
+        return step, self._constants(mode)
+
+    def _step(self, dynamics: Neuron, mode: str, spike: Surrogate) -> Step:
+        step = step_of_mode(dynamics, mode, spike, self._width)
+        return lambda p, x, state: step(p, x[0], state)
+
+    def _constants(self, mode: str) -> dict[str, Any]:
+        return constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
 
     def sequence(self, inputs, state, training, unroll):
+        return self._run(self.dynamics, inputs, state, training, unroll)
+
+    def from_start(self, inputs, training, unroll):
+        state = self.initial_state(ops.shape(inputs)[0])
+        # Of other states than its own, it is not known whether they can be folded.
+        if not self._folds:
+            return self.sequence(inputs, state, training, unroll)
+        voltage, clock, *rest = state
+        start, dynamics = [fold(voltage, clock), *rest], folded(self.dynamics)
+        outputs, state = self._run(dynamics, inputs, start, training, unroll)
+        return outputs, [*unfold(state[0]), *state[1:]]
+
+    def _run(self, dynamics: Neuron, inputs, state, training, unroll):
         mode = self._mode(training)
         if mode == "rate" or not self.state_names:
             # Without a recurrence all steps are one.
-            step, parameters = self.program(training)
-            return step(parameters, [inputs], state)
+            step, constants = self.program(training)
+            return step(constants, [inputs], state)
+        constants = self._constants(mode)
+        plain = self._step(dynamics, "spikes", self._spike(training).plain())
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
-            fire, constants = self.program(False)
             constants = {k: _frozen(v) for k, v in constants.items()}
             frozen = ops.stop_gradient(inputs)
-            spikes, state = scan(fire, constants, [frozen], state, False, unroll)
-            rates = curve(self.dynamics, self.parameters(), inputs, self._width)
+            spikes, state = scan(plain, constants, [frozen], state, False, unroll)
+            rates = curve(dynamics, self.parameters(), inputs, self._width)
             return with_slope(spikes, rates), state
-        return super().sequence(inputs, state, training, unroll)
+        step, save = self._step(dynamics, mode, self._spike(training)), bool(training)
+        return scan(step, constants, [inputs], state, save, unroll, forward=plain)
 
     def _mode(self, training) -> str:
         return self.training_mode if training and self.dynamics.spiking else "spikes"
+
+    def _spike(self, training) -> Surrogate:
+        # Only "spikes" differentiates the spike itself.
+        spike = self.surrogate or surrogates.Arctan()
+        # What is exported has no custom gradient inside another.
+        return spike if training else spike.inline()
 
     @property
     def _width(self) -> float:
