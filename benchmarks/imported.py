@@ -1,7 +1,5 @@
 """A feed-forward Nengo network as ordinary layers, and as one layer.
 
-    KERAS_BACKEND=jax python benchmarks/imported.py [--json FILE]
-
 Two networks of five layers in a row. *Decoded*: ensembles of 200 LIF neurons and 2
 dimensions, so that little passes between layers. *Dense*: 512 LIF neurons per layer,
 each connected to all of the next, as in a deep network. 1,000 steps, float32, compiled
@@ -10,161 +8,70 @@ by XLA, `predict_on_batch` on data that is there; batches of 1 and 16. *Layers* 
 steps at once what it can; *looped* is `keras.layers.RNN(ksn.layers.NetworkCell(net))`,
 which takes one step after the other. In float64, 200 steps of all three must be the
 same; in float32 a rounding moves a spike now and then, and with it those after it.
+
+The floor: neuron steps and products are as many in all three. Layers save the loop, and
+of products of one item, which read their matrix at each step, the reading.
 """
 
-import argparse
-import functools
-import itertools
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from peers.process import report_of
+from peers.report import console, judged
+from suite import BACKENDS, Options, shown
 
-import keras
-import nengo
-import numpy as np
-from peers.report import console, judged, machine, show_machine, show_verdicts, write
-from rich.table import Table
-
-import keras_spiking_nengo as ksn
-
-BATCHES = (1, 16)
-STEPS, REPEATS, TARGET = 1000, 15, 2.0
-EXACT_STEPS, EXACT = 200, 1e-9
+TITLE = "Imported networks"
+TARGET = 2.0
 
 
-def decoded() -> nengo.Network:
-    """Five ensembles in a row, with a filtered probe on the last."""
-    with nengo.Network(seed=0) as net:
-        before: nengo.Node | nengo.Ensemble = nengo.Node([0.0, 0.0], label="stimulus")
-        for i in range(5):
-            ensemble = nengo.Ensemble(200, 2, label=f"ens{i}")
-            nengo.Connection(before, ensemble)
-            before = ensemble
-        nengo.Probe(before, synapse=0.01)
-    return net
-
-
-def dense() -> nengo.Network:
-    """Five layers of neurons, each with weights to all of the next."""
-    rng, n = np.random.RandomState(0), 512
-    with nengo.Network(seed=0) as net:
-        stimulus = nengo.Node([0.0, 0.0], label="stimulus")
-        rest = {
-            "gain": np.ones(n),
-            "bias": np.full(n, 0.9),
-            "encoders": np.ones((n, 1)),
-        }
-        layers = [nengo.Ensemble(n, 1, label=f"ens{i}", **rest) for i in range(5)]
-        nengo.Connection(
-            stimulus, layers[0].neurons, transform=rng.standard_normal((n, 2))
-        )
-        for pre, post in zip(layers, layers[1:], strict=False):
-            weights = rng.standard_normal((n, n)) / (60 * n**0.5)
-            nengo.Connection(pre.neurons, post.neurons, transform=weights)
-        nengo.Probe(layers[-1].neurons[:10], synapse=0.01)
-    return net
-
-
-NETWORKS = {"decoded": decoded, "dense": dense}
-
-
-def looped(net: nengo.Network) -> keras.Model:
-    x = keras.Input((None, 2))
-    cell = ksn.layers.NetworkCell(net)
-    return keras.Model(x, keras.layers.RNN(cell, return_sequences=True)(x))
-
-
-MODELS: dict[str, Callable[[nengo.Network], keras.Model]] = {
-    "layers": ksn.from_nengo,
-    "one layer": lambda net: ksn.from_nengo(net, layered=False),
-    "looped": looped,
-}
-
-
-def data(batch: int, steps: int, dtype: str) -> np.ndarray:
-    x = np.random.RandomState(0).uniform(-1, 1, (batch, 1, 2))
-    return np.repeat(x, steps, axis=1).astype(dtype)
-
-
-def compared(network: str) -> list[dict]:
-    """Whether all models of a network give the same in float64."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.config.update("jax_enable_x64", True)
-    policy = keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    net, x = NETWORKS[network](), data(2, EXACT_STEPS, "float64")
-    found = {name: make(net).predict_on_batch(x) for name, make in MODELS.items()}
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy(policy)
-    if keras.backend.backend() == "jax":
-        jax.config.update("jax_enable_x64", False)
-    scale = np.ptp(found["looped"])
-    off = {
-        name: np.max(np.abs(y - found["looped"])) / scale for name, y in found.items()
+def run(options: Options) -> dict:
+    tables, checks, targets, rows = [], [], [], {}
+    for backend in () if options.quick else options.backends:
+        with console.status(f"imported, {backend}"):
+            report = report_of("imported.py", backend=backend)
+        rows[backend] = report["rows"]
+        checks += report["checks"]
+        tables.append(table_of(backend, rows[backend]))
+        targets += targets_of(backend, rows[backend])
+    return {
+        "tables": tables,
+        "rows": rows,
+        "checks": checks,
+        "targets": targets,
+        "skipped": {},
     }
-    return [
-        {
-            "name": f"{network}: {name}, {EXACT_STEPS} steps in float64",
-            "wanted": f"<= {EXACT:g}",
-            "found": f"{value:.1e}",
-            "ok": bool(value <= EXACT),
-        }
-        for name, value in off.items()
-        if name != "looped"
+
+
+def looped(rows: list[dict], row: dict) -> float:
+    """Seconds of the loop over the network and batch of `row`."""
+    return next(
+        other["seconds"]
+        for other in rows
+        if other["model"] == "looped"
+        and all(other[k] == row[k] for k in ("network", "batch"))
+    )
+
+
+def table_of(backend: str, rows: list[dict]) -> dict:
+    cells = [
+        (
+            *(row[k] for k in ("network", "batch", "model")),
+            1e3 * row["seconds"],
+            looped(rows, row) / row["seconds"],
+        )
+        for row in rows
     ]
+    columns = ("network", "batch", "model", "ms", "x looped")
+    return shown(f"1,000 steps, {BACKENDS[backend]}", columns, cells)
 
 
-def median(call) -> float:
-    """Seconds of one call, the first not counted."""
-    call()
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    here = machine() | {"backend": keras.backend.backend()}
-    show_machine(here)
-    rows, targets = [], []
-    table = Table(title=f"{here['backend']}, {STEPS} steps", title_justify="left")
-    for column in ("network", "batch", "model", "ms", "x looped"):
-        table.add_column(column, justify="right")
-    checks = [check for network in NETWORKS for check in compared(network)]
-    for network, batch in itertools.product(NETWORKS, BATCHES):
-        net, x = NETWORKS[network](), data(batch, STEPS, "float32")
-        seconds = {}
-        for name, make in MODELS.items():
-            model = make(net)
-            model.compile(jit_compile=True)
-            seconds[name] = median(functools.partial(model.predict_on_batch, x))
-        for name, taken in seconds.items():
-            ratio = seconds["looped"] / taken
-            cells = (network, str(batch), name, f"{1000 * taken:.1f}", f"{ratio:.2f}")
-            table.add_row(*cells)
-            rows.append(
-                {"network": network, "batch": batch, "model": name, "seconds": taken}
-            )
-        ratio = seconds["looped"] / seconds["layers"]
-        goal = {"claim": f"{network}: layers, x looped, batch {batch}", "ratio": ratio}
-        targets.append(judged(goal | {"at least": TARGET}))
-    console.print(table)
-    show_verdicts(checks, targets, {})
-    if options.json:
-        result = {"rows": rows, "checks": checks, "targets": targets}
-        write(options.json, here, result)
-    return 0 if all(check["ok"] for check in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def targets_of(backend: str, rows: list[dict]) -> list[dict]:
+    return [
+        judged(
+            {
+                "claim": f"{backend}, {row['network']}: layers, x looped,"
+                f" batch {row['batch']}",
+                "ratio": looped(rows, row) / row["seconds"],
+                "at least": TARGET,
+            }
+        )
+        for row in rows
+        if row["model"] == "layers"
+    ]

@@ -1,7 +1,4 @@
-"""Our simulator beside nengo's own and NengoDL, on four networks, in one run.
-
-    python benchmarks/networks.py [--quick] [--only integrator ...]
-        [--backends tensorflow jax] [--no-nengodl] [--minutes 30] [--json FILE]
+"""Our simulator beside nengo's own, nengo-ocl and NengoDL, on four networks.
 
 Networks (`peers/circuits.py`): an integrator, 500 neurons; a circular convolution of
 16 dimensions, 1,800; a basal ganglia of 16 actions, 4,000; a random network of 64
@@ -10,7 +7,8 @@ ensembles of 640 neurons and 16 dimensions, 40,960. One filtered probe on an out
 
 Every simulator runs each network in a process of its own, one after the other. nengo
 computes in float64 and has no minibatches: its time for 16 is 16 times that for one.
-We and NengoDL compute in float32, with minibatches of 1 and 16. NengoDL 3.6.0 runs in
+So does nengo-ocl, on PoCL, and in float32. We and NengoDL compute in float32, with
+minibatches of 1 and 16, and we with 128. NengoDL 3.6.0 runs in
 an environment of its own, with the TensorFlow and nengo that it needs and
 `inference_only=True`; `unroll_simulation` is 1, its default, and 25, that of its own
 benchmarks, as its documentation says to try. NumPy's products have one thread: two
@@ -30,42 +28,33 @@ exit code 1. Targets that are not met do not.
 NengoDL needs an older nengo, which draws other numbers: not compared.
 """
 
-import argparse
 import json
 import statistics
-import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from peers.environment import Unavailable
 from peers.process import report_of
-from peers.report import (
-    console,
-    judged,
-    machine,
-    show_machine,
-    show_verdicts,
-    write,
-)
+from peers.report import console, judged
 from peers.workload import cores
-from rich.table import Table
+from suite import BACKENDS, Options, shown
 
+TITLE = "Nengo networks"
 BATCH = 16
-CORE = "nengo"
-OURS = {"tensorflow": "TensorFlow", "jax": "JAX"}
+CORE = "nengo,"
 UNROLLED = (1, 25)
 QUICK = {"steps": 100, "repeats": 1, "enough": 0.0}
 
 # At least so many times the speed of nengo, batch 1.
 CORE_TARGETS = {
-    "integrator": 8.0,
-    "circular_convolution": 4.0,
-    "basal_ganglia": 4.0,
+    "integrator": 10.0,
+    "circular_convolution": 5.0,
+    "basal_ganglia": 5.0,
     "random": 3.0,
 }
 # At least so many times the speed of NengoDL, batch 16; and to start, at most its time.
-NENGODL_TARGET = 8.0
+NENGODL_TARGET = 10.0
 START_TARGET = 1.0
 
 
@@ -85,25 +74,24 @@ class Row:
         return self.build + self.first
 
 
-def simulators(chosen: argparse.Namespace) -> dict[str, dict]:
+def simulators(options: Options) -> dict[str, dict]:
     """Label -> how `report_of` reaches it; nengo first, as others are compared."""
     found: dict[str, dict] = {}
     for threads in sorted({1, cores()}):
-        label = f"{CORE}, {threads} thread{'s' * (threads > 1)}"
+        label = f"nengo, {threads} thread{'s' * (threads > 1)}"
         found[label] = {"arguments": ("nengo",), "threads": threads}
-    for backend in chosen.backends:
-        found[OURS[backend]] = {
-            "arguments": ("ours",),
-            "backend": backend,
-            "threads": 1,
-        }
-    for steps in UNROLLED if chosen.nengodl else ():
+    for backend in options.backends:
+        label = BACKENDS[backend]
+        found[label] = {"arguments": ("ours",), "backend": backend, "threads": 1}
+    peer = {"minutes": options.minutes, "threads": 1}
+    if options.wants("ocl"):
+        found["nengo-ocl"] = {"arguments": ("ocl",), "peer": "ocl"} | peer
+    for steps in UNROLLED if options.wants("nengodl") else ():
+        arguments = ("nengodl", str(steps))
         found[f"NengoDL, unroll {steps}"] = {
-            "arguments": ("nengodl", str(steps)),
+            "arguments": arguments,
             "peer": "nengodl",
-            "minutes": chosen.minutes,
-            "threads": 1,
-        }
+        } | peer
     return found
 
 
@@ -113,7 +101,7 @@ def run_network(network: str, found: dict, options: dict):
     with tempfile.TemporaryDirectory() as folder:
         for label, how in found.items():
             # Another nengo draws other numbers: NengoDL gets no file to compare with.
-            name = "none" if "peer" in how else "nengo.npz"
+            name = "none" if how.get("peer") == "nengodl" else "nengo.npz"
             work = {"network": network, "reference": str(Path(folder) / name)} | options
             try:
                 with console.status(f"{network}, {label}"):
@@ -160,7 +148,7 @@ def rows_of(network: str, reports: dict) -> list[Row]:
     return rows + [
         replace(row, batch=BATCH, first=BATCH * row.first, run=BATCH * row.run)
         for row in rows
-        if row.simulator.startswith(CORE)
+        if row.simulator.startswith((CORE, "nengo-ocl"))
     ]
 
 
@@ -174,14 +162,14 @@ def least(rows: list[Row], simulator: str, batch: int, what: str) -> float | Non
     return min(times, default=None)
 
 
-def targets(network: str, rows: list[Row]) -> list[dict]:
+def targets_of(network: str, rows: list[Row]) -> list[dict]:
     """Every target of one network whose rows ran, with the ratio that was reached."""
 
     def time(simulator, batch, what="run"):
         return least(rows, simulator, batch, what)
 
     claims = []
-    for ours in OURS.values():
+    for ours in BACKENDS.values():
         bound = {"at least": CORE_TARGETS[network]}
         claims.append((f"nengo / {ours}", time(CORE, 1), time(ours, 1), bound))
         bound = {"at least": NENGODL_TARGET}
@@ -198,24 +186,16 @@ def targets(network: str, rows: list[Row]) -> list[dict]:
     ]
 
 
-def show_network(network: str, rows: list[Row], steps: int) -> None:
+def table_of(network: str, rows: list[Row], steps: int) -> dict:
     """Fastest first within a batch; how many times the speed of nengo and NengoDL."""
-    table = Table(title=f"{network}, {steps} steps", title_justify="left")
-    for column in ("batch", "simulator"):
-        table.add_column(column)
-    for column in ("build s", "first s", "run ms", "x nengo", "x NengoDL"):
-        table.add_column(column, justify="right")
+    cells = []
     for row in sorted(rows, key=lambda row: (row.batch, row.run)):
         peers = (least(rows, peer, row.batch, "run") for peer in (CORE, "NengoDL"))
-        table.add_row(
-            str(row.batch),
-            row.simulator,
-            f"{row.build:.2f}",
-            f"{row.first:.2f}",
-            f"{row.run * 1e3:.1f}",
-            *(f"{peer / row.run:.2f}" if peer else "" for peer in peers),
-        )
-    console.print(table)
+        factors = (peer / row.run if peer else None for peer in peers)
+        times = (row.build, row.first, 1e3 * row.run)
+        cells.append((row.batch, row.simulator, *times, *factors))
+    columns = ("batch", "simulator", "build s", "first s", "run ms", "x nengo")
+    return shown(f"{network}, {steps} steps", (*columns, "x NengoDL"), cells)
 
 
 def checks_of(reports: dict) -> list[dict]:
@@ -226,48 +206,25 @@ def checks_of(reports: dict) -> list[dict]:
     ]
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="100 steps, no targets")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
-    names = list(CORE_TARGETS)
-    parser.add_argument("--only", nargs="+", choices=names, default=names)
-    backends = list(OURS)
-    parser.add_argument("--backends", nargs="*", choices=backends, default=backends)
-    parser.add_argument("--no-nengodl", dest="nengodl", action="store_false")
-    limit = "stop NengoDL after so long, default %(default)g"
-    parser.add_argument("--minutes", type=float, default=30.0, help=limit)
-    return parser.parse_args()
-
-
-def main() -> int:
-    chosen, here = arguments(), machine()
-    options = QUICK if chosen.quick else {}
-    found, skipped = simulators(chosen), {}
-    show_machine(here)
-
-    reports, medians, checks, reached = {}, [], [], []
-    for network in chosen.only:
-        reports[network], missing = run_network(network, found, options)
+def run(options: Options) -> dict:
+    work = QUICK if options.quick else {}
+    found, skipped = simulators(options), {}
+    reports, medians, checks, targets, tables = {}, [], [], [], []
+    for network in CORE_TARGETS:
+        if options.quick and network == "random":
+            continue
+        reports[network], missing = run_network(network, found, work)
         skipped |= missing
         rows = rows_of(network, reports[network])
-        show_network(network, rows, options.get("steps", 1000))
+        tables.append(table_of(network, rows, work.get("steps", 1000)))
         medians += map(asdict, rows)
         checks += checks_of(reports[network])
-        reached += [] if chosen.quick else targets(network, rows)
-    show_verdicts(checks, reached, skipped)
-
-    if chosen.json:
-        result = {
-            "rows": medians,
-            "checks": checks,
-            "targets": reached,
-            "skipped": skipped,
-            "reports": reports,
-        }
-        write(chosen.json, here, result)
-    return 0 if all(check["ok"] for check in checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        targets += [] if options.quick else targets_of(network, rows)
+    return {
+        "tables": tables,
+        "rows": medians,
+        "checks": checks,
+        "targets": targets,
+        "skipped": skipped,
+        "reports": reports,
+    }

@@ -15,6 +15,14 @@ REQUIREMENTS = {
     "spikingjelly": ((*TORCH, "loguru==0.7.3"), ("spikingjelly==2.0.0",)),
     "snntorch": ((*TORCH, "snntorch==1.0.0"), ()),
     "norse": ((*TORCH, "nir==1.0.8", "nirtorch==2.6"), ("norse==1.1.0",)),
+    "spyx": (("jax==0.10.2", "numpy==2.4.6", "spyx==1.0.0"), ()),
+    "ocl": (
+        (
+            *("nengo==4.1.0", "nengo-ocl==3.0.0", "numpy<2", "setuptools<81"),
+            "pocl-binary-distribution==3.0",
+        ),
+        (),
+    ),
     "nengodl": (
         (
             *("tensorflow==2.12.1", "numpy==1.24.3", "nengo==3.2.0", "scipy<1.12"),

@@ -1,7 +1,7 @@
 """One network on one simulator: built, run, checked, timed.
 
-`python simulators.py <work> <simulator>` with `nengo`, `ours`, or `nengodl` and a
-number of unrolled steps, in an environment that has the simulator.
+`python simulators.py <work> <simulator>` with `nengo`, `ours`, `ocl`, or `nengodl` and
+a number of unrolled steps, in an environment that has the simulator.
 """
 
 import json
@@ -32,14 +32,12 @@ class Work:
         network: name in `CIRCUITS`.
         reference: `.npz` file that nengo writes: its output, `(steps, size)`, and
             `single`, how far float32 takes it from that.
-        batches: sizes of minibatches.
         repeats: least number of timed runs; more, up to `most`, in `enough` seconds.
     """
 
     network: str
     reference: str
     steps: int = 1000
-    batches: tuple[int, ...] = (1, 16)
     repeats: int = 5
     most: int = 25
     enough: float = 3.0
@@ -57,6 +55,13 @@ def ours(net, batch: int, dtype: str = "float32"):
     return ksn.Simulator(net, progress_bar=False, minibatch_size=batch, dtype=dtype)
 
 
+def ocl(net, batch: int):
+    """`nengo_ocl.Simulator` on the first device, in float32; it has no minibatches."""
+    import nengo_ocl
+
+    return nengo_ocl.Simulator(net, progress_bar=False)
+
+
 def nengodl(net, batch: int):
     """`nengo_dl.Simulator`, with the settings of its own benchmarks."""
     import nengo_dl
@@ -71,8 +76,9 @@ def nengodl(net, batch: int):
     )
 
 
-SIMULATORS = {"nengo": core, "ours": ours, "nengodl": nengodl}
-PACKAGES = ("nengo", "numpy", "keras", "tensorflow", "jax", "nengo-dl")
+SIMULATORS = {"nengo": core, "ours": ours, "ocl": ocl, "nengodl": nengodl}
+BATCHES = {"nengo": (1,), "ocl": (1,), "nengodl": (1, 16), "ours": (1, 16, 128)}
+PACKAGES = ("nengo", "numpy", "keras", "tensorflow", "jax", "nengo-ocl", "nengo-dl")
 
 
 def warm_up(simulator) -> None:
@@ -181,9 +187,8 @@ def installed() -> dict[str, str]:
 def main(work: Work, name: str) -> dict:
     nengo.rc.set("decoder_cache", "enabled", "False")
     warm_up(SIMULATORS[name])
-    batches = (1,) if name == "nengo" else work.batches
     rows, checks = [], []
-    for batch in batches:
+    for batch in BATCHES[name]:
         row, check, output = run_batch(work, SIMULATORS[name], batch)
         rows.append(row)
         checks.append(check)

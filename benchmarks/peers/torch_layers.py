@@ -29,13 +29,15 @@ class Variant:
 
     `lif` maps currents, `(time, batch, units)` or their rows, to spikes; `gain`
     is the factor on currents that its equation wants. `linear_inside` puts the
-    Linear layer into the loop over time, as the peer's tutorials do.
+    Linear layer into the loop over time, as the peer's tutorials do. `fastest` says
+    which one stands for its peer in brief.
     """
 
     label: str
     lif: Callable[[torch.Tensor | Iterable[torch.Tensor]], torch.Tensor]
     gain: float = 1.0
     linear_inside: bool = False
+    fastest: bool = False
 
 
 def loop(step, initial=None):
@@ -60,7 +62,7 @@ def spikingjelly(work: Workload) -> list[Variant]:
         functional.reset_net(node)
         return node(currents)
 
-    return [Variant("SpikingJelly LIFNode", run)]
+    return [Variant("SpikingJelly LIFNode", run, fastest=True)]
 
 
 def snntorch(work: Workload) -> list[Variant]:
@@ -75,7 +77,7 @@ def snntorch(work: Workload) -> list[Variant]:
 
     return [
         Variant("snnTorch, Linear in the loop", run, 1 - beta, True),
-        Variant("snnTorch, Linear before it", run, 1 - beta),
+        Variant("snnTorch, Linear before it", run, 1 - beta, fastest=True),
         Variant("snnTorch, before it, indexed", indexed, 1 - beta),
     ]
 
@@ -92,7 +94,8 @@ def norse(work: Workload) -> list[Variant]:
     cell = LIFBoxCell(LIFBoxParameters(tau_mem_inv=tau_mem_inv), dt=work.dt)
     return [
         Variant("Norse LIF", lambda x: sequence(x)[0]),
-        Variant("Norse LIFBoxCell", loop(cell)),
+        Variant("Norse LIFBoxCell", loop(cell), fastest=True),
+        Variant("Norse LIFBoxCell, torch.compile", loop(torch.compile(cell))),
     ]
 
 
@@ -137,7 +140,7 @@ def timed(work: Workload, call: Callable[[], object], label: str) -> list[dict]:
     with other work that wait can be ten times the work.
     """
     rows = []
-    for threads in sorted({1, cores()}):
+    for threads in sorted({cores()} if work.brief else {1, cores()}):
         torch.set_num_threads(threads)
         name = f"{label}, {threads} thread{'s' * (threads > 1)}"
         rows.append({"name": name, "threads": threads, "seconds": work.measure(call)})
@@ -148,9 +151,11 @@ def run(work: Workload) -> dict:
     peer = sys.argv[2]
     cases, activity = [], {}
     for variant in PEERS[peer](work):
+        if work.brief and not variant.fastest:
+            continue
         calls = {"train": train_call(work, variant)}
         forward = forward_call(work, variant)
-        if not variant.linear_inside:
+        if not (variant.linear_inside or work.brief):
             calls["forward"] = forward
         activity[variant.label] = float(forward().mean())
         if activity[variant.label] == 0:

@@ -19,7 +19,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Workload:
-    """Sizes, constants (in seconds) and how often a call is repeated."""
+    """Sizes, constants (in seconds) and how often a call is repeated.
+
+    `brief` asks for training alone, by the fastest way of each peer.
+    """
 
     batch: int = 16
     steps: int = 500
@@ -34,6 +37,7 @@ class Workload:
     most: int = 100
     enough: float = 2.0
     too_long: float = 20.0
+    brief: bool = False
 
     @property
     def neuron_steps(self) -> int:
@@ -58,10 +62,12 @@ class Workload:
         """Seconds of each call of `call`, after two that warm up.
 
         At least `repeats` calls, and up to `most` in `enough` seconds; slow calls
-        stop after `too_long` seconds, but never before the third.
+        stop after `too_long` seconds, but never before the third. In brief, one warms
+        up.
         """
         call()
-        call()
+        if not self.brief:
+            call()
         times: list[float] = []
         while not self._is_enough(len(times), sum(times)):
             start = time.perf_counter()

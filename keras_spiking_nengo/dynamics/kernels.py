@@ -23,6 +23,7 @@ __all__ = [
     "call_host",
     "compiled",
     "gather",
+    "loops_are_fast",
     "not_exported",
     "precise",
     "precision",
@@ -176,6 +177,19 @@ def precise(name: str, x):
 
         return getattr(jnp, name)(x)
     return getattr(ops, name)(x)
+
+
+def loops_are_fast() -> bool:
+    """Whether a step of a loop costs little more than what it computes.
+
+    TensorFlow may run a graph without compiling it, and a graphics card starts anew for
+    each step.
+    """
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return jax.default_backend() == "cpu"
 
 
 def not_exported(label: str) -> str:

@@ -33,7 +33,7 @@ import numpy as np
 from keras import ops
 from scipy import linalg, signal
 
-from keras_spiking_nengo.dynamics.kernels import scan, static_length
+from keras_spiking_nengo.dynamics.kernels import loops_are_fast, scan, static_length
 from keras_spiking_nengo.rules import Rules
 
 __all__ = [
@@ -278,12 +278,15 @@ def step(system: LinearSystem, u, x):
         gained = [_sum([(b, u)]) for b in system.B]
         state = [moved[:, i] + gained[i] for i in n]
         return moved[:, -1] + _sum([(system.D, u)]), ops.stack(state, axis=1)
-    entries = [x[:, i] for i in n]
-    y = _sum([*zip(system.C, entries, strict=True), (system.D, u)])
-    state = [
-        _sum([*zip(system.A[i], entries, strict=True), (system.B[i], u)]) for i in n
-    ]
+    y, state = _moved(system, u, [x[:, i] for i in n])
     return y, ops.stack(state, axis=1) if state else x
+
+
+def _moved(system: LinearSystem, u, entries: list):
+    """Output and next state, whose entries are arrays of their own."""
+    y = _sum([*zip(system.C, entries, strict=True), (system.D, u)])
+    pairs = zip(system.A, system.B, strict=True)
+    return y, [_sum([*zip(row, entries, strict=True), (b, u)]) for row, b in pairs]
 
 
 def output(system: LinearSystem, x):
@@ -300,20 +303,14 @@ def sequence(system: LinearSystem, inputs, x, length: int = 64):
     Args:
         inputs: `(batch, time, *features)`.
         x: state `(batch, order, *features)`.
-        length: steps in a block. Where the number of steps is not known while
-            the program is traced, single steps are taken instead.
+        length: steps in a block. Single steps are taken instead where their number
+            is not known while the program is traced, or where that is faster.
     """
     time = static_length(inputs)
     if system.order == 0:
         return system.D * inputs, x
-    if time is None:
-
-        def single(_, u, x):
-            y, x = step(system, u[0], x[0])
-            return y, [x]
-
-        y, (x,) = scan(single, {}, [inputs], [x])
-        return y, x
+    if time is None or (system.order <= _FEW and loops_are_fast()):
+        return _looped(system, inputs, x)
     shape = ops.shape(inputs)
     n = system.order
     u = ops.reshape(inputs, (shape[0], time, -1))
@@ -335,6 +332,26 @@ def sequence(system: LinearSystem, inputs, x, length: int = 64):
         x = states[:, n_blocks * n :]
     y = ops.concatenate(outputs, axis=1) if len(outputs) > 1 else outputs[0]
     return ops.reshape(y, shape), ops.reshape(x, (shape[0], n, *shape[2:]))
+
+
+# Up to this order a compiled loop is faster than products over blocks: one over 64
+# steps has 128 operations for each output, a lowpass needs 4.
+_FEW = 2
+
+
+def _looped(system: LinearSystem, inputs, x):
+    """`sequence`, one step after the other."""
+    if system.order > _WIDE:
+
+        def wide(_, u, x):
+            y, x = step(system, u[0], x[0])
+            return y, [x]
+
+        y, (x,) = scan(wide, {}, [inputs], [x])
+        return y, x
+    entries = [x[:, i] for i in range(system.order)]
+    y, entries = scan(lambda _, u, x: _moved(system, u[0], x), {}, [inputs], entries)
+    return y, ops.stack(entries, axis=1)
 
 
 # So many blocks have their states computed by one matrix product.

@@ -1,0 +1,98 @@
+"""What long runs need: memory against steps, and time per neuron-step against size.
+
+*memory*: a recurrent ensemble of 1,000 LIF neurons, a filtered probe sampled every 10
+ms, 1,000 to 1,000,000 steps of 1 ms; the largest memory of a process of its own, with
+what the libraries take.
+*time*: our LIF layer on 16 x 512 neurons, for 12 to 12,000 steps, so that there are 1e5
+to 1e8 neuron-steps (`peers/alone.py`).
+
+The floor: a probe keeps 4 bytes per sample (0.4 MB in 1,000,000 steps), a block of
+steps what its budget allows. A call costs the same for any number of steps: about 0.1
+ms on TensorFlow, which is 1 ns per neuron-step of the smallest.
+"""
+
+import json
+import statistics
+from dataclasses import asdict
+
+from peers.process import report_of
+from peers.report import console, judged
+from peers.workload import Workload
+from suite import BACKENDS, Options, shown
+
+TITLE = "Growth"
+STEPS = (1_000, 10_000, 100_000, 1_000_000)
+SIZES = ((16, 12, 512), (16, 122, 512), (16, 1220, 512), (16, 12200, 512))
+MEMORY_TARGET, TIME_TARGET = 1.1, 1.5
+
+
+def run(options: Options) -> dict:
+    steps = STEPS[:2] if options.quick else STEPS
+    sizes = SIZES[:2] if options.quick else SIZES
+    tables, checks, targets, rows = [], [], [], {}
+    for backend in options.backends:
+        with console.status(f"memory, {backend}"):
+            memory = [
+                report_of(
+                    "growing.py", json.dumps({"steps": n}), "ours", backend=backend
+                )
+                for n in steps
+            ]
+        with console.status(f"time, {backend}"):
+            work = asdict(Workload(enough=1.0))
+            wanted = json.dumps({"sizes": sizes, "synapses": []})
+            alone = report_of("alone.py", json.dumps(work), wanted, backend=backend)
+        rows[backend] = {"memory": memory, "time": alone["sizes"]}
+        checks += alone["checks"] + [kept(backend, row) for row in memory]
+        tables += tables_of(backend, **rows[backend])
+        targets += [] if options.quick else targets_of(backend, **rows[backend])
+    return {
+        "tables": tables,
+        "rows": rows,
+        "checks": checks,
+        "targets": targets,
+        "skipped": {},
+    }
+
+
+def kept(backend: str, row: dict) -> dict:
+    wanted = row["steps"] // 10
+    name = f"{BACKENDS[backend]}, samples kept in {row['steps']} steps"
+    found = {"wanted": str(wanted), "found": str(row["kept"])}
+    return {"name": name, **found, "ok": wanted == row["kept"]}
+
+
+def ns(row: dict) -> float:
+    batch, steps, units = row["size"]
+    return 1e9 * statistics.median(row["ours"]) / (batch * steps * units)
+
+
+def tables_of(backend: str, memory: list[dict], time: list[dict]) -> list[dict]:
+    label = BACKENDS[backend]
+    cells = [(r["steps"], r["megabytes"], r["seconds"]) for r in memory]
+    sizes = [(float(r["size"][1] * 8192), ns(r)) for r in time]
+    return [
+        shown(f"Memory, {label}", ("steps", "largest MB", "seconds"), cells),
+        shown(f"LIF, {label}", ("neuron-steps", "ns per neuron-step"), sizes),
+    ]
+
+
+def targets_of(backend: str, memory: list[dict], time: list[dict]) -> list[dict]:
+    used, times = [row["megabytes"] for row in memory], list(map(ns, time))
+    label = BACKENDS[backend]
+    return [
+        judged(
+            {
+                "claim": f"{label}: memory, 1e6 steps / 1e3 steps",
+                "ratio": used[-1] / used[0],
+                "at most": MEMORY_TARGET,
+            }
+        ),
+        judged(
+            {
+                "claim": f"{label}: slowest / fastest ns per neuron-step, 1e5 to 1e8",
+                "ratio": max(times) / min(times),
+                "at most": TIME_TARGET,
+            }
+        ),
+    ]
