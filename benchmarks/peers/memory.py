@@ -1,7 +1,8 @@
 """An LMU as it is and in loops: `python memory.py [quick]` on KERAS_BACKEND's backend.
 
 *At once* is `ksn.layers.LMU`; *loop* is the same layer in our own loop, as it runs
-where something is fed back; *keras.layers.RNN* is Keras's loop around `ksn.layers.LMUCell`.
+where something is fed back; *keras.layers.RNN* is Keras's loop around
+`ksn.layers.LMUCell`.
 """
 
 import functools
