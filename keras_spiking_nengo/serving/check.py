@@ -36,7 +36,7 @@ def compare(path, names: Sequence[str], found: Sequence, expected: Sequence) -> 
         if y.shape != ours.shape:
             raise ValueError(
                 f"{path} gives {name!r} in the shape {y.shape}; the model in"
-                f" {ours.shape}."
+                f" {ours.shape}. It was not exported."
             )
         y, ours = y.astype("float64"), ours.astype("float64")
         scale = max(1.0, float(np.max(np.abs(ours), initial=0)))

@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from keras_spiking_nengo.serving import check
 from keras_spiking_nengo.serving.program import Program, of_step, of_whole, structure_of
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
+    check_free,
     check_python,
     specs_of,
     write,
@@ -328,7 +330,8 @@ def _run(kind: _Format, path: Path, given: Arrays) -> Arrays:
     except Exception as error:
         raise NotImplementedError(
             f"{path.name} was made, but its runtime refuses it: {_reason(error)}. It"
-            " was removed. Use format='savedmodel' or 'streaming', which take every layer."
+            " was removed. Use format='savedmodel' or 'streaming', which take every"
+            " layer."
         ) from error
 
 
@@ -352,9 +355,8 @@ def _begun(program: Program, given: Arrays) -> Arrays:
 
 
 def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
-    import tensorflow as tf
-
     check_backend("A SavedModel", ("tensorflow", "jax"))
+    check_free(path)
     program = of_whole(model)
     options = {}
     if any(getattr(layer, "stateful", False) for layer in model.layers):
@@ -362,20 +364,28 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         specs = [keras.InputSpec(x.dtype, tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
         options["input_signature"] = [structure]
-    with check.undisturbed(model):
-        model.export(path, format="tf_saved_model", verbose=False, **options)
-    if verify:
-        given = [_data(port, (2, check.STEPS)) for port in program.inputs]
-        packed = keras.tree.pack_sequence_as(structure_of(model), given)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
+        made = Path(folder) / path.name
         with check.undisturbed(model):
-            expected = list(
-                map(keras.ops.convert_to_numpy, program.function(*given).values())
-            )
-        loaded = tf.saved_model.load(str(path))  # its variables live as long as it
-        found = loaded.serve(packed)
-        arrays = [np.asarray(y) for y in keras.tree.flatten(found)]
-        check.compare(path, program.outputs, arrays, expected)
+            model.export(made, format="tf_saved_model", verbose=False, **options)
+        if verify:
+            _verify_saved_model(program, made)
+        shutil.move(made, path)
     return path
+
+
+def _verify_saved_model(program: Program, path: Path) -> None:
+    import tensorflow as tf
+
+    given = [_data(port, (2, check.STEPS)) for port in program.inputs]
+    packed = keras.tree.pack_sequence_as(structure_of(program.model), given)
+    with check.undisturbed(program.model):
+        expected = program.function(*given).values()
+        arrays = list(map(keras.ops.convert_to_numpy, expected))
+    loaded = tf.saved_model.load(str(path))  # its variables live as long as it
+    found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
+    check.compare(path.name, program.outputs, found, arrays)
 
 
 # --- checks -----------------------------------------------------------------------

@@ -19,7 +19,7 @@ from keras_spiking_nengo.rules import Rules
 __all__ = ["Kind", "is_causal", "objection", "presents", "refusal", "runs"]
 
 Shape = tuple[int | None, ...]
-Objection = Callable[[Any, Shape, Shape], str]
+Objection = Callable[[Any, Shape], str]
 
 
 class Kind(Enum):
@@ -60,13 +60,12 @@ def refusal(operation: Any, reason: str) -> NotImplementedError:
     )
 
 
-def objection(operation: Any, before: Shape, after: Shape) -> str:
+def objection(operation: Any, before: Shape) -> str:
     """Why a layer cannot be applied to each step by itself, or "".
 
     Args:
         operation: a layer without states, or a Keras operation such as `a + b`.
         before: shape of its first input, `(batch, 1, *features)`.
-        after: shape of its output.
     """
     if not isinstance(operation, keras.Layer):
         if type(operation).__name__ in _ELEMENTWISE:
@@ -77,7 +76,7 @@ def objection(operation: Any, before: Shape, after: Shape) -> str:
         )
     if operation not in _RULES:
         return _UNKNOWN
-    return _RULES[operation](operation, before, after)
+    return _RULES[operation](operation, before)
 
 
 _UNKNOWN = (
@@ -90,14 +89,14 @@ _RULES: Rules[Objection] = Rules("step of a stream", governing=("call",))
 
 
 def _never(*classes: type, advice: str) -> None:
-    _RULES.add(lambda layer, before, after: f"{_WHOLE} {advice}", *classes)
+    _RULES.add(lambda layer, before: f"{_WHOLE} {advice}", *classes)
 
 
-def _apart(layer: Any, before: Shape, after: Shape) -> str:
+def _apart(layer: Any, before: Shape) -> str:
     return ""
 
 
-def _not_along_time(layer: Any, before: Shape, after: Shape) -> str:
+def _not_along_time(layer: Any, before: Shape) -> str:
     axis = layer.axis
     axes = axis if isinstance(axis, list | tuple) else (axis,)
     if None in axes or any(a % len(before) == 1 for a in axes):
@@ -105,7 +104,7 @@ def _not_along_time(layer: Any, before: Shape, after: Shape) -> str:
     return ""
 
 
-def _reshaped(layer: Any, before: Shape, after: Shape) -> str:
+def _reshaped(layer: Any, before: Shape) -> str:
     first, *features = layer.target_shape
     size = math.prod(n or 0 for n in before[2:])
     if first == -1 and math.prod(features) == size:
@@ -116,19 +115,19 @@ def _reshaped(layer: Any, before: Shape, after: Shape) -> str:
     )
 
 
-def _embedded(layer: Any, before: Shape, after: Shape) -> str:
+def _embedded(layer: Any, before: Shape) -> str:
     if layer.mask_zero:
         return "a stream has no masks: leave out steps instead. Set mask_zero=False."
     return ""
 
 
-def _shared(layer: Any, before: Shape, after: Shape) -> str:
+def _shared(layer: Any, before: Shape) -> str:
     if 1 in (layer.shared_axes or ()):
         return ""
     return "it has weights for each step. Give it shared_axes=[1]."
 
 
-def _convolved(layer: Any, before: Shape, after: Shape) -> str:
+def _convolved(layer: Any, before: Shape) -> str:
     if layer.kernel_size == (1,) and layer.strides == (1,):
         return ""
     return (
@@ -176,7 +175,7 @@ _never(
     advice="Export the whole model with format='savedmodel'.",
 )
 _RULES.add(
-    lambda layer, before, after: (
+    lambda layer, before: (
         "a stream has no masks: leave out steps instead, and remove the layer."
     ),
     _L.Masking,

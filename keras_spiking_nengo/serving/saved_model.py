@@ -18,6 +18,7 @@ from keras_spiking_nengo.serving.step import Port
 __all__ = [
     "Endpoint",
     "check_backend",
+    "check_free",
     "check_python",
     "of_batch",
     "specs_of",
@@ -36,6 +37,14 @@ def check_backend(kind: str, known: Sequence[str]) -> None:
             f"{kind} is exported from {' or '.join(known)}; the backend is {backend!r}."
             " Save the model with model.save('model.keras'), and export it in a process"
             f" with KERAS_BACKEND={known[0]}."
+        )
+
+
+def check_free(path: Path) -> None:
+    """Refuses to write where something is: a server may read it now."""
+    if path.exists():
+        raise FileExistsError(
+            f"{path} is there already. Remove it, or give another path."
         )
 
 

@@ -104,7 +104,14 @@ class Step:
         ]
         self.steps = _steps(model, self.frames)
         kinds = [Kind.FRAME if frame else Kind.TIME for frame in self.frames]
-        self._clone = self._cut(model, kinds)
+        self._refused: Exception | None = None
+        try:
+            self._clone = self._cut(model, kinds)
+        except Exception:
+            if self._refused is None:
+                raise
+            # Without what Keras adds to it, which is about what stands for the layer.
+            raise self._refused from None
         self._ends = [self._kinds[id(y)] for y in self._clone.outputs]
         self.outputs = self._output_ports(outputs)
         self._run: _Run | None = _Run(self, None)
@@ -158,9 +165,10 @@ class Step:
         return outputs, states
 
     def _outputs(self, inputs: list) -> list:
+        tensors = map(ops.convert_to_tensor, inputs)
         given = [
             x if frame else ops.expand_dims(x, 1)
-            for x, frame in zip(inputs, self.frames, strict=True)
+            for x, frame in zip(tensors, self.frames, strict=True)
         ]
         found = flatten(
             self._clone(keras.tree.pack_sequence_as(self._clone.input, given))
@@ -237,13 +245,15 @@ class Step:
         operation = part.operation
         tensors = _tensors(args, kwargs)
         kinds = [self._kinds[id(x)] for x in tensors]
-        if isinstance(operation, keras.Model):
-            found = self._nested(part, tensors, kinds)
-        elif presents(operation) or runs(operation):
-            found = self._run_spec(part, args, kwargs, kinds)
-        else:
-            found = self._plain_spec(part, args, kwargs, tensors, kinds)
-        return found
+        try:
+            if isinstance(operation, keras.Model):
+                return self._nested(part, tensors, kinds)
+            if presents(operation) or runs(operation):
+                return self._run_spec(part, args, kwargs, kinds)
+            return self._plain_spec(part, args, kwargs, tensors, kinds)
+        except (NotImplementedError, TypeError) as error:
+            self._refused = self._refused or error
+            raise
 
     def _nested(self, part, tensors, kinds):
         _check(part.operation)
@@ -274,24 +284,12 @@ class Step:
         return self._as(kind, keras.KerasTensor(shape, y.dtype))
 
     def _plain_spec(self, part, args, kwargs, tensors, kinds):
-        operation = part.operation
-        found = operation.compute_output_spec(*args, **kwargs)
-        if Kind.TIME not in kinds:
-            kind = Kind.LAST if Kind.LAST in kinds else Kind.FRAME
-            return mapped(lambda y: self._as(kind, y), found)
-        if {*kinds} != {Kind.TIME}:
-            raise refusal(
-                operation,
-                "it joins a sequence and a value without time. Present the value with"
-                " ksn.layers.Repeat, or give the layer before return_sequences=True.",
-            )
-        part.buffered = is_causal(operation)
-        if not part.buffered:
-            first = flatten(found)[0]
-            reason = objection(operation, tensors[0].shape, first.shape)
-            if reason:
-                raise refusal(operation, reason)
-        return mapped(lambda y: self._as(Kind.TIME, y), found)
+        kind = Kind.LAST if Kind.LAST in kinds else Kind.FRAME
+        if Kind.TIME in kinds:
+            kind = Kind.TIME
+            _check_apart(part, tensors, kinds)
+        found = part.operation.compute_output_spec(*args, **kwargs)
+        return mapped(lambda y: self._as(kind, y), found)
 
     def _as(self, kind: Kind, tensor):
         self._kinds[id(tensor)] = kind
@@ -458,6 +456,20 @@ def _check_run(operation, args, kwargs, kinds) -> None:
         " time comes from data, and return_sequences=True to layers whose output goes"
         " on in time.",
     )
+
+
+def _check_apart(part, tensors, kinds) -> None:
+    """Refuses what does not treat steps alike and apart."""
+    if {*kinds} != {Kind.TIME}:
+        raise refusal(
+            part.operation,
+            "it joins a sequence and a value without time. Present the value with"
+            " ksn.layers.Repeat, or give the layer before return_sequences=True.",
+        )
+    part.buffered = is_causal(part.operation)
+    reason = "" if part.buffered else objection(part.operation, tensors[0].shape)
+    if reason:
+        raise refusal(part.operation, reason)
 
 
 def _check_python(operation) -> None:

@@ -9,6 +9,7 @@ import keras
 from keras_spiking_nengo.serving import check
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
+    check_free,
     of_batch,
     specs_of,
     write,
@@ -70,10 +71,7 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     """
     check_backend("A stream", ("tensorflow", "jax"))
     path = Path(path)
-    if path.exists():
-        raise FileExistsError(
-            f"{path} is there already. Remove it, or give another path."
-        )
+    check_free(path)
     step = Step(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stream") as folder:
