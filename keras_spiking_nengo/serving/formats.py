@@ -144,7 +144,7 @@ def _run_openvino(path: Path, inputs: Arrays) -> Arrays:
     exact = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(str(path)), "CPU", exact)
     found = compiled(inputs)
-    return {port.any_name: found[port] for port in compiled.outputs}
+    return {name: found[port] for port in compiled.outputs for name in port.names}
 
 
 FORMATS = {

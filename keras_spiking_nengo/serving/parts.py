@@ -14,9 +14,10 @@ from typing import Any
 import keras
 
 from keras_spiking_nengo import layers as ours
+from keras_spiking_nengo.dynamics.kernels import not_exported
 from keras_spiking_nengo.rules import Rules
 
-__all__ = ["Kind", "is_causal", "objection", "presents", "refusal", "runs"]
+__all__ = ["Kind", "check_apart", "check_run", "is_causal", "presents", "runs"]
 
 Shape = tuple[int | None, ...]
 Objection = Callable[[Any, Shape], str]
@@ -58,6 +59,55 @@ def refusal(operation: Any, reason: str) -> NotImplementedError:
     return NotImplementedError(
         f"{kind} {operation.name!r} cannot be streamed: {reason}"
     )
+
+
+def check_run(operation, args, kwargs, kinds) -> None:
+    """Refuses a layer over time that a stream cannot run as it is called."""
+    given = [name for name, value in kwargs.items() if value is not None]
+    if len(args) > 1 or {"initial_state", "mask"} & {*given}:
+        raise refusal(
+            operation,
+            "it is called with an initial_state or a mask of the model's own. Let its"
+            " states come from outside, and leave out steps instead of masking them.",
+        )
+    if getattr(operation, "go_backwards", False):
+        raise refusal(
+            operation,
+            "go_backwards=True begins at the end, and a stream has none. Set it to"
+            " False.",
+        )
+    wanted = Kind.FRAME if presents(operation) else Kind.TIME
+    if {*kinds} <= {wanted}:
+        _check_python(operation)
+        return
+    found = ", ".join(sorted({kind.value for kind in kinds}))
+    raise refusal(
+        operation,
+        f"it takes {wanted.value}; here it is given {found}. A stream has one axis of"
+        " time, and starts once. Give keras.Input the shape (None, *features) where"
+        " time comes from data, and return_sequences=True to layers whose output goes"
+        " on in time.",
+    )
+
+
+def _check_python(operation) -> None:
+    cell = getattr(operation, "cell", None)
+    engine = cell.engine if isinstance(cell, ours.NetworkCell) else None
+    for item in (*engine.hosts, *engine.sources) if engine else ():
+        raise refusal(operation, not_exported(item.label))
+
+
+def check_apart(operation, shape: Shape, kinds) -> None:
+    """Refuses what does not treat steps alike and apart."""
+    if {*kinds} != {Kind.TIME}:
+        raise refusal(
+            operation,
+            "it joins a sequence and a value without time. Present the value with"
+            " ksn.layers.Repeat, or give the layer before return_sequences=True.",
+        )
+    reason = "" if is_causal(operation) else objection(operation, shape)
+    if reason:
+        raise refusal(operation, reason)
 
 
 def objection(operation: Any, before: Shape) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_spiking_nengo.serving.step import Port, Step, ports_of
+from keras_spiking_nengo.serving.ports import Port, ports_of
+from keras_spiking_nengo.serving.step import Step
 
 __all__ = ["Program", "of_step", "of_whole", "structure_of"]
 

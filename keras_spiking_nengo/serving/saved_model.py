@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_spiking_nengo.dynamics.kernels import not_exported
-from keras_spiking_nengo.serving.step import Port
+from keras_spiking_nengo.serving.ports import Port
 
 __all__ = [
     "Endpoint",

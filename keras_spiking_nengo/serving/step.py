@@ -6,7 +6,6 @@ written into the model, and its layers keep no trace of it.
 """
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,39 +13,28 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo import layers as ours
-from keras_spiking_nengo.dynamics.kernels import not_exported, scan
+from keras_spiking_nengo.dynamics.kernels import scan
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving.parts import (
     Kind,
+    check_apart,
+    check_run,
     is_causal,
-    objection,
     presents,
-    refusal,
     runs,
 )
+from keras_spiking_nengo.serving.ports import (
+    Port,
+    check_model,
+    dtype_of,
+    ports_of,
+    unused,
+    without_time,
+)
 
-__all__ = ["Port", "Step", "ports_of"]
+__all__ = ["Step"]
 
-Shape = tuple[int | None, ...]
 flatten, mapped = keras.tree.flatten, keras.tree.map_structure
-
-
-@dataclass(frozen=True)
-class Port:
-    """A named tensor that goes into a step or comes out of it.
-
-    Attributes:
-        name: by which a server knows it.
-        shape: of one step, `(None, *features)`.
-        dtype: as Keras names it.
-        last: whether a whole sequence has it once, for its last step.
-    """
-
-    name: str
-    shape: Shape
-    dtype: str
-    last: bool = False
 
 
 @dataclass
@@ -99,7 +87,7 @@ class Step:
         self._carried: dict[tuple[int, int], _Carried] = {}
         self.frames = self._static(model)
         self.inputs = [
-            Port(port.name, _without_time(port.shape, frame), port.dtype)
+            Port(port.name, without_time(port.shape, frame), port.dtype)
             for port, frame in zip(inputs, self.frames, strict=True)
         ]
         self.steps = _steps(model, self.frames)
@@ -187,9 +175,9 @@ class Step:
             labels = _state_names(found.operation)
             for i, state in enumerate(flatten(found.begin(1))):
                 label = labels[i] if i < len(labels) else str(i)
-                name = _unused(f"state_{found.operation.name}_{label}", taken)
+                name = unused(f"state_{found.operation.name}_{label}", taken)
                 shape = (None, *state.shape[1:])
-                found.ports.append(Port(name, shape, _dtype(state)))
+                found.ports.append(Port(name, shape, dtype_of(state)))
 
     # --- cutting ------------------------------------------------------------------
 
@@ -235,7 +223,7 @@ class Step:
         ports = []
         for name, y, kind in zip(names, self._clone.outputs, self._ends, strict=True):
             shape = (None, *y.shape[2 if kind is Kind.TIME else 1 :])
-            ports.append(Port(name, shape, _dtype(y), kind is Kind.LAST))
+            ports.append(Port(name, shape, dtype_of(y), kind is Kind.LAST))
         return ports
 
     # --- one layer ------------------------------------------------------------------
@@ -256,7 +244,7 @@ class Step:
             raise
 
     def _nested(self, part, tensors, kinds):
-        _check(part.operation)
+        check_model(part.operation)
         shapes = [tuple(x.shape) for x in tensors]
         part.keep(self._cut(part.operation, kinds, shapes))
         found = [
@@ -267,7 +255,7 @@ class Step:
 
     def _run_spec(self, part, args, kwargs, kinds):
         operation = part.operation
-        _check_run(operation, args, kwargs, kinds)
+        check_run(operation, args, kwargs, kinds)
         x = args[0]
         if not runs(operation):
             shape = (x.shape[0], 1, *x.shape[1:])
@@ -287,7 +275,8 @@ class Step:
         kind = Kind.LAST if Kind.LAST in kinds else Kind.FRAME
         if Kind.TIME in kinds:
             kind = Kind.TIME
-            _check_apart(part, tensors, kinds)
+            check_apart(part.operation, tensors[0].shape, kinds)
+            part.buffered = is_causal(part.operation)
         found = part.operation.compute_output_spec(*args, **kwargs)
         return mapped(lambda y: self._as(kind, y), found)
 
@@ -410,75 +399,6 @@ def _unpacked(y, port: Port):
     return y[:, -1] if port.last else y
 
 
-# --- checks -----------------------------------------------------------------------
-
-
-def _check(model) -> None:
-    known = isinstance(model, keras.Sequential) or (
-        isinstance(model, keras.Model) and hasattr(model, "operations")
-    )
-    if not known:
-        raise TypeError(
-            "Only functional and Sequential models are cut into steps; received"
-            f" {model!r} of type {type(model).__name__}. Build it with keras.Input and"
-            " keras.Model(inputs, outputs)."
-        )
-    if not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so its shapes are not known. Put a"
-            " keras.Input(shape) first."
-        )
-
-
-def _check_run(operation, args, kwargs, kinds) -> None:
-    given = [name for name, value in kwargs.items() if value is not None]
-    if len(args) > 1 or {"initial_state", "mask"} & {*given}:
-        raise refusal(
-            operation,
-            "it is called with an initial_state or a mask of the model's own. Let its"
-            " states come from outside, and leave out steps instead of masking them.",
-        )
-    if getattr(operation, "go_backwards", False):
-        raise refusal(
-            operation,
-            "go_backwards=True begins at the end, and a stream has none. Set it to"
-            " False.",
-        )
-    wanted = Kind.FRAME if presents(operation) else Kind.TIME
-    if {*kinds} <= {wanted}:
-        _check_python(operation)
-        return
-    found = ", ".join(sorted({kind.value for kind in kinds}))
-    raise refusal(
-        operation,
-        f"it takes {wanted.value}; here it is given {found}. A stream has one axis of"
-        " time, and starts once. Give keras.Input the shape (None, *features) where"
-        " time comes from data, and return_sequences=True to layers whose output goes"
-        " on in time.",
-    )
-
-
-def _check_apart(part, tensors, kinds) -> None:
-    """Refuses what does not treat steps alike and apart."""
-    if {*kinds} != {Kind.TIME}:
-        raise refusal(
-            part.operation,
-            "it joins a sequence and a value without time. Present the value with"
-            " ksn.layers.Repeat, or give the layer before return_sequences=True.",
-        )
-    part.buffered = is_causal(part.operation)
-    reason = "" if part.buffered else objection(part.operation, tensors[0].shape)
-    if reason:
-        raise refusal(part.operation, reason)
-
-
-def _check_python(operation) -> None:
-    cell = getattr(operation, "cell", None)
-    engine = cell.engine if isinstance(cell, ours.NetworkCell) else None
-    for item in (*engine.hosts, *engine.sources) if engine else ():
-        raise refusal(operation, not_exported(item.label))
-
-
 # --- names ------------------------------------------------------------------------
 
 
@@ -497,65 +417,11 @@ def _steps(model, frames) -> int | None:
     return next((n for n in found if n is not None), None)
 
 
-def ports_of(model: keras.Model) -> tuple[list[Port], list[str]]:
-    """Inputs of a model and names of its outputs, as they are named elsewhere.
-
-    One input is `x` and one output `y`; several have Keras's names.
-
-    Raises:
-        TypeError, ValueError: unless it is functional or Sequential, and built.
-    """
-    _check(model)
-    names = _names("x", [x.name for x in model.inputs])
-    inputs = [
-        Port(name, tuple(x.shape), _dtype(x))
-        for name, x in zip(names, model.inputs, strict=True)
-    ]
-    if isinstance(model, keras.Sequential):
-        found = ["y"]
-    elif isinstance(model.output, dict):
-        found = sorted(model.output)  # as Keras flattens it
-    else:
-        found = list(model.output_names)
-    return inputs, _names("y", found)
-
-
-def _names(alone: str, names: list[str]) -> list[str]:
-    if len(names) == 1:
-        return [alone]
-    taken: set[str] = set()
-    return [_unused(name, taken) for name in names]
-
-
-def _unused(name: str, taken: set[str]) -> str:
-    name = re.sub(r"\W", "_", name)
-    unique, number = name, 1
-    while unique in taken:
-        number += 1
-        unique = f"{name}_{number}"
-    taken.add(unique)
-    return unique
-
-
 def _state_names(operation) -> tuple[str, ...]:
     cell = getattr(operation, "cell", None)
     known = {keras.layers.LSTMCell: ("h", "c"), keras.layers.GRUCell: ("h",)}
     names = getattr(cell, "state_names", None) or known.get(type(cell), ())
     return tuple(names) or (("past",) if cell is None else ())
-
-
-def _without_time(shape: Shape, frame: bool) -> Shape:
-    rest = shape[1:] if frame else shape[2:]
-    if None in rest:
-        raise NotImplementedError(
-            f"A stream needs every dimension of a step; an input has {shape}. Give"
-            " keras.Input a shape in which only time is None."
-        )
-    return (None, *rest)
-
-
-def _dtype(tensor) -> str:
-    return keras.backend.standardize_dtype(tensor.dtype)
 
 
 def _tensors(args, kwargs) -> list:

@@ -24,6 +24,7 @@ _OUTSIDE = re.compile(
     "PyFunc|File|Restore|Save|Record|Reader|Dataset|Iterator|Checkpoint|Print|Summary"
     "|Dump|Debug|Rpc|Send|Recv|Outfeed|Infeed|LoadLibrary|Queue|CompilationResult"
 )
+_SAVES = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
 _CHECKPOINT = re.compile(r"__inference__traced_(save|restore)_\d+")
 
 
@@ -251,18 +252,26 @@ def _check_graph(path: Path) -> None:
     except (OSError, DecodeError) as error:
         raise ValueError(f"{path}/saved_model.pb cannot be read: {error}.") from error
     for graph in saved.meta_graphs:
+        objects = graph.object_graph_def
+        # Without objects, TensorFlow 1 would run what it finds in the graph.
+        if not objects.nodes or any(
+            map(_CHECKPOINT.fullmatch, objects.concrete_functions)
+        ):
+            raise ValueError(
+                f"{path} is no stream: it has no objects, or hands out its checkpoint."
+            )
+        _check_nodes(path, graph.graph_def.node, calls=True)
         for function in graph.graph_def.library.function:
-            if not _CHECKPOINT.fullmatch(function.signature.name):
-                _check_nodes(path, function.node_def)
-        objects = graph.object_graph_def.concrete_functions
-        if any(map(_CHECKPOINT.fullmatch, objects)):
-            raise ValueError(f"{path} is no stream: it hands out its checkpoint.")
+            saves = _CHECKPOINT.fullmatch(function.signature.name)
+            _check_nodes(path, function.node_def, saves=bool(saves))
 
 
-def _check_nodes(path: Path, nodes) -> None:
+def _check_nodes(path: Path, nodes, calls=False, saves=False) -> None:
+    """Refuses operations; `saves` are those of checkpoints, which `calls` may call."""
     for node in nodes:
         called = [value.func.name for value in node.attr.values()]
-        if _OUTSIDE.search(node.op) or any(map(_CHECKPOINT.fullmatch, called)):
+        odd = _OUTSIDE.search(node.op) and not (saves and node.op in _SAVES)
+        if odd or (not calls and any(map(_CHECKPOINT.fullmatch, called))):
             raise ValueError(
                 f"{path} is refused: {node.name!r} is a {node.op}, which reaches beyond"
                 " the graph. No stream that ksn.export_streaming writes has one."

@@ -15,6 +15,7 @@ import numpy as np
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving.ports import ports_of
 from keras_spiking_nengo.serving.program import structure_of
 from tests.cases import LAYERS
 from tests.convert.models import MODELS, randomise
@@ -157,7 +158,7 @@ def write_calls(place: Path, model, calls) -> None:
     kind = "dict" if isinstance(structure, dict) else "list"
     single = not isinstance(structure, dict | list | tuple)
     keys = list(map(str, keras.tree.flatten(_names(structure))))
-    inputs, outputs = ksn.serving.step.ports_of(model)
+    inputs, outputs = ports_of(model)
     notes = {
         "structure": "single" if single else kind,
         "keys": keys,

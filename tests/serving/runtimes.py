@@ -117,7 +117,7 @@ def openvino(job):
 
     def run(inputs):
         found = compiled(inputs)
-        return {port.any_name: found[port] for port in compiled.outputs}
+        return {name: found[port] for port in compiled.outputs for name in port.names}
 
     return run
 

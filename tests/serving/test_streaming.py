@@ -219,6 +219,19 @@ def test_a_graph_that_would_call_python_is_refused(tmp_path):
         Stream(path)
 
 
+def test_a_graph_without_objects_is_refused(copy):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file, saved = copy / "saved_model.pb", saved_model_pb2.SavedModel()
+    saved.ParseFromString(file.read_bytes())
+    saved.meta_graphs[0].ClearField("object_graph_def")
+    file.write_bytes(saved.SerializeToString())
+    shutil.rmtree(copy / "assets.extra")
+    write_manifest(copy)
+    with pytest.raises(ValueError, match="no objects"):
+        Stream(copy)
+
+
 def test_other_signatures_are_named(tmp_path):
     path = other_model(tmp_path / "m", lambda x: {"y": x}, serve=1)
     with pytest.raises(ValueError, match=r"\['serve'\].*initial_state"):
