@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving import check
 from keras_spiking_nengo.serving.program import Program, of_step, of_whole, structure_of
 from keras_spiking_nengo.serving.saved_model import (
@@ -27,7 +28,7 @@ from keras_spiking_nengo.serving.saved_model import (
     specs_of,
     write,
 )
-from keras_spiking_nengo.serving.step import Step
+from keras_spiking_nengo.serving.step import Step, layers_of
 from keras_spiking_nengo.serving.streaming import export_streaming
 
 __all__ = ["FORMATS", "export"]
@@ -359,7 +360,9 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
     check_free(path)
     program = of_whole(model)
     options = {}
-    if any(getattr(layer, "stateful", False) for layer in model.layers):
+    stateful = [layer for layer in layers_of(model) if _is_stateful(layer)]
+    _check_stateful(stateful)
+    if stateful:
         # States have a size of batch, which Keras would leave open.
         specs = [keras.InputSpec(x.dtype, tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
@@ -370,22 +373,38 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         with check.undisturbed(model):
             model.export(made, format="tf_saved_model", verbose=False, **options)
         if verify:
-            _verify_saved_model(program, made)
+            _verify_saved_model(program, made, calls=2 if stateful else 1)
         shutil.move(made, path)
     return path
 
 
-def _verify_saved_model(program: Program, path: Path) -> None:
+def _is_stateful(layer) -> bool:
+    return bool(getattr(layer, "stateful", False))
+
+
+def _check_stateful(stateful: list) -> None:
+    theirs = [x.name for x in stateful if not isinstance(x, SequenceLayer)]
+    if theirs and keras.backend.backend() == "jax":
+        raise NotImplementedError(
+            f"{', '.join(map(repr, theirs))}: Keras's own stateful layers begin anew in"
+            " every call of a SavedModel that is made from JAX. Use"
+            " format='streaming', or export it in a process with"
+            " KERAS_BACKEND=tensorflow."
+        )
+
+
+def _verify_saved_model(program: Program, path: Path, calls: int) -> None:
     import tensorflow as tf
 
     given = [_data(port, (2, check.STEPS)) for port in program.inputs]
     packed = keras.tree.pack_sequence_as(structure_of(program.model), given)
-    with check.undisturbed(program.model):
-        expected = program.function(*given).values()
-        arrays = list(map(keras.ops.convert_to_numpy, expected))
     loaded = tf.saved_model.load(str(path))  # its variables live as long as it
-    found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
-    check.compare(path.name, program.outputs, found, arrays)
+    with check.undisturbed(program.model):
+        for _ in range(calls):
+            expected = program.function(*given).values()
+            arrays = list(map(keras.ops.convert_to_numpy, expected))
+            found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
+            check.compare(path.name, program.outputs, found, arrays)
 
 
 # --- checks -----------------------------------------------------------------------

@@ -32,7 +32,7 @@ from keras_spiking_nengo.serving.ports import (
     without_time,
 )
 
-__all__ = ["Step"]
+__all__ = ["Step", "layers_of"]
 
 flatten, mapped = keras.tree.flatten, keras.tree.map_structure
 
@@ -183,7 +183,7 @@ class Step:
 
     def _static(self, model) -> list[bool]:
         """Whether each input is a value that is presented, and no sequence."""
-        presented = any(map(presents, _layers(model)))
+        presented = any(map(presents, layers_of(model)))
         found = []
         for x in model.inputs:
             open_time = len(x.shape) > 1 and x.shape[1] is None
@@ -402,17 +402,18 @@ def _unpacked(y, port: Port):
 # --- names ------------------------------------------------------------------------
 
 
-def _layers(model) -> list:
+def layers_of(model) -> list:
+    """All layers of a model, with those of models in it."""
     found = []
     for layer in model.layers:
-        found += _layers(layer) if isinstance(layer, keras.Model) else [layer]
+        found += layers_of(layer) if isinstance(layer, keras.Model) else [layer]
     return found
 
 
 def _steps(model, frames) -> int | None:
     """Number of steps of a model's sequences, if it is known."""
     found = [x.shape[1] for x, f in zip(model.inputs, frames, strict=True) if not f]
-    for layer in filter(presents, _layers(model)):
+    for layer in filter(presents, layers_of(model)):
         found.append(layer.n if hasattr(layer, "n") else layer.n_steps)
     return next((n for n in found if n is not None), None)
 

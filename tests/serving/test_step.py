@@ -10,6 +10,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import Step
 from keras_spiking_nengo.serving.check import sample
 from tests.cases import NEURONS
+from tests.marks import SLOW_ON_JAX
 
 TIME = 6
 
@@ -81,7 +82,14 @@ def run(step, xs):
     ]
 
 
-@pytest.mark.parametrize("name", MODELS)
+# Its operations are compiled one by one on JAX.
+LONG = ("causal", "stacked", "random", "encoded")
+CASES = [
+    pytest.param(name, marks=SLOW_ON_JAX if name in LONG else []) for name in MODELS
+]
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_step_by_step_a_model_gives_its_own_numbers(name):
     model = MODELS[name]()
     step = Step(model)
