@@ -9,7 +9,9 @@ import os
 import re
 import shutil
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import nox
 from packaging.requirements import Requirement
@@ -34,6 +36,13 @@ BACKENDS = [
 
 # What NIR graphs are exchanged with.
 FRAMEWORKS = ["nirtorch==2.6", "norse==1.1.0", "snntorch==1.0.0", "spikingjelly==2.0.0"]
+
+# Columns of the matrix of exports (tests/serving/matrix.py).
+SAVED = ["savedmodel", "stateful", "streaming"]
+FILES = [
+    f"{name}{step}" for name in ("onnx", "litert", "openvino") for step in ("", " step")
+]
+EXPORTS = {"tensorflow": [*SAVED, *FILES], "jax": SAVED}
 
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -99,6 +108,25 @@ def nir(session: nox.Session) -> None:
     )
 
 
+@nox.session(venv_backend="uv")
+def export(session: nox.Session) -> None:
+    """Fill the matrix of exports, a column at a time, and compare docs/export.md.
+
+    `nox -s export -- write` writes the outcomes and the page anew.
+    """
+    install(session, "-e", ".[jax,onnx,litert,openvino]", "--group", "test")
+    write = session.posargs == ["write"]
+    if write:
+        session.posargs.clear()
+    for backend, names in EXPORTS.items():
+        for column in names:
+            env = {"KSN_COLUMN": column, **({"KSN_WRITE": "1"} if write else {})}
+            path = "tests/serving/test_matrix.py"
+            pytest(session, path, "-m", "export", backend=backend, env=env)
+    if write:
+        session.run("python", "docs/export.py")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the tests that measure, with all cores, on KERAS_BACKEND or TensorFlow."""
@@ -161,9 +189,14 @@ def install(session: nox.Session, *arguments: str) -> None:
     session.install("-q", "-c", str(CONSTRAINTS), *arguments)
 
 
-def pytest(session: nox.Session, *arguments: str, backend: str = "") -> None:
+def pytest(
+    session: nox.Session,
+    *arguments: str,
+    backend: str = "",
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     backend = backend or os.environ.get("KERAS_BACKEND", "tensorflow")
-    env = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    env = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2", **env}
     if "-n" in arguments:
         env |= ONE_THREAD
     session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)

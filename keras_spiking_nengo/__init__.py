@@ -6,7 +6,7 @@
 True
 """
 
-from keras_spiking_nengo import analysis, layers, serialization, types
+from keras_spiking_nengo import analysis, layers, serialization, serving, types
 from keras_spiking_nengo.convert import (
     Comparison,
     NengoExport,
@@ -22,6 +22,7 @@ from keras_spiking_nengo.convert import (
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.trainable import configure
+from keras_spiking_nengo.serving import export, export_streaming
 from keras_spiking_nengo.simulator import Simulator
 from keras_spiking_nengo.training import (
     callbacks,
@@ -40,6 +41,8 @@ __all__ = [
     "callbacks",
     "compare",
     "configure",
+    "export",
+    "export_streaming",
     "constraints",
     "from_nengo",
     "from_nir",
@@ -50,6 +53,7 @@ __all__ = [
     "metrics",
     "regularizers",
     "serialization",
+    "serving",
     "surrogates",
     "tensor_function",
     "to_nengo",

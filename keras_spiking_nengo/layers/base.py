@@ -298,6 +298,18 @@ class SequenceLayer(keras.layers.RNN):
 
     # --- call -----------------------------------------------------------------
 
+    def step(self, inputs, states: list) -> tuple[Any, list]:
+        """One step of time: what streams and single-step exports run.
+
+        Args:
+            inputs: `(batch, *features)`.
+            states: one tensor per state, as `get_initial_state` returns them.
+
+        Returns:
+            `(batch, *features)` and the new states.
+        """
+        return self.cell(inputs, states, training=False)
+
     def call(self, sequences, initial_state=None, mask=None, training=False):
         cell = self.cell
         self._check_time(sequences.shape)

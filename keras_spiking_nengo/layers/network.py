@@ -576,6 +576,24 @@ class Network(SequenceLayer):
         dtype = self.cell.state_dtype
         return ops.concatenate([ops.cast(x, dtype) for x in flat], axis=-1)
 
+    def step(self, inputs, states):
+        for label in self.python():
+            raise NotImplementedError(not_exported(label))
+        rare = [str(p) for p in self.cell.ports.probes if p.sample_every is not None]
+        if rare and self.return_sequences:
+            raise NotImplementedError(
+                f"{', '.join(rare)} has a sample_every, and a step has one output each"
+                " time. Probe every step, and leave out steps where they are read."
+            )
+        sequences = keras.tree.map_structure(lambda x: ops.expand_dims(x, 1), inputs)
+        output, states = super().step(self._joined(sequences)[:, 0], states)
+        return self._split(output, steps=False), states
+
+    def python(self) -> list[str]:
+        """Labels of what would call Python when the layer runs step by step."""
+        engine = self.cell.engine
+        return [item.label for item in (*engine.hosts, *engine.sources)]
+
     def call(self, sequences, initial_state=None, mask=None, training=False):
         if initial_state is not None and self.cell.engine.sources:
             names = ", ".join(s.label for s in self.cell.engine.sources)
@@ -589,17 +607,17 @@ class Network(SequenceLayer):
         joined = self._joined(sequences)
         result = super().call(joined, initial_state, mask, training)
         output, *state = result if self.return_state else (result,)
-        parts = self._split(output)
+        parts = self._split(output, self.return_sequences)
         return (parts, *state) if self.return_state else parts
 
-    def _split(self, output):
+    def _split(self, output, steps: bool):
         ports, model = self.cell.ports, self.cell.model
         parts, start = {}, 0
         for probe in ports.probes:
             signal = model.sig[probe]["in"]
             part = output[..., start : start + signal.size]
             start += signal.size
-            if self.return_sequences and probe.sample_every is not None:
+            if steps and probe.sample_every is not None:
                 part = self._sampled(part, probe)
             if signal.ndim != 1:
                 part = ops.reshape(part, (*ops.shape(part)[:-1], *signal.shape))

@@ -1,0 +1,449 @@
+"""Models as files for other runtimes: ONNX, LiteRT, OpenVINO, and SavedModel.
+
+All but the SavedModel are made of TensorFlow's graph. Each file is run by its own
+runtime and compared with the model before `export` returns.
+"""
+
+import contextlib
+import importlib
+import logging
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving.program import Program, of_step, of_whole, structure_of
+from keras_spiking_nengo.serving.saved_model import (
+    check_backend,
+    check_free,
+    check_python,
+    specs_of,
+    write,
+)
+from keras_spiking_nengo.serving.step import Step, layers_of
+from keras_spiking_nengo.serving.streaming import export_streaming
+
+__all__ = ["FORMATS", "export"]
+
+Arrays = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Format:
+    """One kind of file.
+
+    Attributes:
+        suffix: of its files.
+        extra: of this package, which brings what it needs.
+        needs: modules that make and run it.
+        write: `(program, path)`.
+        run: `(path, inputs by name) -> outputs by name`.
+        open: whether sizes of batch and time may stay open.
+    """
+
+    suffix: str
+    extra: str
+    needs: tuple[str, ...]
+    write: Callable[[Program, Path], None]
+    run: Callable[[Path, Arrays], Arrays]
+    open: bool = True
+
+
+# --- ONNX -------------------------------------------------------------------------
+
+
+def _write_onnx(program: Program, path: Path) -> None:
+    import tensorflow as tf
+    import tf2onnx
+
+    specs = specs_of(program.inputs)
+    function = tf.function(program.function, input_signature=specs, autograph=False)
+    check_python(function.get_concrete_function())
+    with _heard("tf2onnx.tfonnx") as messages:
+        tf2onnx.convert.from_function(
+            function, input_signature=specs, output_path=str(path), opset=18
+        )
+    # It says so and writes a file that no runtime takes.
+    lacking = [text for text in messages if text.startswith("Unsupported ops")]
+    if lacking:
+        raise RuntimeError(lacking[0])
+
+
+@contextlib.contextmanager
+def _heard(name: str) -> Iterator[list[str]]:
+    """What a logger says, in the place of printing it."""
+    logger, messages = logging.getLogger(name), []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
+
+
+def _run_onnx(path: Path, inputs: Arrays) -> Arrays:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path))
+    found = session.run(None, inputs)
+    return dict(zip([o.name for o in session.get_outputs()], found, strict=True))
+
+
+# --- LiteRT -----------------------------------------------------------------------
+
+
+def _write_litert(program: Program, path: Path) -> None:
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        specs = specs_of(program.inputs)
+        write(program.model, {"serve": (program.function, specs)}, Path(folder))
+        # By way of a SavedModel a loop stays a loop, of LiteRT's own operations.
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=["serve"]
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        path.write_bytes(converter.convert())
+
+
+def _run_litert(path: Path, inputs: Arrays) -> Arrays:
+    from ai_edge_litert.interpreter import Interpreter
+
+    return Interpreter(model_path=str(path)).get_signature_runner("serve")(**inputs)
+
+
+# --- OpenVINO ---------------------------------------------------------------------
+
+
+def _write_openvino(program: Program, path: Path) -> None:
+    import openvino
+
+    with tempfile.TemporaryDirectory() as folder:
+        specs = specs_of(program.inputs)
+        write(program.model, {"serve": (program.function, specs)}, Path(folder))
+        # Not openvino.convert_model, which reports its use to a server.
+        made = openvino.Core().read_model(folder)
+        openvino.save_model(made, str(path), compress_to_fp16=False)
+
+
+def _run_openvino(path: Path, inputs: Arrays) -> Arrays:
+    import openvino
+
+    core = openvino.Core()
+    # By default it computes in bfloat16 where it can: spikes would differ.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(str(path)), "CPU", exact)
+    found = compiled(inputs)
+    return {name: found[port] for port in compiled.outputs for name in port.names}
+
+
+FORMATS = {
+    "onnx": _Format(
+        ".onnx", "onnx", ("tf2onnx", "onnxruntime"), _write_onnx, _run_onnx
+    ),
+    "litert": _Format(
+        ".tflite", "litert", ("ai_edge_litert",), _write_litert, _run_litert, open=False
+    ),
+    "openvino": _Format(
+        ".xml", "openvino", ("openvino",), _write_openvino, _run_openvino
+    ),
+}
+
+
+# --- all of them ------------------------------------------------------------------
+
+
+def export(
+    model: keras.Model,
+    path: str | Path,
+    format: str = "savedmodel",
+    step: bool = False,
+    batch_size: int | None = None,
+    n_steps: int | None = None,
+    verify: bool = True,
+) -> Path:
+    """Write a model for another runtime, and compare what it computes there.
+
+    | format | made | sizes of batch and time |
+    |---|---|---|
+    | `"savedmodel"` | a folder, as `model.export` makes it; TensorFlow, JAX | open |
+    | `"streaming"` | a folder: see `export_streaming`; TensorFlow, JAX | open |
+    | `"onnx"` | `.onnx`, for ONNX Runtime; TensorFlow | open |
+    | `"openvino"` | `.xml` and `.bin`; TensorFlow | open |
+    | `"litert"` | `.tflite`, without Flex; TensorFlow | fixed |
+
+    With `step=True` the last three hold one step, which takes and gives all states, by
+    name; initial states of a batch of one are put beside it, in `<name>.state.npz`.
+    OpenVINO has to be told `INFERENCE_PRECISION_HINT="f32"` when it runs a file.
+
+    Args:
+        model: functional or Sequential `keras.Model`.
+        path: file or folder to make.
+        format: a name from the table.
+        step: whether the file holds one step instead of whole sequences.
+        batch_size: a fixed size of batches. Defaults to an open one, or 1 for LiteRT.
+        n_steps: a fixed number of steps, which LiteRT asks for unless `step`.
+        verify: whether to run what was written, and to compare. Needs the runtime.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: for an unknown format, sizes or a suffix that do not fit it, or a
+            file that gives other numbers than the model; none is left then.
+        NotImplementedError: for what a format or backend cannot express.
+        ImportError: if a package is missing, naming the extra that brings it.
+
+    Example:
+        >>> import tempfile, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((None, 3)),
+        ...     ksn.layers.Neurons("lif", seed=0, return_sequences=True),
+        ... ])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ksn.export(model, folder + "/model").name
+        'model'
+    """
+    path = Path(path)
+    if format in ("savedmodel", "streaming"):
+        _check_plain(format, step, batch_size, n_steps)
+        if format == "streaming":
+            return export_streaming(model, path, verify)
+        return _saved_model(model, path, verify)
+    if format not in FORMATS:
+        known = ", ".join(map(repr, ("savedmodel", "streaming", *FORMATS)))
+        raise ValueError(f"format is one of {known}; received {format!r}.")
+    kind = FORMATS[format]
+    check_backend(f"format={format!r}", ("tensorflow",))
+    _check_suffix(path, format, kind.suffix)
+    _check_needs(format, kind)
+    if not kind.open:
+        batch_size = batch_size or 1
+    program = (
+        of_step(Step(model), batch_size)
+        if step
+        else of_whole(model, batch_size, n_steps)
+    )
+    if not kind.open:
+        _check_fixed(format, program)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
+        made = Path(folder) / path.name
+        _convert(format, kind, program, made)
+        if verify:
+            _verify(kind, program, made)
+        if step:
+            _write_states(program, made)
+        for file in Path(folder).iterdir():
+            file.replace(path.parent / file.name)
+    return path
+
+
+def _convert(format: str, kind: _Format, program: Program, path: Path) -> None:
+    try:
+        kind.write(program, path)
+    except NotImplementedError:
+        raise
+    except Exception as error:
+        raise NotImplementedError(
+            f"{program.model.name!r} has no form in {format}: {_reason(error)}. Leave"
+            " out the layer that brings it, or use format='savedmodel' or 'streaming',"
+            " which take every layer."
+        ) from error
+
+
+# How converters say which of TensorFlow's operations they do not know.
+_LACKING = re.compile(
+    r"(?:TF Select ops|Custom ops|Unsupported ops|found for operations): *(.*)"
+)
+
+
+def _reason(error: Exception) -> str:
+    """Why a converter failed, in short."""
+    lists = _LACKING.findall(str(error))
+    names = sorted({name for text in lists for name in re.findall(r"[A-Z]\w+", text)})
+    names = [name for name in names if name != "Counter"]
+    if names:
+        return f"it has no TensorFlow operation {', '.join(names)}"
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no reason given'}"
+
+
+def _write_states(program: Program, path: Path) -> None:
+    assert program.step is not None
+    names = [port.name for port in program.step.states]
+    values = map(keras.ops.convert_to_numpy, program.step.initial_state(1))
+    np.savez(path.with_suffix(".state.npz"), **dict(zip(names, values, strict=True)))
+
+
+# --- verifying --------------------------------------------------------------------
+
+
+def _verify(kind: _Format, program: Program, path: Path) -> None:
+    shapes: list[tuple[int, ...]] = [(2, check.STEPS)] if kind.open else [()]
+    if kind.open and program.step is None:
+        shapes.append((3, check.STEPS + 5))  # another size, through the same file
+    for sizes in shapes:
+        given = {port.name: _data(port, sizes) for port in program.inputs}
+        if program.step is None:
+            rounds = 1
+        else:
+            rounds, states = 4, _begun(program, given)
+            given |= states
+        _compare(kind, program, path, given, rounds)
+
+
+def _compare(kind, program: Program, path: Path, given: Arrays, rounds: int) -> None:
+    with check.undisturbed(program.model):
+        for _ in range(rounds):
+            expected = program.function(*given.values())
+            arrays = {
+                name: keras.ops.convert_to_numpy(expected[name])
+                for name in program.outputs
+            }
+            found = _run(kind, path, given)
+            missing = sorted({*program.outputs} - {*found})
+            if missing:
+                raise ValueError(f"{path.name} lacks the outputs {missing}.")
+            check.compare(
+                path.name,
+                program.outputs,
+                [found[name] for name in program.outputs],
+                list(arrays.values()),
+            )
+            given |= {k: arrays[f"next_{k}"] for k in given if f"next_{k}" in arrays}
+
+
+def _run(kind: _Format, path: Path, given: Arrays) -> Arrays:
+    try:
+        return kind.run(path, given)
+    except Exception as error:
+        raise NotImplementedError(
+            f"{path.name} was made, but its runtime refuses it: {_reason(error)}. It"
+            " was removed. Use format='savedmodel' or 'streaming', which take every"
+            " layer."
+        ) from error
+
+
+def _data(port, sizes) -> Any:
+    left = list(sizes)
+    shape = [left.pop(0) if n is None else n for n in port.shape]
+    return check.sample(shape, port.dtype)
+
+
+def _begun(program: Program, given: Arrays) -> Arrays:
+    assert program.step is not None
+    batch = len(next(iter(given.values())))
+    values = program.step.initial_state(batch)
+    return {
+        port.name: keras.ops.convert_to_numpy(value)
+        for port, value in zip(program.step.states, values, strict=True)
+    }
+
+
+# --- SavedModel -------------------------------------------------------------------
+
+
+def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
+    check_backend("A SavedModel", ("tensorflow", "jax"))
+    check_free(path)
+    program = of_whole(model)
+    options = {}
+    stateful = [layer for layer in layers_of(model) if _is_stateful(layer)]
+    _check_stateful(stateful)
+    if stateful:
+        # States have a size of batch, which Keras would leave open.
+        specs = [keras.InputSpec(x.dtype, tuple(x.shape)) for x in model.inputs]
+        structure = keras.tree.pack_sequence_as(structure_of(model), specs)
+        options["input_signature"] = [structure]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
+        made = Path(folder) / path.name
+        with check.undisturbed(model):
+            model.export(made, format="tf_saved_model", verbose=False, **options)
+        if verify:
+            _verify_saved_model(program, made, calls=2 if stateful else 1)
+        shutil.move(made, path)
+    return path
+
+
+def _is_stateful(layer) -> bool:
+    return bool(getattr(layer, "stateful", False))
+
+
+def _check_stateful(stateful: list) -> None:
+    theirs = [x.name for x in stateful if not isinstance(x, SequenceLayer)]
+    if theirs and keras.backend.backend() == "jax":
+        raise NotImplementedError(
+            f"{', '.join(map(repr, theirs))}: Keras's own stateful layers begin anew in"
+            " every call of a SavedModel that is made from JAX. Use"
+            " format='streaming', or export it in a process with"
+            " KERAS_BACKEND=tensorflow."
+        )
+
+
+def _verify_saved_model(program: Program, path: Path, calls: int) -> None:
+    import tensorflow as tf
+
+    given = [_data(port, (2, check.STEPS)) for port in program.inputs]
+    packed = keras.tree.pack_sequence_as(structure_of(program.model), given)
+    loaded = tf.saved_model.load(str(path))  # its variables live as long as it
+    with check.undisturbed(program.model):
+        for _ in range(calls):
+            expected = program.function(*given).values()
+            arrays = list(map(keras.ops.convert_to_numpy, expected))
+            found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
+            check.compare(path.name, program.outputs, found, arrays)
+
+
+# --- checks -----------------------------------------------------------------------
+
+
+def _check_plain(format: str, step, batch_size, n_steps) -> None:
+    given = {"step": step, "batch_size": batch_size, "n_steps": n_steps}
+    odd = [name for name, value in given.items() if value]
+    if odd:
+        raise ValueError(
+            f"format={format!r} takes no {', '.join(odd)}: its sizes are open, and"
+            " format='streaming' is what runs step by step."
+        )
+
+
+def _check_suffix(path: Path, format: str, suffix: str) -> None:
+    if path.suffix != suffix:
+        raise ValueError(
+            f"format={format!r} makes files that end in {suffix!r}; received"
+            f" {str(path)!r}."
+        )
+
+
+def _check_needs(format: str, kind: _Format) -> None:
+    for name in kind.needs:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ImportError(
+                f"format={format!r} needs the package {name!r}: pip install"
+                f' "keras_spiking_nengo[{kind.extra}]".'
+            ) from error
+
+
+def _check_fixed(format: str, program: Program) -> None:
+    for port in program.inputs:
+        if None in port.shape:
+            raise ValueError(
+                f"format={format!r} needs fixed sizes; input {port.name!r} has"
+                f" {port.shape}. Give n_steps, or step=True for one step with its"
+                " states outside."
+            )

@@ -1,0 +1,112 @@
+"""Models as servers of streams: one step, or many, with all states outside."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+
+from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving.saved_model import (
+    check_backend,
+    check_free,
+    of_batch,
+    specs_of,
+    write,
+    write_manifest,
+)
+from keras_spiking_nengo.serving.step import Step
+from keras_spiking_nengo.serving.stream import Stream
+
+__all__ = ["export_streaming"]
+
+
+def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) -> Path:
+    """Write a SavedModel that runs `model` step by step, and keeps no state.
+
+    Signatures, all with an open batch size:
+
+    - `initial_state(batch_size)` gives all states, `state_<layer>_<name>`;
+    - `step(x, *states)` takes `(batch, *features)`, gives `y` and the states;
+    - `sequence(x, *states)`, the default, takes `(batch, time, *features)`, and runs
+      `step` in a loop: the same numbers to the last bit.
+
+    With several inputs or outputs, these have Keras's names. An output of the last step
+    (`return_sequences=False`) is that of the last step so far.
+
+    The stream starts at `Repeat`, `RepeatVector` or an encoder with `n_steps`: the
+    static value comes with every step, may change from step to step, and the number of
+    steps is forgotten.
+
+    Args:
+        model: functional or Sequential `keras.Model` of layers that treat each step by
+            itself, and of layers over time (`keras.layers.RNN` and its kinds, all of
+            `ksn.layers`). States begin at the initial values, also of a layer that is
+            `stateful`.
+        path: folder to make.
+        verify: whether to load it, and to compare its numbers with the model's.
+
+    Returns:
+        The path.
+
+    Raises:
+        NotImplementedError: for a layer that needs the whole sequence, by name and with
+            what to do instead; on a backend other than TensorFlow and JAX.
+        TypeError: for a model that is neither functional nor Sequential.
+        FileExistsError: if `path` is there already.
+        ValueError: if what was written gives other numbers than the model.
+
+    Example:
+        >>> import tempfile, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((None, 3)),
+        ...     keras.layers.Dense(4),
+        ...     ksn.layers.Neurons("lif", seed=0, return_sequences=True),
+        ... ])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     stream = ksn.serving.Stream(ksn.export_streaming(model, folder + "/m"))
+        >>> y, state = stream.step(np.ones((2, 3)), stream.initial_state(2))
+        >>> sorted(state)
+        ['state_neurons_refractory', 'state_neurons_voltage']
+    """
+    check_backend("A stream", ("tensorflow", "jax"))
+    path = Path(path)
+    check_free(path)
+    step = Step(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stream") as folder:
+        made = Path(folder) / "model"
+        write(model, _endpoints(step), made)
+        write_manifest(made)
+        if verify:
+            check.stream(Stream(made), step)
+        shutil.move(made, path)
+    return path
+
+
+def _endpoints(step: Step) -> dict:
+    import tensorflow as tf
+
+    n = len(step.inputs)
+    ports = [*step.inputs, *step.states]
+
+    def named(outputs, states) -> dict:
+        names = [port.name for port in (*step.outputs, *step.states)]
+        return dict(zip(names, (*outputs, *states), strict=True))
+
+    def one(*tensors):
+        return named(*step(list(tensors[:n]), list(tensors[n:])))
+
+    def many(*tensors):
+        return named(*step.sequence(list(tensors[:n]), list(tensors[n:])))
+
+    def begin(batch_size):
+        names = [port.name for port in step.states]
+        return dict(zip(names, step.initial_state(batch_size), strict=True))
+
+    size = tf.TensorSpec((), "int32", name="batch_size")
+    return {
+        "sequence": (many, specs_of(ports, time=n)),
+        "step": (one, specs_of(ports)),
+        "initial_state": (of_batch(begin), [size]),
+    }
