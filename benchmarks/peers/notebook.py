@@ -1,9 +1,11 @@
-"""The classifier of NengoDL's notebook, by plain Keras, by us or by NengoDL.
+"""The classifier of NengoDL's notebook, by plain Keras, by us and by NengoDL.
 
 `python notebook.py <work> <who>`, with `who` one of `keras`, `ours` and `nengodl`; the
-last in NengoDL's environment. `ours` has two ways to train the native network: behind
-`ksn.Simulator`, and as the layers that `ksn.from_nengo` makes of it. All begin from
-Glorot's uniform weights and take Adam's steps of 0.001, with the same loss and metric.
+last in NengoDL's environment. `ours` trains the native network in two ways, behind
+`ksn.Simulator` and as the layers that `ksn.from_nengo` makes of it, and Keras's own
+layers beside them. The ways of a worker take turns, an epoch each, so that a machine
+which is busy for a while is so for all of them. All begin from Glorot's uniform weights
+and take Adam's steps of 0.001, with the same loss, metric and order of images.
 """
 
 import gzip
@@ -13,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from itertools import product
@@ -199,7 +202,8 @@ def our_trainers(keras, batch: int) -> dict[str, Callable[[], Trainer]]:
         model = compiled(keras, ksn.from_nengo(net), jit_compile=True)
         return Trainer(model, settings, one_step)
 
-    return {"Simulator": simulator, "from_nengo": layers}
+    ours = {"Simulator": simulator, "from_nengo": layers}
+    return keras_trainers(keras, batch) | ours
 
 
 def nengodl_trainers(keras, batch: int) -> dict[str, Callable[[], Trainer]]:
@@ -251,39 +255,51 @@ def timed(call: Callable) -> tuple[Any, dict[str, float]]:
     return result, cost(now() - start)
 
 
-def run_way(keras, work: Work, make: Callable[[], Trainer], data) -> dict:
-    """Seconds of each stage, and the accuracy at the end."""
+def run_ways(keras, work: Work, ways: dict, batch: int, data) -> list[dict]:
+    """Seconds of each stage of each way to train, and the accuracy at the end."""
     x, y, x_test, y_test = data
-    keras.utils.set_random_seed(work.seed)
-    trainer, build = timed(make)
-    ends: list[np.ndarray] = []
-    clock = keras.callbacks.LambdaCallback(
-        on_epoch_end=lambda epoch, logs: ends.append(now())
-    )
-    start = now()
-    history, fit = timed(
-        lambda: trainer.fit(x, y, epochs=work.epochs, callbacks=[clock])
-    )
-    epochs = np.diff([start, *ends], axis=0)
-    _, evaluate = timed(lambda: trainer.evaluate(x_test, y_test))
-    stages = {"build": build, "fit": fit, "first epoch": cost(epochs[0])}
-    if work.epochs > 1:
-        stages["later epoch"] = cost(np.median(epochs[1:], axis=0))
-    accuracy = np.mean(np.argmax(trainer.scores(x_test), axis=-1) == y_test)
-    trainer.close()
-    return {
-        "stages": stages | {"evaluate": evaluate},
-        "epochs": [cost(epoch) for epoch in epochs],
-        "losses": [float(loss) for loss in history.history["loss"]],
-        "accuracy": float(accuracy),
-    }
+    trainers, builds = {}, {}
+    for way, make in ways.items():
+        keras.utils.set_random_seed(work.seed)
+        trainers[way], builds[way] = timed(make)
+
+    epochs: dict[str, list[dict]] = {way: [] for way in ways}
+    for i, (way, trainer) in product(range(work.epochs), trainers.items()):
+        keras.utils.set_random_seed(work.seed + i)
+        turn = partial(trainer.fit, x, y, initial_epoch=i, epochs=i + 1)
+        epochs[way].append(timed(turn)[1])
+
+    rows = []
+    for way, trainer in trainers.items():
+        _, evaluate = timed(partial(trainer.evaluate, x_test, y_test))
+        right = np.argmax(trainer.scores(x_test), axis=-1) == y_test
+        trainer.close()
+        stages = {"build": builds[way], **fitted(epochs[way]), "evaluate": evaluate}
+        row = {"way": way, "batch": batch, "accuracy": float(np.mean(right))}
+        rows.append(row | {"stages": stages, "epochs": epochs[way]})
+    return rows
+
+
+def fitted(epochs: list[dict]) -> dict[str, dict]:
+    """All epochs, the first, and the median of the later ones."""
+    costs = np.array([list(epoch.values()) for epoch in epochs])
+    found = {"fit": cost(costs.sum(axis=0)), "first epoch": epochs[0]}
+    if len(epochs) > 1:
+        found["later epoch"] = cost(np.median(costs[1:], axis=0))
+    return found
+
+
+def warm_up(keras, x: np.ndarray, y: np.ndarray) -> None:
+    """Let the libraries start: a step of training of another size."""
+    Trainer(compiled(keras, classifier(keras)), {}).fit(x[:7], y[:7], epochs=1)
 
 
 def same_steps(keras, work: Work, data) -> list[dict]:
     """Our ways beside Keras's own layers: equal weights, 2,000 images in order."""
     x, y, x_test, _ = data
-    ways = our_trainers(keras, work.batches[0])
-    trainers = {way: make() for way, make in ways.items()}
+    trainers = {
+        way: make() for way, make in our_trainers(keras, work.batches[0]).items()
+    }
     layers = [
         keras.layers.Dense(HIDDEN, activation="relu"),
         keras.layers.Dense(CLASSES, use_bias=False),
@@ -420,15 +436,13 @@ def main(work: Work, who: str) -> dict:
     # Keras 2, as NengoDL's TensorFlow knows it, or Keras 3.
     keras = import_module("tensorflow.keras" if who == "nengodl" else "keras")
     source, data = images(work)
-    rows = [
-        {"way": way, "batch": batch} | run_way(keras, work, make, data)
-        for batch in work.batches
-        for way, make in TRAINERS[who](keras, batch).items()
-    ]
-    report: dict = {"import": imported, "data": source, "rows": rows, "checks": []}
-    if who == "keras":
-        report["floor"] = {b: floor(work, b, data[0]) for b in work.batches}
+    warm_up(keras, *data[:2])
+    report: dict = {"import": imported, "data": source, "rows": [], "checks": []}
+    for batch in work.batches:
+        ways = TRAINERS[who](keras, batch)
+        report["rows"] += run_ways(keras, work, ways, batch, data)
     if who == "ours":
+        report["floor"] = {b: floor(work, b, data[0]) for b in work.batches}
         report["checks"] += same_steps(keras, work, data)
     if who in CONVERSIONS:
         report["conversion"], found = convert(keras, work, who, data)
