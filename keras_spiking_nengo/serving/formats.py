@@ -1,17 +1,12 @@
-"""Models as files for other runtimes: ONNX, LiteRT, OpenVINO, and SavedModel.
+"""One way to all formats.
 
-All but the SavedModel are made of TensorFlow's graph. Each file is run by its own
-runtime and compared with the model before `export` returns.
+Each file is run by its own runtime and compared with the model before `export` returns.
 """
 
-import contextlib
 import importlib
-import logging
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,145 +15,17 @@ import numpy as np
 
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving.files import FORMATS, Arrays, Format
 from keras_spiking_nengo.serving.program import Program, of_step, of_whole, structure_of
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
     check_free,
-    check_python,
-    specs_of,
-    write,
+    polymorphic,
 )
 from keras_spiking_nengo.serving.step import Step, layers_of
 from keras_spiking_nengo.serving.streaming import export_streaming
 
-__all__ = ["FORMATS", "export"]
-
-Arrays = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class _Format:
-    """One kind of file.
-
-    Attributes:
-        suffix: of its files.
-        extra: of this package, which brings what it needs.
-        needs: modules that make and run it.
-        write: `(program, path)`.
-        run: `(path, inputs by name) -> outputs by name`.
-        open: whether sizes of batch and time may stay open.
-    """
-
-    suffix: str
-    extra: str
-    needs: tuple[str, ...]
-    write: Callable[[Program, Path], None]
-    run: Callable[[Path, Arrays], Arrays]
-    open: bool = True
-
-
-# --- ONNX -------------------------------------------------------------------------
-
-
-def _write_onnx(program: Program, path: Path) -> None:
-    import tensorflow as tf
-    import tf2onnx
-
-    specs = specs_of(program.inputs)
-    function = tf.function(program.function, input_signature=specs, autograph=False)
-    check_python(function.get_concrete_function())
-    with _heard("tf2onnx.tfonnx") as messages:
-        tf2onnx.convert.from_function(
-            function, input_signature=specs, output_path=str(path), opset=18
-        )
-    # It says so and writes a file that no runtime takes.
-    lacking = [text for text in messages if text.startswith("Unsupported ops")]
-    if lacking:
-        raise RuntimeError(lacking[0])
-
-
-@contextlib.contextmanager
-def _heard(name: str) -> Iterator[list[str]]:
-    """What a logger says, in the place of printing it."""
-    logger, messages = logging.getLogger(name), []
-    handler = logging.Handler(logging.ERROR)
-    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield messages
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
-
-
-def _run_onnx(path: Path, inputs: Arrays) -> Arrays:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path))
-    found = session.run(None, inputs)
-    return dict(zip([o.name for o in session.get_outputs()], found, strict=True))
-
-
-# --- LiteRT -----------------------------------------------------------------------
-
-
-def _write_litert(program: Program, path: Path) -> None:
-    import tensorflow as tf
-
-    with tempfile.TemporaryDirectory() as folder:
-        specs = specs_of(program.inputs)
-        write(program.model, {"serve": (program.function, specs)}, Path(folder))
-        # By way of a SavedModel a loop stays a loop, of LiteRT's own operations.
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            folder, signature_keys=["serve"]
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        path.write_bytes(converter.convert())
-
-
-def _run_litert(path: Path, inputs: Arrays) -> Arrays:
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(model_path=str(path)).get_signature_runner("serve")(**inputs)
-
-
-# --- OpenVINO ---------------------------------------------------------------------
-
-
-def _write_openvino(program: Program, path: Path) -> None:
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        specs = specs_of(program.inputs)
-        write(program.model, {"serve": (program.function, specs)}, Path(folder))
-        # Not openvino.convert_model, which reports its use to a server.
-        made = openvino.Core().read_model(folder)
-        openvino.save_model(made, str(path), compress_to_fp16=False)
-
-
-def _run_openvino(path: Path, inputs: Arrays) -> Arrays:
-    import openvino
-
-    core = openvino.Core()
-    # By default it computes in bfloat16 where it can: spikes would differ.
-    exact = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = core.compile_model(core.read_model(str(path)), "CPU", exact)
-    found = compiled(inputs)
-    return {name: found[port] for port in compiled.outputs for name in port.names}
-
-
-FORMATS = {
-    "onnx": _Format(
-        ".onnx", "onnx", ("tf2onnx", "onnxruntime"), _write_onnx, _run_onnx
-    ),
-    "litert": _Format(
-        ".tflite", "litert", ("ai_edge_litert",), _write_litert, _run_litert, open=False
-    ),
-    "openvino": _Format(
-        ".xml", "openvino", ("openvino",), _write_openvino, _run_openvino
-    ),
-}
+__all__ = ["export"]
 
 
 # --- all of them ------------------------------------------------------------------
@@ -250,7 +117,7 @@ def export(
     return path
 
 
-def _convert(format: str, kind: _Format, program: Program, path: Path) -> None:
+def _convert(format: str, kind: Format, program: Program, path: Path) -> None:
     try:
         kind.write(program, path)
     except NotImplementedError:
@@ -258,8 +125,8 @@ def _convert(format: str, kind: _Format, program: Program, path: Path) -> None:
     except Exception as error:
         raise NotImplementedError(
             f"{program.model.name!r} has no form in {format}: {_reason(error)}. Leave"
-            " out the layer that brings it, or use format='savedmodel' or 'streaming',"
-            " which take every layer."
+            " out the layer that brings it, or use format='savedmodel', which takes all"
+            " but Python."
         ) from error
 
 
@@ -276,7 +143,9 @@ def _reason(error: Exception) -> str:
     names = [name for name in names if name != "Counter"]
     if names:
         return f"it has no TensorFlow operation {', '.join(names)}"
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and lines[0].startswith("Exception encountered when calling"):
+        lines = [re.sub(r"\x1b\[\d+m", "", line) for line in lines[1:]]
     return f"{type(error).__name__}: {lines[0][:300] if lines else 'no reason given'}"
 
 
@@ -290,7 +159,7 @@ def _write_states(program: Program, path: Path) -> None:
 # --- verifying --------------------------------------------------------------------
 
 
-def _verify(kind: _Format, program: Program, path: Path) -> None:
+def _verify(kind: Format, program: Program, path: Path) -> None:
     shapes: list[tuple[int, ...]] = [(2, check.STEPS)] if kind.open else [()]
     if kind.open and program.step is None:
         shapes.append((3, check.STEPS + 5))  # another size, through the same file
@@ -325,14 +194,14 @@ def _compare(kind, program: Program, path: Path, given: Arrays, rounds: int) -> 
             given |= {k: arrays[f"next_{k}"] for k in given if f"next_{k}" in arrays}
 
 
-def _run(kind: _Format, path: Path, given: Arrays) -> Arrays:
+def _run(kind: Format, path: Path, given: Arrays) -> Arrays:
     try:
         return kind.run(path, given)
     except Exception as error:
         raise NotImplementedError(
-            f"{path.name} was made, but its runtime refuses it: {_reason(error)}. It"
-            " was removed. Use format='savedmodel' or 'streaming', which take every"
-            " layer."
+            f"{path.name} was made, but its runtime refuses it:"
+            f" {_reason(error).replace(f'{path.parent}/', '')}. It was removed. Use"
+            " format='savedmodel', which takes all but Python."
         ) from error
 
 
@@ -359,7 +228,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
     check_backend("A SavedModel", ("tensorflow", "jax"))
     check_free(path)
     program = of_whole(model)
-    options = {}
+    options: dict[str, Any] = {}
     stateful = [layer for layer in layers_of(model) if _is_stateful(layer)]
     _check_stateful(stateful)
     if stateful:
@@ -371,11 +240,27 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
         made = Path(folder) / path.name
         with check.undisturbed(model):
-            model.export(made, format="tf_saved_model", verbose=False, **options)
+            _by_keras(model, made, options)
         if verify:
             _verify_saved_model(program, made, calls=2 if stateful else 1)
         shutil.move(made, path)
     return path
+
+
+def _by_keras(model: keras.Model, path: Path, options: dict[str, Any]) -> None:
+    if keras.backend.backend() == "jax" and len(model.inputs) > 1:
+        # Or lengths of inputs would be open one by one, and could not be joined.
+        shapes = [polymorphic(tuple(x.shape)) for x in model.inputs]
+        structure = keras.tree.pack_sequence_as(structure_of(model), shapes)
+        options["jax2tf_kwargs"] = {"polymorphic_shapes": [structure]}
+    try:
+        model.export(path, format="tf_saved_model", verbose=False, **options)
+    except TypeError as error:
+        raise NotImplementedError(
+            f"{model.name!r} has no form in a SavedModel from"
+            f" {keras.backend.backend()}: {_reason(error)}. Use ksn.layers.PerStep in"
+            " the place of TimeDistributed, or another backend."
+        ) from error
 
 
 def _is_stateful(layer) -> bool:
@@ -428,7 +313,7 @@ def _check_suffix(path: Path, format: str, suffix: str) -> None:
         )
 
 
-def _check_needs(format: str, kind: _Format) -> None:
+def _check_needs(format: str, kind: Format) -> None:
     for name in kind.needs:
         try:
             importlib.import_module(name)

@@ -16,17 +16,18 @@ from keras_spiking_nengo.dynamics.kernels import not_exported
 from keras_spiking_nengo.serving.ports import Port
 
 __all__ = [
-    "Endpoint",
+    "Archive",
     "check_backend",
     "check_free",
     "check_python",
+    "looped",
+    "named",
     "of_batch",
+    "polymorphic",
     "specs_of",
     "write",
     "write_manifest",
 ]
-
-Endpoint = tuple[Callable, Sequence[Any]]
 
 
 def check_backend(kind: str, known: Sequence[str]) -> None:
@@ -48,31 +49,63 @@ def check_free(path: Path) -> None:
         )
 
 
-def write(model, endpoints: dict[str, Endpoint], path: Path) -> None:
-    """Write a SavedModel with a signature for each endpoint, the first by default.
+class Archive:
+    """A SavedModel in the making.
 
     Args:
-        model: whose weights the endpoints read.
-        endpoints: from names to a function of tensors that gives a dict of tensors,
-            and the `tf.TensorSpec`s of its arguments.
-        path: folder that is made.
+        model: whose weights its functions read.
     """
-    import tensorflow as tf
 
-    module = tf.Module()
-    weights = model.variables
-    on_jax = keras.backend.backend() == "jax"
-    module.weights = [tf.Variable(w.value) if on_jax else w.value for w in weights]
-    signatures = {}
-    for name, (function, specs) in endpoints.items():
-        if on_jax:
-            function = _from_jax(function, specs, weights, module.weights)
-        traced = tf.function(function, input_signature=specs, autograph=False)
-        setattr(module, name, traced)
-        signatures[name] = traced.get_concrete_function()
-        check_python(signatures[name])
-    signatures["serving_default"] = next(iter(signatures.values()))
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    def __init__(self, model: keras.Model):
+        import tensorflow as tf
+
+        on_jax = keras.backend.backend() == "jax"
+        self._weights = model.variables
+        self._module = tf.Module()
+        self._module.weights = [
+            tf.Variable(w.value) if on_jax else w.value for w in self._weights
+        ]
+
+    def traced(self, function: Callable, specs: Sequence) -> Any:
+        """A `tf.function` of a function of the backend's tensors."""
+        import tensorflow as tf
+
+        if keras.backend.backend() == "jax":
+            function = self._from_jax(function, specs)
+        return tf.function(function, input_signature=specs, autograph=False)
+
+    def _from_jax(self, function, specs):
+        from jax.experimental import jax2tf
+
+        def stateless(values, *inputs):
+            pairs = zip(self._weights, values, strict=True)
+            with keras.StatelessScope(state_mapping=pairs):
+                return function(*inputs)
+
+        shapes = [polymorphic(tuple(spec.shape)) for spec in specs]
+        converted = jax2tf.convert(
+            stateless, polymorphic_shapes=[None, *shapes], with_gradient=False
+        )
+        return lambda *inputs: converted(list(self._module.weights), *inputs)
+
+    def write(self, functions: dict[str, Any], path: Path) -> None:
+        """Write a signature for each `tf.function`, the first by default."""
+        import tensorflow as tf
+
+        signatures = {}
+        for name, function in functions.items():
+            setattr(self._module, name, function)
+            signatures[name] = function.get_concrete_function()
+            check_python(signatures[name])
+        signatures["serving_default"] = next(iter(signatures.values()))
+        tf.saved_model.save(self._module, str(path), signatures=signatures)
+
+
+def write(program, path: Path) -> None:
+    """Write a SavedModel with the one signature `serve`."""
+    archive = Archive(program.model)
+    serve = archive.traced(program.function, specs_of(program.inputs))
+    archive.write({"serve": serve}, path)
 
 
 def check_python(traced) -> None:
@@ -84,29 +117,20 @@ def check_python(traced) -> None:
             raise NotImplementedError(not_exported(node.name))
 
 
-def _from_jax(function, specs, weights, variables):
-    """A function of TensorFlow's tensors that runs one of JAX's."""
-    from jax.experimental import jax2tf
-
-    if not specs[0].shape.rank:
-        return function  # it is TensorFlow's already
-
-    def stateless(values, *inputs):
-        scope = keras.StatelessScope(state_mapping=zip(weights, values, strict=True))
-        with scope:
-            return function(*inputs)
-
-    shapes = [_polymorphic(tuple(spec.shape)) for spec in specs]
-    converted = jax2tf.convert(
-        stateless, polymorphic_shapes=[None, *shapes], with_gradient=False
-    )
-    return lambda *inputs: converted(list(variables), *inputs)
-
-
-def _polymorphic(shape) -> str:
+def polymorphic(shape) -> str:
     """The shape in JAX's notation; what is open in two inputs is the same."""
     names = iter(("batch", "time"))
     return ", ".join(next(names) if n is None else str(n) for n in shape)
+
+
+def named(function: Callable, names: Sequence[str], specs: Sequence) -> Any:
+    """A `tf.function` that gives its tensors by name."""
+    import tensorflow as tf
+
+    def by_name(*tensors):
+        return dict(zip(names, function(*tensors), strict=True))
+
+    return tf.function(by_name, input_signature=specs, autograph=False)
 
 
 def of_batch(function: Callable) -> Callable:
@@ -135,6 +159,55 @@ def specs_of(ports: Sequence[Port], time: int = 0) -> list:
         shape = (batch, None, *rest) if i < time else port.shape
         found.append(tf.TensorSpec(shape, port.dtype, name=port.name))
     return found
+
+
+def looped(step: Callable, inputs: int, outputs: Sequence[Port]) -> Callable:
+    """A function of sequences that calls that of one step, over and over.
+
+    Args:
+        step: `tf.function` of so many inputs, and of states.
+        inputs: number of its inputs.
+        outputs: that come before the states in what it returns.
+    """
+    import tensorflow as tf
+
+    def many(*tensors):
+        xs, states = tensors[:inputs], tensors[inputs:]
+        length = tf.shape(xs[0])[1]
+        arrays = [
+            tf.TensorArray(p.dtype, length, element_shape=p.shape) for p in outputs
+        ]
+
+        def body(t, states, arrays):
+            sent = step(*[x[:, t] for x in xs], *states)
+            now, new = sent[: len(outputs)], sent[len(outputs) :]
+            for value, old in zip(new, states, strict=True):
+                value.set_shape(old.shape)
+            return (
+                t + 1,
+                tuple(new),
+                [a.write(t, y) for a, y in zip(arrays, now, strict=True)],
+            )
+
+        _, states, arrays = tf.while_loop(
+            lambda t, *_: t < length,
+            body,
+            (0, tuple(states), arrays),
+            maximum_iterations=length,
+        )
+        found = [_sequence(*pair) for pair in zip(arrays, outputs, strict=True)]
+        return (*found, *states)
+
+    return many
+
+
+def _sequence(array, port: Port):
+    import tensorflow as tf
+
+    steps = array.stack()
+    if port.last:
+        return steps[-1]
+    return tf.transpose(steps, (1, 0, *range(2, len(steps.shape))))
 
 
 # --- what was written -------------------------------------------------------------

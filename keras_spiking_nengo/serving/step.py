@@ -5,7 +5,6 @@ and a layer that carries states gets them from outside and hands them back. Noth
 written into the model, and its layers keep no trace of it.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import scan
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving.parts import (
     Kind,
@@ -128,29 +126,6 @@ class Step:
             return outputs, run.new_states()
         finally:
             self._run = None
-
-    def sequence(self, inputs: list, states: list) -> tuple[list, list]:
-        """`(batch, time, ...)` inputs, step by step in one loop, as `__call__` does.
-
-        Outputs of the last step have no axis of time.
-        """
-        kind = keras.backend.result_type(*(port.dtype for port in self.outputs))
-        sizes = [math.prod(n or 1 for n in port.shape[1:]) for port in self.outputs]
-
-        def one(parameters, x, states):
-            outputs, states = self(x, states)
-            flat = [
-                ops.reshape(ops.cast(y, kind), (-1, n))
-                for y, n in zip(outputs, sizes, strict=True)
-            ]
-            return ops.concatenate(flat, axis=-1), states
-
-        packed, states = scan(one, {}, inputs, states, save=False)
-        outputs, start = [], 0
-        for port, size in zip(self.outputs, sizes, strict=True):
-            outputs.append(_unpacked(packed[..., start : start + size], port))
-            start += size
-        return outputs, states
 
     def _outputs(self, inputs: list) -> list:
         tensors = map(ops.convert_to_tensor, inputs)
@@ -391,12 +366,6 @@ class _Part(keras.layers.Layer):
 
     def call(self, *args, **kwargs):
         return self._step.run(self, args, kwargs)
-
-
-def _unpacked(y, port: Port):
-    lead = ops.shape(y)[:2]
-    y = ops.cast(ops.reshape(y, (*lead, *port.shape[1:])), port.dtype)
-    return y[:, -1] if port.last else y
 
 
 # --- names ------------------------------------------------------------------------

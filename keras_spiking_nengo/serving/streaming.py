@@ -8,11 +8,13 @@ import keras
 
 from keras_spiking_nengo.serving import check
 from keras_spiking_nengo.serving.saved_model import (
+    Archive,
     check_backend,
     check_free,
+    looped,
+    named,
     of_batch,
     specs_of,
-    write,
     write_manifest,
 )
 from keras_spiking_nengo.serving.step import Step
@@ -76,7 +78,8 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stream") as folder:
         made = Path(folder) / "model"
-        write(model, _endpoints(step), made)
+        archive = Archive(model)
+        archive.write(_functions(archive, step), made)
         write_manifest(made)
         if verify:
             check.stream(Stream(made), step)
@@ -84,29 +87,27 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     return path
 
 
-def _endpoints(step: Step) -> dict:
+def _functions(archive: Archive, step: Step) -> dict:
     import tensorflow as tf
 
     n = len(step.inputs)
     ports = [*step.inputs, *step.states]
-
-    def named(outputs, states) -> dict:
-        names = [port.name for port in (*step.outputs, *step.states)]
-        return dict(zip(names, (*outputs, *states), strict=True))
+    states = [port.name for port in step.states]
+    names = [*[port.name for port in step.outputs], *states]
 
     def one(*tensors):
-        return named(*step(list(tensors[:n]), list(tensors[n:])))
-
-    def many(*tensors):
-        return named(*step.sequence(list(tensors[:n]), list(tensors[n:])))
+        outputs, after = step(list(tensors[:n]), list(tensors[n:]))
+        return (*outputs, *after)
 
     def begin(batch_size):
-        names = [port.name for port in step.states]
-        return dict(zip(names, step.initial_state(batch_size), strict=True))
+        return tuple(step.initial_state(batch_size))
 
+    # One program of a step, also within the loop: its numbers are the same.
+    one = archive.traced(one, specs_of(ports))
+    many = looped(one, n, step.outputs)
     size = tf.TensorSpec((), "int32", name="batch_size")
     return {
-        "sequence": (many, specs_of(ports, time=n)),
-        "step": (one, specs_of(ports)),
-        "initial_state": (of_batch(begin), [size]),
+        "sequence": named(many, names, specs_of(ports, time=n)),
+        "step": named(one, names, specs_of(ports)),
+        "initial_state": named(of_batch(begin), states, [size]),
     }

@@ -7,7 +7,7 @@ import pytest
 from keras import layers
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.serving import formats
+from keras_spiking_nengo.serving import files, formats
 
 BACKEND = keras.backend.backend()
 FROM_TENSORFLOW = pytest.mark.skipif(
@@ -99,15 +99,15 @@ def test_what_a_format_lacks_is_said_and_no_file_is_left(tmp_path, litert):
 @FROM_TENSORFLOW
 def test_a_file_with_other_numbers_is_told_and_not_left(tmp_path, monkeypatch):
     """As OpenVINO gave, where it computed in bfloat16."""
-    kind = formats.FORMATS["onnx"]
-    wrong = formats._Format(
+    kind = files.FORMATS["onnx"]
+    wrong = files.Format(
         kind.suffix,
         kind.extra,
         (),
         lambda program, path: path.write_bytes(b"model"),
         lambda path, inputs: {"y": np.full((*inputs["x"].shape[:2], 4), 7.0)},
     )
-    monkeypatch.setitem(formats.FORMATS, "onnx", wrong)
+    monkeypatch.setitem(files.FORMATS, "onnx", wrong)
     with pytest.raises(ValueError, match="other numbers than the model"):
         ksn.export(spiking(), tmp_path / "m.onnx", format="onnx")
     assert list(tmp_path.iterdir()) == []
