@@ -1,7 +1,8 @@
 """Serve a spiking classifier: `uv run --extra serve python -m examples.serving`.
 
 It trains the model if there is none (a minute), starts Ray with as many replicas as
-asked for, on loopback, and stops with Ctrl-C or SIGTERM after the requests under way.
+asked for, listens on the loopback interface, and stops with Ctrl-C or SIGTERM after the
+requests under way.
 """
 
 import argparse
@@ -14,6 +15,10 @@ import threading
 from pathlib import Path
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if not any(word.startswith("--address") for word in sys.argv):
+    # Ray reads it when imported. Its own ports are then on the loopback interface, too,
+    # as on other systems by default.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import serve
@@ -84,7 +89,6 @@ def begin_ray(options: argparse.Namespace) -> None:
         object_store_memory=100_000_000,
         include_dashboard=False,
         _metrics_export_port=options.metrics_port,
-        _node_ip_address=LOOPBACK,
         **quiet,
     )
 

@@ -52,6 +52,36 @@ async def refuse(_, refused: Refused) -> JSONResponse:
     return JSONResponse({"error": str(refused)}, refused.status)
 
 
+# Ray copies the class and what it calls where it is decorated: these come before.
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The body, read no further than the limit."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise Refused(413, f"A request has at most {most} bytes. Send less.")
+    return bytes(body)
+
+
+async def _end(socket: WebSocket, code: int, text: str) -> None:
+    """Says why, then closes; the client may be gone already."""
+    try:
+        await socket.send_json({"error": text, "closing": code})
+        await socket.close(code, text[:120])
+    except RuntimeError:
+        return
+
+
+def _steps(first: int, evidence: np.ndarray, spikes: np.ndarray) -> str:
+    fired = [np.flatnonzero(row).tolist() for row in spikes]
+    return json.dumps(
+        {"first": first, "evidence": evidence.tolist(), "spikes": fired},
+        separators=(",", ":"),
+    )
+
+
 @serve.deployment(
     ray_actor_options={"num_cpus": 1},
     graceful_shutdown_wait_loop_s=0.5,
@@ -173,30 +203,3 @@ class Server:
     async def health(self) -> dict:
         who = {"replica": self.name, "pid": os.getpid()}
         return {"status": "ok", **who, "sessions": self.sessions}
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body, read no further than the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise Refused(413, f"A request has at most {most} bytes. Send less.")
-    return bytes(body)
-
-
-async def _end(socket: WebSocket, code: int, text: str) -> None:
-    """Says why, then closes; the client may be gone already."""
-    try:
-        await socket.send_json({"error": text, "closing": code})
-        await socket.close(code, text[:120])
-    except RuntimeError:
-        return
-
-
-def _steps(first: int, evidence: np.ndarray, spikes: np.ndarray) -> str:
-    fired = [np.flatnonzero(row).tolist() for row in spikes]
-    return json.dumps(
-        {"first": first, "evidence": evidence.tolist(), "spikes": fired},
-        separators=(",", ":"),
-    )

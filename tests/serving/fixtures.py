@@ -1,7 +1,9 @@
 """What the tests of the example's server share: a small model, and its answers."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from tests.serving.running import ENV, ROOT
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A model of the digits, trained for a moment."""
+    """A model of the digits, trained for a moment, or the one that KSN_SERVED names."""
+    if "KSN_SERVED" in os.environ:
+        return Path(os.environ["KSN_SERVED"]).resolve()
     folder = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "examples.serving.model", "--epochs", "3"]
     subprocess.run([*command, str(folder)], check=True, cwd=ROOT, env=ENV)

@@ -259,21 +259,29 @@ def test_it_is_healthy_and_counts(server, images):
 
 
 def test_it_listens_on_loopback_only(server):
-    own = server.processes()
-    for pid in own:
-        inodes = {
-            os.readlink(link)[8:-1]
-            for link in Path(f"/proc/{pid}/fd").glob("*")
-            if link.is_symlink() and os.readlink(link).startswith("socket:")
-        }
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    """Ray's own ports, too."""
+    addresses = listening(server.processes())
+    assert server.port in {port for _, port in addresses}
+    assert server.metrics_port in {port for _, port in addresses}
+    others = {(host, port) for host, port in addresses if host not in LOOPBACK}
+    assert not others
+
+
+LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF00000100007F"}
+
+
+def listening(processes) -> set[tuple[str, int]]:
+    """Addresses, as the kernel writes them, and ports on which processes listen."""
+    links = (link for pid in processes for link in Path(f"/proc/{pid}/fd").glob("*"))
+    own = {os.readlink(link) for link in links if link.is_symlink()}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             address, state, inode = (line.split()[k] for k in (1, 3, 9))
-            if state == "0A" and inode in inodes:
-                port = int(address[9:], 16)
-                if port == server.port:
-                    assert address.startswith("0100007F:")
-                    return
-    pytest.fail("nobody listens")
+            if state == "0A" and f"socket:[{inode}]" in own:
+                host, port = address.split(":")
+                found.add((host, int(port, 16)))
+    return found
 
 
 def test_the_page_shows_spikes_and_evidence(server, local):
