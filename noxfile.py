@@ -37,6 +37,9 @@ BACKENDS = [
 # What NIR graphs are exchanged with.
 FRAMEWORKS = ["nirtorch==2.6", "norse==1.1.0", "snntorch==1.0.0", "spikingjelly==2.0.0"]
 
+# Drives Debian's Chromium, to see the page of examples/serving.
+BROWSER = "playwright"
+
 # Columns of the matrix of exports (tests/serving/matrix.py).
 SAVED = ["savedmodel", "stateful", "streaming"]
 FILES = [
@@ -125,6 +128,16 @@ def export(session: nox.Session) -> None:
             pytest(session, path, "-m", "export", backend=backend, env=env)
     if write:
         session.run("python", "docs/export.py")
+
+
+@nox.session(venv_backend="uv")
+def serve(session: nox.Session) -> None:
+    """Run the tests of examples/serving, under load, on the loopback interface.
+
+    `KSN_REQUESTS` and `KSN_SOAK`, in seconds, are their length.
+    """
+    install(session, "-e", ".[serve]", "--group", "test", BROWSER)
+    pytest(session, "-s", "tests/serving", "-m", "serve", backend="tensorflow")
 
 
 @nox.session
