@@ -83,7 +83,7 @@ def run(step, xs):
 
 
 # Its operations are compiled one by one on JAX.
-LONG = ("causal", "stacked", "random", "encoded")
+LONG = ("causal", "stacked", "random", "encoded", "nested", "shared")
 CASES = [
     pytest.param(name, marks=SLOW_ON_JAX if name in LONG else []) for name in MODELS
 ]

@@ -12,6 +12,7 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import Stream
 from keras_spiking_nengo.serving.saved_model import write_manifest
+from tests.marks import slow_on_jax
 from tests.serving import matrix
 from tests.test_saving import hybrid
 
@@ -44,6 +45,7 @@ def copy(exported, tmp_path):
     return Path(shutil.copytree(exported[0], tmp_path / "copy"))
 
 
+@slow_on_jax
 def test_served_without_keras_a_stream_is_the_model_and_its_steps_to_the_bit(exported):
     path, _, expected = exported
     # The other process compares each step with the sequence, bit by bit.
