@@ -52,6 +52,7 @@ def main() -> None:
         )
     stopped.wait()
     print("Stopping after the requests under way.", flush=True)
+    serve.delete("classifier")  # with the proxy alive, which passes on their answers
     serve.shutdown()
     ray.shutdown()
 
