@@ -11,6 +11,7 @@ from keras_spiking_nengo.engine.cells import Filter, Neurons
 from keras_spiking_nengo.engine.linear import Product
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
+from tests.marks import slow_on_jax
 
 STEPS = 15
 QUICK = ("direct_mode",)
@@ -21,6 +22,7 @@ SOME = {
 }
 
 
+@slow_on_jax
 @pytest.mark.parametrize(
     "name",
     [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS],
