@@ -140,6 +140,13 @@ def serve(session: nox.Session) -> None:
     pytest(session, "-s", "tests/serving", "-m", "serve", backend="tensorflow")
 
 
+@nox.session(venv_backend="uv")
+def distributed(session: nox.Session) -> None:
+    """Train on devices and in processes of the loopback interface, and run Ray."""
+    install(session, "-e", ".[jax,ray]", "--group", "test")
+    pytest(session, "tests/distributed", "-m", "distributed", backend="tensorflow")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the tests that measure, with all cores, on KERAS_BACKEND or TensorFlow."""

@@ -41,9 +41,20 @@ def run(options: Options) -> dict:
         with console.status(f"time, {backend}"):
             work = asdict(Workload(enough=1.0))
             wanted = json.dumps({"sizes": sizes, "synapses": []})
-            alone = report_of("alone.py", json.dumps(work), wanted, backend=backend)
-        rows[backend] = {"memory": memory, "time": alone["sizes"]}
-        checks += alone["checks"] + [kept(backend, row) for row in memory]
+            alone, kept = (
+                report_of(
+                    *("alone.py", json.dumps(work), wanted),
+                    backend=backend,
+                    keep_pages=keep_pages,
+                )
+                for keep_pages in (False, True)
+            )
+        rows[backend] = {
+            "memory": memory,
+            "time": alone["sizes"],
+            "kept": kept["sizes"],
+        }
+        checks += alone["checks"] + [sampled(backend, row) for row in memory]
         tables += tables_of(backend, **rows[backend])
         targets += [] if options.quick else targets_of(backend, **rows[backend])
     return {
@@ -55,7 +66,7 @@ def run(options: Options) -> dict:
     }
 
 
-def kept(backend: str, row: dict) -> dict:
+def sampled(backend: str, row: dict) -> dict:
     wanted = row["steps"] // 10
     name = f"{BACKENDS[backend]}, samples kept in {row['steps']} steps"
     found = {"wanted": str(wanted), "found": str(row["kept"])}
@@ -67,19 +78,24 @@ def ns(row: dict) -> float:
     return 1e9 * statistics.median(row["ours"]) / (batch * steps * units)
 
 
-def tables_of(backend: str, memory: list[dict], time: list[dict]) -> list[dict]:
+def tables_of(backend: str, memory, time, kept) -> list[dict]:
     label = BACKENDS[backend]
     cells = [(r["steps"], r["megabytes"], r["seconds"]) for r in memory]
-    sizes = [(float(r["size"][1] * 8192), ns(r)) for r in time]
+    sizes = [
+        (float(a["size"][1] * 8192), ns(a), ns(b))
+        for a, b in zip(time, kept, strict=True)
+    ]
+    heads = ("neuron-steps", "ns per neuron-step", "pages kept")
     return [
         shown(f"Memory, {label}", ("steps", "largest MB", "seconds"), cells),
-        shown(f"LIF, {label}", ("neuron-steps", "ns per neuron-step"), sizes),
+        shown(f"LIF, {label}", heads, sizes),
     ]
 
 
-def targets_of(backend: str, memory: list[dict], time: list[dict]) -> list[dict]:
-    used, times = [row["megabytes"] for row in memory], list(map(ns, time))
+def targets_of(backend: str, memory, time, kept) -> list[dict]:
+    used = [row["megabytes"] for row in memory]
     label = BACKENDS[backend]
+    cases = {"": list(map(ns, time)), ", pages kept": list(map(ns, kept))}
     return [
         judged(
             {
@@ -88,11 +104,15 @@ def targets_of(backend: str, memory: list[dict], time: list[dict]) -> list[dict]
                 "at most": MEMORY_TARGET,
             }
         ),
-        judged(
-            {
-                "claim": f"{label}: slowest / fastest ns per neuron-step, 1e5 to 1e8",
-                "ratio": max(times) / min(times),
-                "at most": TIME_TARGET,
-            }
+        *(
+            judged(
+                {
+                    "claim": f"{label}{case}: slowest / fastest ns per neuron-step,"
+                    " 1e5 to 1e8",
+                    "ratio": max(times) / min(times),
+                    "at most": TIME_TARGET,
+                }
+            )
+            for case, times in cases.items()
         ),
     ]

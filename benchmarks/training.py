@@ -1,8 +1,5 @@
 """A native Nengo network trained by `fit`, beside plain Keras and NengoDL, in one run.
 
-    python benchmarks/training.py [--quick] [--json FILE]
-        [--backends tensorflow jax] [--no-nengodl] [--minutes 15]
-
 The stages of NengoDL's notebook "Integrating a Keras model into a Nengo network":
 import, build, fit 5 epochs, evaluate 10,000 images, convert. Fashion-MNIST as 784
 pixels, 128 rectified linear neurons, 10 outputs; Adam. *Keras* is two Dense layers.
@@ -38,18 +35,15 @@ two moments read and written, gradient read), 142,000 per image at batch 20, 89,
 32, in cache. *NumPy* does this alone, on one thread: no shuffling, loss or metric.
 """
 
-import argparse
 import json
 import os
-import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from peers.environment import Unavailable
 from peers.process import report_of
-from peers.report import console, judged, machine, show_machine, show_verdicts, write
+from peers.report import console, judged
 from suite import BACKENDS, Options, shown
 
 TITLE = "A native Nengo network, trained"
@@ -273,32 +267,3 @@ def run(options: Options) -> dict:
         "skipped": skipped,
         "reports": {f"{library}, {who}": r for (library, who), r in reports.items()},
     }
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    short = "one epoch of 2,000 images, no targets"
-    parser.add_argument("--quick", action="store_true", help=short)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers")
-    backends = list(BACKENDS)
-    parser.add_argument("--backends", nargs="*", choices=backends, default=backends)
-    parser.add_argument("--no-nengodl", dest="nengodl", action="store_false")
-    limit = "stop NengoDL after so long, default %(default)g"
-    parser.add_argument("--minutes", type=float, default=15.0, help=limit)
-    return parser.parse_args()
-
-
-def main() -> int:
-    chosen, here = arguments(), machine()
-    without = frozenset() if chosen.nengodl else frozenset({"nengodl"})
-    show_machine(here)
-    backends = tuple(chosen.backends)
-    result = run(Options(chosen.quick, backends, without, chosen.minutes))
-    show_verdicts(result["checks"], result["targets"], result["skipped"])
-    if chosen.json:
-        write(chosen.json, here, result)
-    return 0 if all(check["ok"] for check in result["checks"]) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

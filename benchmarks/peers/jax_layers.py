@@ -51,20 +51,22 @@ def train_call(work: Workload):
     }
     optimizer = optax.adam(work.learning_rate)
 
-    def loss(values):
+    def loss(values, inputs):
         currents = inputs @ values["kernel"] + values["bias"]
         return jnp.mean(jnp.square(spikes(currents)))
 
+    # Inputs are an argument, as batches are: as a constant they would be transposed
+    # while compiling.
     @jax.jit
-    def step(values, moments):
-        slopes = jax.grad(loss)(values)
+    def step(values, moments, inputs):
+        slopes = jax.grad(loss)(values, inputs)
         updates, moments = optimizer.update(slopes, moments)
         return optax.apply_updates(values, updates), moments
 
     kept = [values, optimizer.init(values)]
 
     def call():
-        kept[:] = jax.block_until_ready(step(*kept))
+        kept[:] = jax.block_until_ready(step(*kept, inputs))
 
     return call
 

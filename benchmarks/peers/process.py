@@ -9,6 +9,13 @@ from pathlib import Path
 
 from peers.environment import Unavailable, environment
 
+# glibc gives large arrays back to the system, and each of their pages has to be made
+# anew at the next call. With these it keeps them.
+KEEP_PAGES = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
 PEERS = Path(__file__).parent
 ROOT = PEERS.parents[1]
 
@@ -20,6 +27,7 @@ def report_of(
     peer: str | None = None,
     minutes: float | None = None,
     threads: int | None = None,
+    keep_pages: bool = False,
 ) -> dict:
     """The report of a worker, the last line that it prints.
 
@@ -30,6 +38,7 @@ def report_of(
         peer: whose environment it runs in. Defaults to ours.
         minutes: after which it is stopped. Defaults to none.
         threads: of NumPy's products. Defaults to OpenBLAS's choice, all cores.
+        keep_pages: whether memory that is freed stays with the process.
 
     Raises:
         Unavailable: if a backend is not installed, a peer does not run, or time is up.
@@ -41,6 +50,8 @@ def report_of(
     variables = _peer_variables() if peer else _our_variables(backend)
     if threads:
         variables["OPENBLAS_NUM_THREADS"] = str(threads)
+    if keep_pages:
+        variables |= KEEP_PAGES
     try:
         done = subprocess.run(
             (python, PEERS / script, *arguments),

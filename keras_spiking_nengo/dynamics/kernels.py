@@ -182,10 +182,15 @@ def precise(name: str, x):
 def loops_are_fast() -> bool:
     """Whether a step of a loop costs little more than what it computes.
 
-    TensorFlow may run a graph without compiling it, and a graphics card starts anew for
-    each step.
+    Not where TensorFlow runs a graph without compiling it, nor on a graphics card,
+    which starts anew for each step.
     """
-    if keras.backend.backend() != "jax":
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return _tf_compiled() and not tf.config.list_logical_devices("GPU")
+    if backend != "jax":
         return False
     import jax
 
@@ -285,25 +290,69 @@ def _parted(tensors, n_parameters, n_inputs) -> tuple[list, list, list]:
     return tensors[:n_parameters], tensors[n_parameters:n], tensors[n:]
 
 
-def _tf_loop(length, body, carry, emitted, reverse=False):
-    """`carry, emit = body(t, carry)` for all t; emits are stacked on axis 0."""
+def _tf_compiled() -> bool:
+    """Whether what is traced now is for XLA: `tf.function(jit_compile=True)`."""
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    graph = tf.compat.v1.get_default_graph()
+    return control_flow_util.GraphOrParentsInXlaContext(graph)
+
+
+def _tf_loop(length, body, carry, emitted, axes, batch, reverse=False):
+    """`carry, emit = body(t, carry)` for all t; emits are stacked on their axes.
+
+    `emitted` has their shapes and dtypes, and `batch` is their first size.
+    """
     import tensorflow as tf
 
-    arrays = [tf.TensorArray(x.dtype, length, element_shape=x.shape) for x in emitted]
+    known = all(None not in tuple(x.shape)[1:] for x in emitted)
+    stack = _tf_in_place if known and _tf_compiled() else _tf_array
+    stacks = [
+        stack(x, axis, length, batch) for x, axis in zip(emitted, axes, strict=True)
+    ]
+    starts, writes, ends = zip(*stacks, strict=True)
 
-    def iterate(i, carry, arrays):
+    def iterate(i, carry, stacks):
         t = length - 1 - i if reverse else i
         carry, emit = body(t, carry)
-        written = zip(arrays, emit, strict=True)
-        return i + 1, carry, [array.write(t, x) for array, x in written]
+        written = zip(writes, stacks, emit, strict=True)
+        return i + 1, carry, [write(stack, t, x) for write, stack, x in written]
 
-    _, carry, arrays = tf.while_loop(
+    _, carry, stacks = tf.while_loop(
         lambda i, *_: i < length,
         iterate,
-        (0, list(carry), arrays),
+        (0, list(carry), list(starts)),
         maximum_iterations=length,
     )
-    return carry, [array.stack() for array in arrays]
+    return carry, [end(stack) for end, stack in zip(ends, stacks, strict=True)]
+
+
+def _tf_array(x, axis, length, batch):
+    """A stack that any TensorFlow can write: its start, how to write, and its end."""
+    import tensorflow as tf
+
+    def end(array):
+        stacked = array.stack()
+        return stacked if axis == 0 else _tf_swap(stacked)
+
+    start = tf.TensorArray(x.dtype, length, element_shape=x.shape)
+    return start, lambda array, t, value: array.write(t, value), end
+
+
+def _tf_in_place(x, axis, length, batch):
+    """A stack that XLA writes to where it is, so that no more memory is touched."""
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python import xla
+
+    sizes = [batch, *x.shape[1:]]
+    sizes.insert(axis, length)
+
+    def write(stack, t, value):
+        place = [t if i == axis else 0 for i in range(len(sizes))]
+        return xla.dynamic_update_slice(stack, tf.expand_dims(value, axis), place)
+
+    return tf.zeros(sizes, x.dtype), write, lambda stack: stack
 
 
 def _tf_forward(step, parameters, inputs, state, save, shape):
@@ -331,9 +380,10 @@ def _tf_forward(step, parameters, inputs, state, save, shape):
             tf.TensorSpec((x.shape[0], *shape), x.dtype),
             *(state if save else ()),
         ]
-    length = tf.shape(inputs[0])[1]
-    final, emits = _tf_loop(length, body, state, emitted)
-    return _tf_swap(emits[0]), final, emits[1:]
+    batch, length = tf.unstack(tf.shape(inputs[0])[:2])
+    axes = [1] + [0] * (len(emitted) - 1)
+    final, emits = _tf_loop(length, body, state, emitted, axes, batch)
+    return emits[0], final, emits[1:]
 
 
 def _eager_loop(length: int, body, carry):
@@ -363,9 +413,10 @@ def _tf_reverse(step, parameters, inputs, state, saved, dy, ds):
     start = [tf.zeros_like(s) if d is None else d for s, d in pairs]
     start += [tf.zeros_like(p) for p in parameters]
     emitted = [x[:, 0] for x in _floats(inputs, inputs)]
-    length = tf.shape(inputs[0])[1]
-    carry, dx = _tf_loop(length, body, start, emitted, reverse=True)
-    found = map(_tf_swap, dx)
+    batch, length = tf.unstack(tf.shape(inputs[0])[:2])
+    axes = [1] * len(emitted)
+    carry, dx = _tf_loop(length, body, start, emitted, axes, batch, reverse=True)
+    found = iter(dx)
     return [
         *carry[n_states:],
         *(next(found) if _is_float(x) else None for x in inputs),

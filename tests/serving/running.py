@@ -11,6 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.processes import descendants
+
 ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 START = 240  # seconds until it answers
@@ -58,22 +60,7 @@ class Server:
 
     def processes(self) -> dict[int, str]:
         """Names of all processes that it began, itself included, by their number."""
-        children: dict[int, list[int]] = {}
-        names = {}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                text = stat.read_text()
-            except OSError:
-                continue  # it has ended
-            pid, name, parent = re.match(r"(\d+) \((.*)\) \S (\d+)", text).groups()
-            names[int(pid)] = name
-            children.setdefault(int(parent), []).append(int(pid))
-        found, new = {}, [self.process.pid]
-        while new:
-            pid = new.pop()
-            found[pid] = names.get(pid, "")
-            new += children.get(pid, [])
-        return found
+        return descendants(self.process.pid)
 
 
 def command(folder) -> list[str]:
