@@ -147,6 +147,21 @@ def distributed(session: nox.Session) -> None:
     pytest(session, "tests/distributed", "-m", "distributed", backend="tensorflow")
 
 
+@nox.session(venv_backend="uv")
+def docs(session: nox.Session) -> None:
+    """Run the code of the documentation, and build the site into `site/`.
+
+    `nox -s docs -- serve` shows it while you write, without running notebooks.
+    """
+    extras = "jax,plots,nir,onnx,litert"
+    install(session, "-e", f".[{extras}]", "--group", "test", "--group", "docs")
+    if session.posargs == ["serve"]:
+        session.run("mkdocs", "serve", env={"KSN_NOTEBOOKS": "0"})
+        return
+    pytest(session, "tests/test_docs.py", "-m", "docs", backend="tensorflow")
+    session.run("mkdocs", "build", "--strict", "-q", env={"TF_CPP_MIN_LOG_LEVEL": "3"})
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Run the tests that measure, with all cores, on KERAS_BACKEND or TensorFlow."""

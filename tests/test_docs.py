@@ -1,7 +1,10 @@
-"""Names that the documentation mentions are there."""
+"""What the documentation names is there, and the code that it shows runs."""
 
 import functools
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,43 @@ def test_names(page):
 def test_links(page):
     for link in LINK.findall((ROOT / page).read_text()):
         assert ((ROOT / page).parent / link).exists(), f"{page} leads to {link}"
+
+
+RUNNING = [
+    "docs/index.md",
+    "docs/guide/nengo-for-keras-users.md",
+    "docs/guide/keras-for-nengo-users.md",
+]
+NOTEBOOKS = sorted(p.name for p in (ROOT / "docs" / "notebooks").glob("*.py"))
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("page", RUNNING)
+def test_pages_run(page, tmp_path):
+    """All blocks of a page, one after the other, as a reader runs them."""
+    blocks = CODE.findall((ROOT / page).read_text())
+    assert blocks
+    run("-c", "\n".join(blocks), cwd=tmp_path)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_run(name, tmp_path):
+    file = ROOT / "docs" / "notebooks" / name
+    lines = [line for line in file.read_text().splitlines() if line.strip()]
+    code = [line for line in lines if not line.startswith("#")]
+    assert len(code) < 80, f"{len(code)} lines of code"
+    run(str(file), cwd=tmp_path)
+
+
+def run(*words, cwd):
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=cwd,
+        env=os.environ | {"MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout

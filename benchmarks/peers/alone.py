@@ -57,8 +57,8 @@ def lif(work: Workload, size: list[int]) -> tuple[dict, dict]:
     loop = Loop(work, currents)
     call = call_of(neurons(work), keras.ops.convert_to_tensor(currents))
     check = compare(f"LIF, {batch} x {steps} x {units}", call(), loop(), 0.001)
-    row = {"size": size, "ours": work.measure(call), "c": work.measure(loop)}
-    return row, check
+    times = work.measure_together({"ours": call, "c": loop})
+    return {"size": size} | times, check
 
 
 def synapse(work: Workload, kind: str, steps: int) -> tuple[dict, dict]:
@@ -72,7 +72,7 @@ def synapse(work: Workload, kind: str, steps: int) -> tuple[dict, dict]:
     y = {name: keras.ops.convert_to_numpy(call()) for name, call in calls.items()}
     off = float(np.abs(y["loop"] - y["at once"]).max() / np.abs(y["loop"]).max())
     check = {"name": f"{kind}, {steps} steps: at once as the loop", "wanted": "<= 1e-4"}
-    seconds = {name: work.measure(call) for name, call in calls.items()}
+    seconds = work.measure_together(calls)
     return (
         {"synapse": kind, "steps": steps} | seconds,
         check | {"found": f"{off:.1e}", "ok": off <= 1e-4},

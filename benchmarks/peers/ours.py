@@ -69,21 +69,26 @@ def train_call(work: Workload, *layers):
 
 
 def run(work: Workload) -> dict:
-    checks, cases, activity = [], [], None
+    checks, timed, activity = [], [], None
     if not work.brief:
-        expected = Loop(work, work.currents())()
+        loop = Loop(work, work.currents())
+        expected = loop()
         activity = float(expected.mean())
         calls = forward_calls(work)
         checks = [compare(n, call(), expected, 0.001) for n, call in calls.items()]
-        cases = [("forward", name, call) for name, call in calls.items()]
+        for name, call in calls.items():
+            # The loop in C takes turns with each.
+            times = work.measure_together({"seconds": call, "c": loop})
+            timed.append({"case": "forward", "name": name} | times)
     model, train = train_call(work, neurons(work))
     _, linear = train_call(work)
-    cases += [("train", f"{LABEL}, jit", train), ("linear", f"{LABEL}, jit", linear)]
     before = model.get_weights()[0]
-    timed = [
-        {"case": c, "name": n, "threads": cores(), "seconds": work.measure(call)}
-        for c, n, call in cases
+    times = work.measure_together({"train": train, "linear": linear})
+    timed += [
+        {"case": case, "name": f"{LABEL}, jit", "seconds": seconds}
+        for case, seconds in times.items()
     ]
+    timed = [row | {"threads": cores()} for row in timed]
     after = model.get_weights()[0]
     moved = float((after != before).mean())
     checks.append(

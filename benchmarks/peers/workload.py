@@ -65,15 +65,21 @@ class Workload:
         stop after `too_long` seconds, but never before the third. In brief, one warms
         up.
         """
-        call()
-        if not self.brief:
+        return self.measure_together({"": call})[""]
+
+    def measure_together(self, calls: dict[str, Callable]) -> dict[str, list[float]]:
+        """`measure` of calls that take turns, so that they see the same machine."""
+        for call in calls.values():
             call()
-        times: list[float] = []
-        while not self._is_enough(len(times), sum(times)):
-            start = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - start)
-        return [round(seconds, 7) for seconds in times]
+            if not self.brief:
+                call()
+        times: dict[str, list[float]] = {name: [] for name in calls}
+        while not all(self._is_enough(len(t), sum(t)) for t in times.values()):
+            for name, call in calls.items():
+                start = time.perf_counter()
+                call()
+                times[name].append(round(time.perf_counter() - start, 7))
+        return times
 
     def _is_enough(self, calls: int, seconds: float) -> bool:
         if calls < self.repeats:

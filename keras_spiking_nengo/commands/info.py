@@ -112,8 +112,8 @@ def _of_stream(path: Path) -> Finding:
     values: dict[str, Any] = {"file": str(path), "kind": "stream"}
     for kind in ("inputs", "outputs", "states"):
         values[kind] = []
-        for name, spec in getattr(stream, kind).items():
-            shape, dtype = list(spec.shape), spec.dtype.name
-            values[kind].append({"name": name, "shape": shape, "dtype": dtype})
-            shown.add_row(kind, name, str(tuple(shape)), dtype)
+        for name, (shape, dtype) in getattr(stream, kind).items():
+            whole = ["batch", *shape]
+            values[kind].append({"name": name, "shape": whole, "dtype": dtype})
+            shown.add_row(kind, name, ", ".join(map(str, whole)), dtype)
     return Finding(values, [shown])

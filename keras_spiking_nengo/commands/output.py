@@ -1,8 +1,9 @@
 """How commands say what they found."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,15 +40,23 @@ def table(title: str, *columns: str, numbers: int = 0) -> Table:
 
 @contextmanager
 def reported(as_json: bool) -> Iterator[Callable[[Finding], None]]:
-    """What shows a finding; errors that a user can mend become one line and exit 1."""
+    """What takes a finding, to be shown in the end.
+
+    What libraries print on the way goes to standard error. Errors that a user can mend
+    become one line, and exit code 1.
+    """
+    findings: list[Finding] = []
     try:
-        yield lambda finding: _show(finding, as_json)
+        with redirect_stdout(sys.stderr):
+            yield findings.append
     except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
         if as_json:
             print(json.dumps({"error": str(error)}))
         else:
-            Console(stderr=True).print(f"ksn: {error}", markup=False, highlight=False)
+            typer.echo(f"ksn: {error}", err=True)
         raise typer.Exit(1) from error
+    for finding in findings:
+        _show(finding, as_json)
 
 
 def _show(finding: Finding, as_json: bool) -> None:

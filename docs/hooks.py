@@ -1,0 +1,31 @@
+"""What mkdocs does besides: links out of the site, the changelog, the decisions."""
+
+import re
+from pathlib import Path
+
+from mkdocs.structure.files import File
+
+DOCS = Path(__file__).parent
+# A link to a file of the repository that is not part of the site.
+OUTWARD = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
+
+
+def on_files(files, config):
+    """Adds the changelog, which lies beside the documentation."""
+    changelog = (DOCS.parent / "CHANGELOG.md").read_text()
+    files.append(File.generated(config, "changelog.md", content=changelog))
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Names a file of the repository where a page leads to it."""
+    here = (DOCS / page.file.src_uri).parent
+
+    def named(match):
+        target = (here / match[2]).resolve()
+        if target.is_relative_to(DOCS) or not target.exists():
+            return match[0]  # in the site, or wrong, which mkdocs says
+        name = str(target.relative_to(DOCS.parent))
+        return f"`{name}`" if match[1] == name else f"{match[1]} (`{name}`)"
+
+    return OUTWARD.sub(named, markdown)
