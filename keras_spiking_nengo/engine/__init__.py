@@ -1,6 +1,8 @@
 """Any built nengo model as one pure program."""
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import nengo
@@ -12,7 +14,15 @@ from keras_spiking_nengo.engine.passes import ALWAYS, PASSES, ordered
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Value
 
-__all__ = ["ALWAYS", "OPERATORS", "PASSES", "Mode", "Program", "compile_model"]
+__all__ = [
+    "ALWAYS",
+    "OPERATORS",
+    "PASSES",
+    "Mode",
+    "Program",
+    "compile_model",
+    "undisturbed",
+]
 
 
 def compile_model(
@@ -49,6 +59,23 @@ def compile_model(
         >>> len(compile_model(model).outputs)
         1
     """
+    with undisturbed():
+        return _compiled(model, inputs, outputs, passes)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without garbage collection, which looks at millions of new objects in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _compiled(model, inputs, outputs, passes) -> Program:
     given = {model.step: Value("step", 1), model.time: Value("time", 1)}
     for node in inputs:
         signal = model.sig[node]["out"]

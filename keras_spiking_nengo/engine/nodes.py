@@ -8,6 +8,7 @@ concatenation of their inputs.
 
 import abc
 import functools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -108,10 +109,9 @@ class Node(abc.ABC):
 
     def rewired(self, rewire: Rewire) -> "Node":
         """The node, reading the same elements from where they are now."""
-        reads = tuple(
-            Fetch(found for ref in fetch.refs for found in rewire(ref))
-            for fetch in self.reads
-        )
+        reads = tuple(fetch.rewired(rewire) for fetch in self.reads)
+        if all(map(operator.is_, reads, self.reads)):
+            return self
         return replace(self, reads=reads)
 
     @property
@@ -211,14 +211,16 @@ class Sum(Node):
         )
 
     def rewired(self, rewire):
+        node = super().rewired(rewire)
+        if node is self:
+            return self
         parts = []
         for ref, index in self.parts:
             start = 0
             for found in rewire(ref):
                 parts.append((found, index[start : start + found.size]))
                 start += found.size
-        reads = super().rewired(rewire).reads
-        return replace(self, reads=reads, parts=tuple(parts))
+        return replace(node, parts=tuple(parts))
 
     def params(self):
         return [value for value, _ in self.constants if isinstance(value, Param)]

@@ -51,7 +51,7 @@ def simplify(program: Program) -> Program:
         source = found.get(ref.value) if ref.value is not None else None
         if source is None:
             return [ref]
-        return _taken(source, ref.index)
+        return source.taken(ref.index)
 
     nodes = []
     for node in ordered(stage.nodes):
@@ -69,18 +69,6 @@ def simplify(program: Program) -> Program:
     }
     nodes = _alive(nodes, outputs.values())
     return replace(program, stages=(Stage("loop", tuple(nodes)),), outputs=outputs)
-
-
-def _taken(source: Fetch, index: np.ndarray) -> list[Ref]:
-    """Elements of a fetch as refs to what it reads."""
-    bounds = np.cumsum([0, *(ref.size for ref in source.refs)])
-    which = np.searchsorted(bounds, index, side="right") - 1
-    edges = [0, *(np.flatnonzero(np.diff(which)) + 1), len(index)]
-    return [
-        source.refs[which[a]][index[a:b] - bounds[which[a]]]
-        for a, b in zip(edges, edges[1:], strict=False)
-        if b > a
-    ]
 
 
 def _alive(nodes: Sequence[Node], outputs: Iterable[Fetch]) -> list[Node]:
@@ -152,7 +140,7 @@ def _pooled(parts, rows: np.ndarray, filters: Mapping[Value, Filter]):
         for row, given in zip(initial, source.initial[0], strict=True):
             np.add.at(row, places, given[ref.index])
         start = 0
-        for found in _taken(source.reads[0], ref.index):
+        for found in source.reads[0].taken(ref.index):
             if found.value is not None:
                 terms.append((found, places[start : start + found.size]))
             start += found.size

@@ -8,7 +8,8 @@ none, if the pieces are one whole value.
 """
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +164,30 @@ class Fetch:
     def __init__(self, refs: Iterable[Ref]):
         self.refs = tuple(ref for ref in refs if ref.size)
         self.size = sum(ref.size for ref in self.refs)
+
+    @functools.cached_property
+    def bounds(self) -> np.ndarray:
+        """Where each ref begins, and the last one ends."""
+        return np.cumsum([0, *(ref.size for ref in self.refs)])
+
+    def taken(self, index: np.ndarray) -> list[Ref]:
+        """Some of the elements, as refs."""
+        if len(self.refs) == 1:
+            return [self.refs[0][index]]
+        which = np.searchsorted(self.bounds, index, side="right") - 1
+        edges = [0, *(np.flatnonzero(np.diff(which)) + 1), len(index)]
+        return [
+            self.refs[which[a]][index[a:b] - self.bounds[which[a]]]
+            for a, b in zip(edges, edges[1:], strict=False)
+            if b > a
+        ]
+
+    def rewired(self, rewire: Callable[[Ref], Sequence[Ref]]) -> "Fetch":
+        """The same elements, from where `rewire` says that they are."""
+        found = [ref for old in self.refs for ref in rewire(old)]
+        if len(found) == len(self.refs) and all(map(operator.is_, found, self.refs)):
+            return self
+        return Fetch(found)
 
     @functools.cached_property
     def values(self) -> tuple[Value, ...]:

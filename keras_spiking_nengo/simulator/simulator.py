@@ -23,7 +23,13 @@ from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.dynamics.kernels import compiled, precision
-from keras_spiking_nengo.engine import PASSES, Mode, Program, compile_model
+from keras_spiking_nengo.engine import (
+    PASSES,
+    Mode,
+    Program,
+    compile_model,
+    undisturbed,
+)
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.data import (
@@ -117,7 +123,8 @@ class Simulator:
         self._training = Training(self)
         if isinstance(model, TrainableModel):
             model.attach(self._training)
-        with ProgressTracker(progress_bar, Progress("Building", "Build")) as tracker:
+        progress = ProgressTracker(progress_bar, Progress("Building", "Build"))
+        with undisturbed(), progress as tracker:
             if network is not None:
                 stage = tracker.next_stage("Building", "Build")
                 self.model.build(network, progress=stage)
