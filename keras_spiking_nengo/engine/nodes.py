@@ -220,7 +220,7 @@ class Sum(Node):
             for found in rewire(ref):
                 parts.append((found, index[start : start + found.size]))
                 start += found.size
-        return replace(node, parts=tuple(parts))
+        return replace(self, reads=node.reads, parts=tuple(parts))
 
     def params(self):
         return [value for value, _ in self.constants if isinstance(value, Param)]
