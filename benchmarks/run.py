@@ -41,7 +41,7 @@ def run_suite(name: str, options: Options, results: Path) -> bool:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     choices = [*SUITES, "all"]
-    parser.add_argument("suites", nargs="*", choices=choices, metavar="SUITE")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="small, no targets")
     backends = list(BACKENDS)
     parser.add_argument("--backends", nargs="+", choices=backends, default=backends)
@@ -52,7 +52,8 @@ def arguments() -> argparse.Namespace:
     report = "write docs/performance.md from the results"
     parser.add_argument("--report", action="store_true", help=report)
     chosen = parser.parse_args()
-    if not (chosen.suites or chosen.report):
+    unknown = set(chosen.suites) - set(choices)
+    if unknown or not (chosen.suites or chosen.report):
         parser.error(f"name a suite ({', '.join(choices)}), or --report")
     return chosen
 

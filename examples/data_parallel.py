@@ -93,6 +93,18 @@ def network(shape) -> keras.Model:
     )
 
 
+def batches(x, y, options: argparse.Namespace, optimizer):
+    """What `fit` is given. TensorFlow splits a dataset of its own among devices."""
+    if JAX:
+        return Shares(x, y, options.batch, optimizer, *position())
+    import tensorflow as tf
+
+    # Shuffled once, so that all runs are alike; otherwise add `.shuffle(len(x))`.
+    order = np.random.default_rng(0).permutation(len(x))
+    samples = tf.data.Dataset.from_tensor_slices((x[order], y[order]))
+    return samples.batch(options.batch, drop_remainder=True)
+
+
 def spread(devices: int) -> AbstractContextManager:
     """What a model is made in, to be trained on so many devices, and those of peers."""
     if JAX:
@@ -132,27 +144,26 @@ def train(options: argparse.Namespace) -> None:
     keras.utils.set_random_seed(1)  # the same weights everywhere
     (x, y), (x_test, y_test) = data.load(options.data)
     with spread(options.devices):
-        rank, n = position()
+        rank, _ = position()
         model = network(x.shape[1:])
         model.compile(
             keras.optimizers.Adam(0.003),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            # TensorFlow's strategies cannot be compiled by XLA as a whole.
-            jit_compile=JAX or options.devices == 1,
+            jit_compile=JAX,  # XLA does not compile TensorFlow's strategies
         )
         model.optimizer.build(model.trainable_variables)
-        share = {"batch": options.batch, "optimizer": model.optimizer}
-        share |= {"rank": rank, "n": n}
         callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=report(rank))]
         if options.backup:
             callbacks.insert(0, Backup(options.backup, rank))
         model.fit(
-            Shares(x, y, **share), epochs=options.epochs, verbose=0, callbacks=callbacks
+            batches(x, y, options, model.optimizer),
+            epochs=options.epochs,
+            verbose=0,
+            callbacks=callbacks,
         )
-        found = model.evaluate(
-            Shares(x_test, y_test, **share), verbose=0, return_dict=True
-        )
+        test = batches(x_test, y_test, options, model.optimizer)
+        found = model.evaluate(test, verbose=0, return_dict=True)
         if rank == 0:
             print(f"test accuracy {found['accuracy']:.4f}")
             if options.save:

@@ -68,7 +68,10 @@ class Workload:
         return self.measure_together({"": call})[""]
 
     def measure_together(self, calls: dict[str, Callable]) -> dict[str, list[float]]:
-        """`measure` of calls that take turns, so that they see the same machine."""
+        """`measure` of calls that take turns, so that they see the same machine.
+
+        A turn is two calls, the second of which is timed, with its own data in cache.
+        """
         for call in calls.values():
             call()
             if not self.brief:
@@ -76,6 +79,8 @@ class Workload:
         times: dict[str, list[float]] = {name: [] for name in calls}
         while not all(self._is_enough(len(t), sum(t)) for t in times.values()):
             for name, call in calls.items():
+                if len(calls) > 1 and not self.brief:
+                    call()
                 start = time.perf_counter()
                 call()
                 times[name].append(round(time.perf_counter() - start, 7))
