@@ -15,9 +15,11 @@ On several machines a scheduler does that: see docs/distributed.md.
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -59,22 +61,6 @@ class Shares(keras.utils.PyDataset):
     def __getitem__(self, i):
         chosen = self.order[i * self.batch : (i + 1) * self.batch][self.rank :: self.n]
         return self.x[chosen], self.y[chosen]
-
-
-class Backup(keras.callbacks.BackupAndRestore):
-    """Every process goes on from the backup, but only the first one writes it."""
-
-    def __init__(self, folder: Path, rank: int):
-        super().__init__(str(folder), double_checkpoint=True)
-        self.writes = rank == 0
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.writes:
-            super().on_epoch_end(epoch, logs)
-
-    def on_train_end(self, logs=None):
-        if self.writes:
-            super().on_train_end(logs)
 
 
 def network(shape) -> keras.Model:
@@ -155,7 +141,9 @@ def train(options: argparse.Namespace) -> None:
         model.optimizer.build(model.trainable_variables)
         callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=report(rank))]
         if options.backup:
-            callbacks.insert(0, Backup(options.backup, rank))
+            folder = own_backup(options.backup, rank)
+            backup = keras.callbacks.BackupAndRestore(folder, double_checkpoint=True)
+            callbacks.insert(0, backup)
         model.fit(
             batches(x, y, options, model.optimizer),
             epochs=options.epochs,
@@ -166,8 +154,22 @@ def train(options: argparse.Namespace) -> None:
         found = model.evaluate(test, verbose=0, return_dict=True)
         if rank == 0:
             print(f"test accuracy {found['accuracy']:.4f}")
-            if options.save:
-                model.save(options.save)
+        if options.save:
+            with tempfile.TemporaryDirectory() as unused:
+                # All have to fetch what one saves.
+                model.save(options.save if rank == 0 else f"{unused}/model.keras")
+
+
+def own_backup(folder: Path, rank: int) -> Path:
+    """Where a process keeps its backups, with the last one of the first process.
+
+    Each of them saves, as all have to fetch what one saves; but they go on from one.
+    """
+    mine, first = folder / str(rank), folder / "0"
+    if rank and first.exists():
+        shutil.rmtree(mine, ignore_errors=True)
+        shutil.copytree(first, mine)
+    return mine
 
 
 def report(rank: int):
