@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo  # noqa: F401 - registers the layers of what is saved
-
 from tests.processes import descendants
 
 pytestmark = pytest.mark.distributed
