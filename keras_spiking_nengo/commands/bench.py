@@ -52,7 +52,7 @@ def _layer(batch: int, steps: int, units: int, repeats: int) -> list[dict]:
         _median(_training(units, steps, x, y, *more), repeats)
         for more in ((), (layers.Neurons(lif, return_sequences=True, seed=0),))
     ]
-    numpy = _median(_nengo_steps(lif, np.asarray(x), repeats), repeats)
+    numpy = _median(_nengo_steps(lif, np.asarray(x)), repeats)
     return [
         _row("LIF, forward", size, forward, "Nengo's own step", numpy),
         _row("Dense + LIF, train", size, trained[1], "Dense alone", trained[0]),
@@ -67,7 +67,7 @@ def _training(units, steps, x, y, *more) -> Callable:
     return lambda: model.train_on_batch(x, y)
 
 
-def _nengo_steps(lif: nengo.LIF, x: np.ndarray, repeats: int) -> Callable:
+def _nengo_steps(lif: nengo.LIF, x: np.ndarray) -> Callable:
     batch, steps, units = x.shape
 
     def run():

@@ -7,19 +7,17 @@ import keras
 from keras_spiking_nengo.commands.info import load
 from keras_spiking_nengo.commands.output import Finding
 from keras_spiking_nengo.convert import from_nir, to_nir
-from keras_spiking_nengo.serving import export
+from keras_spiking_nengo.serving import export, files
 
 __all__ = ["FORMATS", "convert"]
 
-EXPORTED = ("savedmodel", "streaming", "onnx", "litert", "openvino")
+EXPORTED = ("savedmodel", "streaming", *files.FORMATS)
 FORMATS = ("keras", "nir", *EXPORTED)
 SUFFIXES = {
     ".keras": "keras",
     ".nir": "nir",
-    ".onnx": "onnx",
-    ".tflite": "litert",
-    ".xml": "openvino",
     "": "savedmodel",
+    **{kind.suffix: name for name, kind in files.FORMATS.items()},
 }
 
 

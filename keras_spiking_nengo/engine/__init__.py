@@ -25,6 +25,19 @@ __all__ = [
 ]
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Without garbage collection, which looks at millions of new objects in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@undisturbed()
 def compile_model(
     model: Model,
     inputs: Iterable[nengo.Node] = (),
@@ -59,23 +72,6 @@ def compile_model(
         >>> len(compile_model(model).outputs)
         1
     """
-    with undisturbed():
-        return _compiled(model, inputs, outputs, passes)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Without garbage collection, which looks at millions of new objects in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _compiled(model, inputs, outputs, passes) -> Program:
     given = {model.step: Value("step", 1), model.time: Value("time", 1)}
     for node in inputs:
         signal = model.sig[node]["out"]

@@ -9,7 +9,7 @@ concatenation of their inputs.
 import abc
 import functools
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,12 +17,16 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.surrogates import Arctan, Surrogate
-from keras_spiking_nengo.engine.signals import Fetch, Param, Ref, Value, pick
+from keras_spiking_nengo.engine.signals import (
+    Fetch,
+    Param,
+    Ref,
+    Rewire,
+    Value,
+    pick,
+)
 
 __all__ = ["Accumulate", "Mode", "Node", "Sum"]
-
-# What a pass says of a ref: where its elements are found now.
-Rewire = Callable[[Ref], Sequence[Ref]]
 
 # More terms than this for one element are summed by a matrix product.
 _MANY_TERMS = 12

@@ -63,10 +63,7 @@ def simplify(program: Program) -> Program:
             nodes.append(node)
     # A lagged node may read what was found to be an alias only later.
     nodes = [node.rewired(trace) for node in nodes]
-    outputs = {
-        key: Fetch(r for ref in fetch.refs for r in trace(ref))
-        for key, fetch in program.outputs.items()
-    }
+    outputs = {key: fetch.rewired(trace) for key, fetch in program.outputs.items()}
     nodes = _alive(nodes, outputs.values())
     return replace(program, stages=(Stage("loop", tuple(nodes)),), outputs=outputs)
 
@@ -379,10 +376,7 @@ def _moved(program: Program, moved: dict[Value, Ref]) -> Program:
         replace(stage, nodes=tuple(node.rewired(rewire) for node in stage.nodes))
         for stage in program.stages
     )
-    outputs = {
-        key: Fetch(r for ref in fetch.refs for r in rewire(ref))
-        for key, fetch in program.outputs.items()
-    }
+    outputs = {key: fetch.rewired(rewire) for key, fetch in program.outputs.items()}
     return replace(program, stages=stages, outputs=outputs)
 
 

@@ -76,6 +76,10 @@ class Ref:
         return Ref(self.value, self.index[index])
 
 
+# What a pass says of a ref: where its elements are found now.
+Rewire = Callable[[Ref], Sequence[Ref]]
+
+
 @dataclass(frozen=True, eq=False)
 class Param:
     """Elements of a constant signal, which may be a trained weight.
@@ -182,7 +186,7 @@ class Fetch:
             if b > a
         ]
 
-    def rewired(self, rewire: Callable[[Ref], Sequence[Ref]]) -> "Fetch":
+    def rewired(self, rewire: Rewire) -> "Fetch":
         """The same elements, from where `rewire` says that they are."""
         found = [ref for old in self.refs for ref in rewire(old)]
         if len(found) == len(self.refs) and all(map(operator.is_, found, self.refs)):

@@ -32,10 +32,8 @@ def environment(backend: str) -> dict[str, str]:
     return os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-@functools.cache
-def losses(backend: str, *options) -> tuple[list[float], float]:
-    """Of every epoch, and the accuracy on the test set."""
-    done = subprocess.run(
+def run(backend: str, *options) -> subprocess.CompletedProcess:
+    return subprocess.run(
         command(*options),
         cwd=ROOT,
         env=environment(backend),
@@ -43,6 +41,12 @@ def losses(backend: str, *options) -> tuple[list[float], float]:
         text=True,
         timeout=LIMIT,
     )
+
+
+@functools.cache
+def losses(backend: str, *options) -> tuple[list[float], float]:
+    """Of every epoch, and the accuracy on the test set."""
+    done = run(backend, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     return read(done.stdout)
 
@@ -132,13 +136,6 @@ def wait_for(file: Path) -> None:
     ],
 )
 def test_refusals(backend, options, message):
-    done = subprocess.run(
-        command(*options),
-        cwd=ROOT,
-        env=environment(backend),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
+    done = run(backend, *options)
     assert done.returncode
     assert message in done.stderr
