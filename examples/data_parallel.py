@@ -147,6 +147,7 @@ def train(options: argparse.Namespace) -> None:
         model.fit(
             batches(x, y, options, model.optimizer),
             epochs=options.epochs,
+            shuffle=False,  # they are; Keras would forget its order when interrupted
             verbose=0,
             callbacks=callbacks,
         )

@@ -198,6 +198,9 @@ def register(cls: C) -> C:
 def supported() -> list[str]:
     """Names of the classes that can be encoded, sorted.
 
+    Returns:
+        List of strings, such as `"nengo.neurons.LIF"`.
+
     Example:
         >>> "nengo.neurons.LIF" in supported()
         True

@@ -31,7 +31,6 @@ __all__ = [
     "SoftLIFRate",
     "SpikingLeakyReLU",
     "Threshold",
-    "coefficients",
     "neuron_type",
 ]
 
@@ -45,10 +44,17 @@ class LeakyReLU(nengo.RectifiedLinear):
             on `negative_slope`.
         initial_state: unused, as the type has no state.
 
+    Raises:
+        nengo.exceptions.ValidationError: a ValueError, for a number out of its range.
+
     Example:
         >>> import nengo
         >>> with nengo.Network():
         ...     ens = nengo.Ensemble(10, 1, neuron_type=LeakyReLU(0.1))
+
+    Reference:
+        Maas, Hannun and Ng (2013), *Rectifier nonlinearities improve neural network
+        acoustic models*, ICML workshop.
     """
 
     negative = True
@@ -74,9 +80,16 @@ class SpikingLeakyReLU(LeakyReLU):
         initial_state: dict from `"voltage"` to a nengo distribution or an
             array. Voltages start in U(0, 1) by default.
 
+    Raises:
+        nengo.exceptions.ValidationError: a ValueError, for a number out of its range.
+
     Example:
         >>> SpikingLeakyReLU(0.1).spiking
         True
+
+    Reference:
+        Rasmussen (2019), *NengoDL: combining deep learning and neuromorphic modelling
+        methods*, Neuroinformatics 17, arXiv:1805.11144.
     """
 
     state = {"voltage": nengo.dists.Uniform(low=0, high=1)}
@@ -111,9 +124,16 @@ class BoundedReLU(nengo.neurons.NeuronType):
         amplitude: float > 0. Factor on all of it.
         initial_state: unused, as the type has no state.
 
+    Raises:
+        nengo.exceptions.ValidationError: a ValueError, for a number out of its range.
+
     Example:
         >>> BoundedReLU(6).rates([8.0], [1.0], [0.0]).tolist()
         [[6.0]]
+
+    Reference:
+        Krizhevsky (2010), *Convolutional deep belief networks on CIFAR-10* (with a
+        largest value of 6).
     """
 
     max_value = NumberParam("max_value", low=0)
@@ -156,9 +176,16 @@ class SoftLIFRate(nengo.LIFRate):
         amplitude: float > 0. Scale of the output.
         initial_state: unused, as the type has no state.
 
+    Raises:
+        nengo.exceptions.ValidationError: a ValueError, for a number out of its range.
+
     Example:
         >>> float(SoftLIFRate(sigma=0.1).rates(1.0, [1.0], [0.0])[0, 0]) > 0
         True
+
+    Reference:
+        Hunsberger and Eliasmith (2015), *Spiking deep networks with LIF neurons*,
+        arXiv:1510.08829.
     """
 
     sigma = NumberParam("sigma", low=0, low_open=True)
@@ -298,6 +325,9 @@ class Elementwise(nengo.neurons.NeuronType):
     Example:
         >>> Elementwise("leaky_relu", 0.5).rates([-2.0, 2.0], [1.0], [0.0]).tolist()
         [[-1.0], [2.0]]
+
+    Reference:
+        `keras.activations`, whose formulas these are.
     """
 
     function = EnumParam("function", values=tuple(CURVES))
@@ -410,6 +440,12 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
         >>> import nengo
         >>> with nengo.Network():
         ...     ens = nengo.Ensemble(10, 1, neuron_type=LeakyIntegrator(0.02))
+
+    Reference:
+        Gerstner, Kistler, Naud and Paninski (2014), *Neuronal dynamics*, Cambridge
+        University Press, chapter 1; Rotter and Diesmann (1999), *Exact digital
+        simulation of time-invariant linear systems with applications to neuronal
+        modeling*, Biological Cybernetics 81.
     """
 
     state = {
@@ -492,6 +528,12 @@ class IntegrateAndFire(LeakyIntegrator):
     Example:
         >>> IntegrateAndFire(0.02, v_threshold=0.5).spiking
         True
+
+    Reference:
+        Gerstner, Kistler, Naud and Paninski (2014), *Neuronal dynamics*, Cambridge
+        University Press, chapter 1; Rotter and Diesmann (1999), *Exact digital
+        simulation of time-invariant linear systems with applications to neuronal
+        modeling*, Biological Cybernetics 81.
     """
 
     spiking = True
@@ -558,9 +600,17 @@ class Threshold(nengo.neurons.NeuronType):
         amplitude: float > 0. A spike is `amplitude / dt` high.
         initial_state: unused, as the type has no state.
 
+    Raises:
+        ValueError: for a `threshold` that is not finite, or an `amplitude` that is not
+            above 0.
+
     Example:
         >>> Threshold(0.5).spiking
         True
+
+    Reference:
+        McCulloch and Pitts (1943), *A logical calculus of the ideas immanent in nervous
+        activity*, Bulletin of Mathematical Biophysics 5.
     """
 
     spiking = True
@@ -623,6 +673,9 @@ def neuron_type(value: "str | nengo.neurons.NeuronType") -> nengo.neurons.Neuron
     Args:
         value: `nengo.neurons.NeuronType` (returned as it is) or one of the
             names in `NEURON_TYPES`, for that type with its default parameters.
+
+    Returns:
+        `nengo.neurons.NeuronType`.
 
     Raises:
         ValueError: if the name is unknown.

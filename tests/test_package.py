@@ -6,10 +6,12 @@ import importlib.util
 import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 import keras_spiking_nengo as ksn
@@ -35,6 +37,12 @@ OBJECTS = {
 }
 
 
+SECTION = re.compile(r"^([A-Z][a-z]+(?: [a-z]+)?):\n", re.MULTILINE)
+ENTRY = re.compile(r"^    (\*{0,2}\w+(?:, \*{0,2}\w+)*):", re.MULTILINE)
+SHAPED = (keras.layers.Layer, keras.losses.Loss, keras.metrics.Metric)
+ABOUT_FILES = {"analysis", "serialization", "serving"}
+
+
 def test_there_are_modules_and_public_objects():
     assert len(MODULES) > 10
     assert {f"{ksn.__name__}.layers.{n}" for n in ksn.layers.__all__} <= set(OBJECTS)
@@ -52,9 +60,47 @@ def test_all_that_is_named_exists_once_with_a_docstring(name):
         assert inspect.getdoc(value) or not callable(value), public
 
 
+def sections(name: str) -> dict[str, str]:
+    """Of a docstring, by their headings."""
+    _, *parts = SECTION.split(inspect.getdoc(OBJECTS[name]))
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def arguments(name: str) -> set[str]:
+    """What is called an argument or attribute in a docstring."""
+    said = sections(name)
+    lines = ENTRY.findall(said.get("Args", "") + said.get("Attributes", ""))
+    return {entry.strip("* ") for line in lines for entry in line.split(",")}
+
+
 @pytest.mark.parametrize("name", OBJECTS)
-def test_public_classes_and_functions_show_an_example(name):
-    assert "Example" in inspect.getdoc(OBJECTS[name])
+def test_docstrings_say_what_goes_in_and_what_goes_wrong(name):
+    value, said = OBJECTS[name], sections(name)
+    assert "Example" in said
+    assert "Raises" in said or "Args" not in said
+    taken = set(inspect.signature(value).parameters) - {"args"}
+    missing = taken - arguments(name)
+    if "kwargs" in arguments(name):  # they lead to another docstring
+        assert re.search(r"\*\*kwargs: .*`", said["Args"])
+    else:
+        assert not missing
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_docstrings_say_what_comes_out(name):
+    value, said = OBJECTS[name], sections(name)
+    if inspect.isclass(value):
+        wanted = inspect.isclass(value) and issubclass(value, SHAPED)
+        assert not wanted or {"Call arguments", "Output shape"} <= set(said)
+    else:
+        assert "Returns" in said or value.__annotations__["return"] is None
+
+
+@pytest.mark.parametrize("name", [n for n in OBJECTS if n.count(".") > 1])
+def test_docstrings_say_where_it_is_from(name):
+    """All that computes is from somewhere; the rest is about files and models."""
+    if inspect.isclass(OBJECTS[name]) and name.split(".")[1] not in ABOUT_FILES:
+        assert sections(name)["Reference"].strip()
 
 
 @pytest.mark.parametrize("name", RUNNING)

@@ -165,6 +165,9 @@ def layer_rule(*classes: type, time: str = "keeps") -> Callable:
         time: `"keeps"` if the layer does to each step of a sequence what it does to
             a static input; `"mixes"` if it acts on static inputs only.
 
+    Returns:
+        A decorator, which returns the function that it is given.
+
     Raises:
         TypeError: unless `classes` are classes.
         ValueError: for another `time`, or a class that has a rule.

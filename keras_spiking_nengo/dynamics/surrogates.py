@@ -50,6 +50,10 @@ class Surrogate(abc.ABC):
         ...         return keras.ops.cast(inside, x.dtype) / self.width
         >>> Box(0.5)
         Box(width=0.5)
+
+    Reference:
+        Neftci, Mostafa and Zenke (2019), *Surrogate gradient learning in spiking neural
+        networks*, IEEE Signal Processing Magazine 36(6).
     """
 
     differentiable: ClassVar[bool] = True
@@ -173,6 +177,9 @@ class SoftLIF(Surrogate):
     Args:
         width: float > 0. As in the formula.
 
+    Raises:
+        ValueError: if `width` is not positive and finite.
+
     Example:
         >>> import keras
         >>> float(SoftLIF().gradient(keras.ops.zeros(())))
@@ -201,6 +208,9 @@ class Arctan(Surrogate):
     Args:
         width: float > 0. As in the formula.
 
+    Raises:
+        ValueError: if `width` is not positive and finite.
+
     Example:
         >>> import keras
         >>> float(Arctan().gradient(keras.ops.zeros(())))
@@ -227,6 +237,9 @@ class FastSigmoid(Surrogate):
 
     Args:
         width: float > 0. As in the formula.
+
+    Raises:
+        ValueError: if `width` is not positive and finite.
 
     Example:
         >>> import keras
@@ -255,6 +268,9 @@ class Triangle(Surrogate):
     Args:
         width: float > 0. As in the formula.
 
+    Raises:
+        ValueError: if `width` is not positive and finite.
+
     Example:
         >>> import keras
         >>> float(Triangle().gradient(keras.ops.zeros(())))
@@ -282,6 +298,9 @@ class StraightThrough(Surrogate):
 
     Args:
         width: float > 0. As in the formula.
+
+    Raises:
+        ValueError: if `width` is not positive and finite.
 
     Example:
         >>> import keras
@@ -318,6 +337,9 @@ def surrogate(value: "str | Surrogate") -> Surrogate:
     Args:
         value: `Surrogate`, or one of `"soft_lif"`, `"arctan"`, `"fast_sigmoid"`,
             `"triangle"` and `"straight_through"`.
+
+    Returns:
+        `value` if it is a `Surrogate`, or one of that name with its default width.
 
     Raises:
         ValueError: for anything else.

@@ -32,6 +32,9 @@ class PerStep(keras.layers.TimeDistributed):
         >>> frames = keras.ops.ones((2, 30, 8, 8, 3))
         >>> PerStep(keras.layers.Conv2D(4, 3))(frames).shape == (2, 30, 6, 6, 4)
         True
+
+    Reference:
+        `keras.layers.TimeDistributed`, whose outputs these are.
     """
 
     def build(self, input_shape):

@@ -29,6 +29,9 @@ class Repeat(keras.layers.Layer):
         >>> import keras
         >>> Repeat(10)(keras.ops.ones((2, 8, 8))).shape == (2, 10, 8, 8)
         True
+
+    Reference:
+        `keras.layers.RepeatVector`, whose outputs these are for features of one axis.
     """
 
     def __init__(self, n_steps: int, **kwargs):

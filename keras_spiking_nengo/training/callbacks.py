@@ -83,6 +83,11 @@ class DtScheduler(keras.callbacks.Callback):
         ... )
         >>> history.history["dt"]
         [0.01, 0.001]
+
+    Reference:
+        Voelker, Rasmussen and Eliasmith (2020), *A spike in performance: training
+        hybrid-spiking neural networks with quantized activation functions*,
+        arXiv:2002.03553.
     """
 
     def __init__(
@@ -243,6 +248,9 @@ class SpikeSummaries(keras.callbacks.Callback):
         >>> x, folder = np.ones((2, 10, 3)), tempfile.mkdtemp()
         >>> summaries = ksn.callbacks.SpikeSummaries(folder, x)
         >>> history = model.fit(x, x, callbacks=[summaries], verbose=0)
+
+    Reference:
+        TensorBoard's scalars, histograms and images, www.tensorflow.org/tensorboard.
     """
 
     def __init__(

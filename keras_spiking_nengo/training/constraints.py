@@ -35,6 +35,10 @@ class Mean(keras.constraints.Constraint):
         >>> keras.ops.convert_to_numpy(w).tolist()
         [[2.0, 6.0], [2.0, 6.0]]
         >>> layer = keras.layers.Dense(3, bias_constraint=Mean())  # one bias for all
+
+    Reference:
+        Goodfellow, Bengio and Courville (2016), *Deep learning*, MIT Press, section 7.9
+        (parameters that are shared).
     """
 
     def __init__(self, axis: int | Sequence[int] | None = None):

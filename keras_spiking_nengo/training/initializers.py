@@ -38,6 +38,9 @@ class Distribution(keras.initializers.Initializer):
         >>> layer.build((None, 2))
         >>> bool(keras.ops.min(layer.kernel) >= 0.5)
         True
+
+    Reference:
+        `nengo.dists`, which draws the values.
     """
 
     def __init__(self, dist: nengo.dists.Distribution | dict, seed: int | None = None):
@@ -85,11 +88,17 @@ class KerasDistribution(nengo.dists.Distribution):
     Args:
         initializer: `keras.initializers.Initializer`, or its name.
 
+    Raises:
+        ValueError: for the name of no initializer.
+
     Example:
         >>> import nengo
         >>> dist = KerasDistribution("glorot_uniform")
         >>> nengo.Dense((4, 3), init=dist).sample().shape
         (4, 3)
+
+    Reference:
+        `keras.initializers`, which draw the values.
     """
 
     initializer = _InitializerParam("initializer")

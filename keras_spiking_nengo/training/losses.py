@@ -80,6 +80,10 @@ class MaskedMeanSquaredError(_Loss):
         >>> target = np.array([[[np.nan], [np.nan], [1.0]]])
         >>> float(MaskedMeanSquaredError()(target, np.array([[[7.0], [8.0], [3.0]]])))
         4.0
+
+    Reference:
+        Rasmussen (2019), *NengoDL: combining deep learning and neuromorphic modelling
+        methods*, Neuroinformatics 17, arXiv:1805.11144 (targets that are NaN).
     """
 
     def __init__(
@@ -193,6 +197,10 @@ class SpikeRateCrossEntropy(_ItemLoss):
         >>> loss = SpikeRateCrossEntropy(temperature=20)
         >>> round(float(loss(np.array([0]), rates)), 4)  # log(1 + 1/e)
         0.3133
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (cross-entropy of rates).
     """
 
     def __init__(
@@ -252,6 +260,10 @@ class SpikeCountCrossEntropy(_ItemLoss):
         >>> loss = SpikeCountCrossEntropy(dt=0.001)
         >>> round(float(loss(np.array([0]), spikes)), 4)  # log(1 + 1/e)
         0.3133
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (cross-entropy of counts).
     """
 
     def __init__(

@@ -54,6 +54,10 @@ class FiringRate(keras.metrics.Mean):
         >>> metric.update_state(None, np.array([[[1000.0], [0.0], [0.0], [0.0]]]))
         >>> float(metric.result())
         250.0
+
+    Reference:
+        Dayan and Abbott (2001), *Theoretical neuroscience*, MIT Press, chapter 1 (the
+        spike-count rate).
     """
 
     def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
@@ -97,6 +101,11 @@ class Sparsity(keras.metrics.Mean):
         >>> metric.update_state(None, np.array([[[1000.0], [0.0], [0.0], [0.0]]]))
         >>> float(metric.result())
         0.75
+
+    Reference:
+        Yik et al. (2025), *The NeuroBench framework for benchmarking neuromorphic
+        computing algorithms and systems*, Nature Communications 16 (activation
+        sparsity).
     """
 
     def __init__(self, name: str = "sparsity", dtype=None):
@@ -135,6 +144,10 @@ class SpikesPerInference(keras.metrics.Mean):
         >>> metric.update_state(None, np.array([[[1000.0, 1000.0], [0.0, 1000.0]]]))
         >>> float(metric.result())
         3.0
+
+    Reference:
+        Yik et al. (2025), *The NeuroBench framework for benchmarking neuromorphic
+        computing algorithms and systems*, Nature Communications 16.
     """
 
     def __init__(
@@ -197,6 +210,10 @@ class DeadNeurons(keras.metrics.Metric):
         >>> metric.update_state(None, np.array([[[1000.0, 0.0], [0.0, 0.0]]]))
         >>> float(metric.result())
         0.5
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (dead neurons).
     """
 
     def __init__(self, name: str = "dead_neurons", dtype=None):

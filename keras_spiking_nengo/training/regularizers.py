@@ -67,6 +67,11 @@ class FiringRate(keras.regularizers.Regularizer):
         >>> layer = ksn.layers.Neurons(
         ...     return_sequences=True, activity_regularizer=regularizer
         ... )
+
+    Reference:
+        Zenke and Vogels (2021), *The remarkable robustness of surrogate gradient
+        learning for instilling complex function in spiking neural networks*, Neural
+        Computation 33(4) (penalties below and above a band).
     """
 
     def __init__(
