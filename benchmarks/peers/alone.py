@@ -35,6 +35,13 @@ class Looped(ksn.layers.Synapse):
     cell_class = LoopedCell
 
 
+class Doubled(keras.layers.Layer):
+    """What the least of calls does to an array: it reads it, and makes another."""
+
+    def call(self, x):
+        return 2 * x
+
+
 def call_of(layer: keras.layers.Layer, x):
     """A compiled call of `layer`, ready when it returns."""
     layer.build(x.shape)
@@ -50,14 +57,19 @@ def call_of(layer: keras.layers.Layer, x):
 
 
 def lif(work: Workload, size: list[int]) -> tuple[dict, dict]:
-    """Seconds of our layer and of the C loop for one size, and whether they agree."""
+    """Seconds for one size, and whether our layer and the C loop agree.
+
+    Of our layer, of the C loop, and of a call that only doubles the array.
+    """
     batch, steps, units = size
     work = replace(work, batch=batch, steps=steps, units=units, features=64)
     currents = work.currents()
     loop = Loop(work, currents)
-    call = call_of(neurons(work), keras.ops.convert_to_tensor(currents))
+    x = keras.ops.convert_to_tensor(currents)
+    call = call_of(neurons(work), x)
     check = compare(f"LIF, {batch} x {steps} x {units}", call(), loop(), 0.001)
-    times = work.measure_together({"ours": call, "c": loop})
+    calls = {"ours": call, "c": loop, "doubled": call_of(Doubled(), x)}
+    times = work.measure_together(calls)
     return {"size": size} | times, check
 
 
