@@ -10,7 +10,7 @@ import numpy as np
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, layer_name, unused
 from keras_spiking_nengo.convert.nengo import read
-from keras_spiking_nengo.layers.network import Ports, held
+from keras_spiking_nengo.layers.ports import Ports, held
 
 __all__ = ["from_nengo", "ports_of", "write"]
 

@@ -10,7 +10,8 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.engine.nodes import Mode
 from keras_spiking_nengo.engine.operators import OPERATORS, translate
-from keras_spiking_nengo.engine.passes import ALWAYS, PASSES, ordered
+from keras_spiking_nengo.engine.order import ordered
+from keras_spiking_nengo.engine.passes import ALWAYS, PASSES
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Value
 

@@ -22,8 +22,9 @@ from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import checked_dt, checked_seed
+from keras_spiking_nengo.layers.ports import Ports, mapped, mapped_shapes
 
-__all__ = ["Network", "NetworkCell", "Ports"]
+__all__ = ["Network", "NetworkCell"]
 
 _register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
@@ -315,126 +316,6 @@ def _surrogate(value):
     return None if value is None else surrogates.surrogate(value)
 
 
-def held(net: nengo.Network) -> list[nengo.Node]:
-    """Source nodes that hold an array: where data come in unless something is said."""
-    return [
-        node
-        for node in net.all_nodes
-        if isinstance(node.output, np.ndarray) and not node.size_in and node.size_out
-    ]
-
-
-class Ports:
-    """Input nodes and probes of a network, and in what structure they are given.
-
-    Attributes:
-        inputs, outputs: the structures, of nodes and of probes.
-
-    Args:
-        net: the network.
-        inputs, outputs: one object, a list, or a dict by name; numbers stand for
-            the position among all nodes or probes. None for all.
-    """
-
-    def __init__(self, net: nengo.Network, inputs, outputs):
-        sources = [node for node in net.all_nodes if not node.size_in and node.size_out]
-        self.inputs = _structure(net, inputs, net.all_nodes, sources, nengo.Node)
-        self.outputs = _structure(
-            net, outputs, net.all_probes, net.all_probes, nengo.Probe
-        )
-        for node in self.nodes:
-            if node.size_in or not node.size_out:
-                raise ValueError(
-                    f"{node} cannot be an input: it takes values from the network"
-                    " itself. Possible: " + (", ".join(map(str, sources)) or "none")
-                )
-        if not self.probes:
-            raise ValueError(
-                f"{net} has no probe, so the layer would have no output. Add a"
-                " nengo.Probe to what you want to see."
-            )
-
-    @property
-    def nodes(self) -> tuple:
-        return _flat(self.inputs)
-
-    @property
-    def probes(self) -> tuple:
-        return _flat(self.outputs)
-
-    @property
-    def input_size(self) -> int:
-        return sum(node.size_out for node in self.nodes)
-
-    def output_size(self, model: Model) -> int:
-        return sum(model.sig[probe]["in"].size for probe in self.probes)
-
-    def describe(self) -> str:
-        return ", ".join(f"{n.label or n} ({n.size_out})" for n in self.nodes) or "none"
-
-    def moved(self, new: Mapping) -> "Ports":
-        """The same ports of a copy of the network."""
-        ports = object.__new__(Ports)
-        ports.inputs = _mapped(new.__getitem__, self.inputs)
-        ports.outputs = _mapped(new.__getitem__, self.outputs)
-        return ports
-
-    def to_config(self, net: nengo.Network) -> dict:
-        nodes, probes = list(net.all_nodes), list(net.all_probes)
-        return {
-            "inputs": _mapped(nodes.index, self.inputs),
-            "outputs": _mapped(probes.index, self.outputs),
-        }
-
-
-def _structure(net, given, everything, default, kind):
-    if given is None:
-        found = list(default)
-        return found[0] if len(found) == 1 else found
-    if isinstance(given, Mapping):
-        given = dict(given)
-    elif isinstance(given, list | tuple):
-        given = list(given)
-
-    def resolved(item):
-        if isinstance(item, int) and 0 <= item < len(everything):
-            return everything[item]
-        if isinstance(item, str):
-            return _labelled(item, everything, kind)
-        if not isinstance(item, kind):
-            raise TypeError(f"Expected a nengo.{kind.__name__}; received {item!r}.")
-        if item not in everything:
-            raise ValueError(f"{item} is not in {net}.")
-        return item
-
-    return _mapped(resolved, given)
-
-
-def _labelled(label: str, objects, kind):
-    found = [obj for obj in objects if obj.label == label]
-    if len(found) != 1:
-        known = ", ".join(sorted({str(obj.label) for obj in objects}))
-        raise ValueError(
-            f"{len(found)} objects have the label {label!r}; labels of"
-            f" nengo.{kind.__name__} here: {known}. Pass the object itself."
-        )
-    return found[0]
-
-
-def _flat(structure) -> tuple:
-    if isinstance(structure, Mapping):
-        return tuple(structure.values())
-    return tuple(structure) if isinstance(structure, list) else (structure,)
-
-
-def _mapped(function, structure):
-    if isinstance(structure, Mapping):
-        return {key: function(value) for key, value in structure.items()}
-    if isinstance(structure, list):
-        return [function(value) for value in structure]
-    return function(structure)
-
-
 @_register
 class Network(SequenceLayer):
     """A whole Nengo network over time, as one layer.
@@ -622,7 +503,7 @@ class Network(SequenceLayer):
             if signal.ndim != 1:
                 part = ops.reshape(part, (*ops.shape(part)[:-1], *signal.shape))
             parts[probe] = part
-        return _mapped(parts.__getitem__, ports.outputs)
+        return mapped(parts.__getitem__, ports.outputs)
 
     def _sampled(self, part, probe):
         period = probe.sample_every / self.cell.dt
@@ -648,7 +529,7 @@ class Network(SequenceLayer):
             probe: self._probe_shape(probe, flat[:-1])
             for probe in self.cell.ports.probes
         }
-        output = _mapped(parts.__getitem__, self.cell.ports.outputs)
+        output = mapped(parts.__getitem__, self.cell.ports.outputs)
         return (output, *states) if self.return_state else output
 
     def _probe_shape(self, probe, lead):
@@ -673,7 +554,7 @@ class Network(SequenceLayer):
         shapes = self.compute_output_shape(shapes)
         output, *states = shapes if self.return_state else (shapes,)
         dtypes = self.cell.state_dtypes()
-        output = _mapped_shapes(
+        output = mapped_shapes(
             lambda shape: keras.KerasTensor(shape, dtype=self.compute_dtype), output
         )
         if not self.return_state:
@@ -684,7 +565,7 @@ class Network(SequenceLayer):
         if isinstance(mask, list | tuple | dict):
             masks = mask.values() if isinstance(mask, dict) else mask
             mask = next((m for m in masks if m is not None), None)
-        masks = _mapped(
+        masks = mapped(
             lambda probe: (
                 mask if self.return_sequences and not probe.sample_every else None
             ),
@@ -693,9 +574,3 @@ class Network(SequenceLayer):
         if not self.return_state:
             return masks
         return [masks, *[None] * len(self.cell.state_names)]
-
-
-def _mapped_shapes(function, structure):
-    if isinstance(structure, dict | list):
-        return _mapped(function, structure)
-    return function(structure)

@@ -37,6 +37,7 @@ from keras_spiking_nengo.simulator.data import (
     SimulationData,
     written_signals,
 )
+from keras_spiking_nengo.simulator.given import frames_of, node_of
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
@@ -508,7 +509,7 @@ class Simulator:
 
     def _given(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
-        nodes = {_node(key, self.network_given): value for key, value in data.items()}
+        nodes = {node_of(key, self.network_given): value for key, value in data.items()}
         missing = [node for node in nodes if node not in self._inputs]
         if missing:
             if self._n_steps:
@@ -521,7 +522,7 @@ class Simulator:
             self._compile((*self._inputs, *missing))
             self.reset()
         batch = self.minibatch_size or 1
-        return [_frames(node, nodes.get(node), batch, steps) for node in self._inputs]
+        return [frames_of(node, nodes.get(node), batch, steps) for node in self._inputs]
 
 
 def _cached_steps(steps: int) -> int:
@@ -556,40 +557,3 @@ def _checked_dtype(dtype) -> str:
             attr="dtype",
         )
     return name
-
-
-def _node(key, network) -> nengo.Node:
-    found = [key] if isinstance(key, nengo.Node) else []
-    if isinstance(key, str) and network is not None:
-        found = [node for node in network.all_nodes if node.label == key]
-    if len(found) != 1 or found[0].size_in:
-        sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
-        raise ValidationError(
-            f"data is keyed by source nodes or their labels; {key!r} names"
-            f" {len(found)}. Source nodes: {', '.join(sources)}.",
-            attr="data",
-        )
-    return found[0]
-
-
-def _frames(node, value, batch: int, steps: int) -> np.ndarray:
-    if value is None:
-        raise ValidationError(
-            f"{node} was given data before; give it some in every run, or reset by"
-            " making a new simulator.",
-            attr="data",
-        )
-    frames = np.asarray(value, dtype=float)
-    frames = frames[None] if frames.ndim == 2 else frames
-    if (
-        frames.ndim != 3
-        or frames.shape[1:] != (steps, node.size_out)
-        or len(frames) not in (1, batch)
-    ):
-        raise ValidationError(
-            f"{node} takes data of shape ({steps}, {node.size_out}) or ({batch},"
-            f" {steps}, {node.size_out}), (minibatch, steps, size); received"
-            f" {np.shape(value)}.",
-            attr="data",
-        )
-    return frames

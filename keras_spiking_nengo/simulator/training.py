@@ -11,7 +11,8 @@ from nengo.builder import Model
 from nengo.exceptions import ValidationError
 
 from keras_spiking_nengo.dynamics.kernels import precision
-from keras_spiking_nengo.layers.network import Network, held
+from keras_spiking_nengo.layers.network import Network
+from keras_spiking_nengo.layers.ports import held
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.simulator.simulator import Simulator

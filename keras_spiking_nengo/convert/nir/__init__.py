@@ -11,6 +11,7 @@ from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.functional import from_nengo
 from keras_spiking_nengo.convert.keras import read
 from keras_spiking_nengo.convert.nengo import write
+from keras_spiking_nengo.convert.nir import images  # noqa: F401 - its rules
 from keras_spiking_nengo.convert.nir.file import read_file
 from keras_spiking_nengo.convert.nir.primitives import PRIMITIVES
 from keras_spiking_nengo.convert.nir.reading import Options, model_of

@@ -29,7 +29,7 @@ from keras_spiking_nengo.convert.rule import Site, array, kind_of
 from keras_spiking_nengo.rules import Rules
 from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator, Threshold
 
-__all__ = ["graph_of"]
+__all__ = ["WRITERS", "Writer", "by_graph", "graph_of", "refuse_activation"]
 
 Shape = tuple[int, ...]
 
@@ -43,7 +43,7 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
     found = calls(model, strict=False)
     known = axes.temporal(found)
     dt = dt_of(found) if dt is None else dt
-    writer = _Writer(Drawing(nir, dt), found, known, strict)
+    writer = Writer(Drawing(nir, dt), found, known, strict)
     for call in found:
         try:
             writer.call(call)
@@ -54,7 +54,7 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
     return writer.drawing.graph({"dt": dt, "keras_spiking_nengo": model.name})
 
 
-class _Writer:
+class Writer:
     """Makes the signal of each call, sources first."""
 
     def __init__(self, drawing: Drawing, found: Calls, known, strict: bool):
@@ -96,7 +96,7 @@ class _Writer:
             name = self.drawing.add(call.name, node)
             self.signals[call.name] = Signal((name,), shape, order)
             return
-        write = WRITERS.get(call.layer, _by_graph)
+        write = WRITERS.get(call.layer, by_graph)
         signal = write(self, call, site)
         if signal is not None:
             self.signals[call.name] = signal
@@ -372,11 +372,11 @@ def _steps(synapse) -> int | None:
 
 # --- layers ---------------------------------------------------------------------------
 
-Write = Callable[[_Writer, Call, Site], Signal | None]
+Write = Callable[[Writer, Call, Site], Signal | None]
 WRITERS: Rules[Write] = Rules("NIR writer", governing=("call", "cell_class"))
 
 
-def _by_graph(writer: _Writer, call: Call, site: Site) -> Signal | None:
+def by_graph(writer: Writer, call: Call, site: Site) -> Signal | None:
     """What the rule for Nengo's objects says of a layer."""
     if call.port is not None:
         return writer.sent[site.sources[0], call.port]
@@ -395,7 +395,8 @@ def _by_graph(writer: _Writer, call: Call, site: Site) -> Signal | None:
     return writer.vertex(call, vertex, terms)
 
 
-def _linear(writer: _Writer, call: Call) -> None:
+def refuse_activation(writer: Writer, call: Call) -> None:
+    """Raises for a layer whose activation would be neurons without a state."""
     kind = neurons_of(call.layer)
     if kind is not None:
         raise writer.refusal(
@@ -406,10 +407,10 @@ def _linear(writer: _Writer, call: Call) -> None:
 
 
 @WRITERS.register(keras.layers.Dense)
-def _dense(writer: _Writer, call: Call, site: Site) -> Signal | None:
+def _dense(writer: Writer, call: Call, site: Site) -> Signal | None:
     if len(site.output) > 1:
-        return _by_graph(writer, call, site)
-    _linear(writer, call)
+        return by_graph(writer, call, site)
+    refuse_activation(writer, call)
     layer = call.layer
     bias = array(layer.bias) if layer.use_bias else None
     name = call.name
@@ -419,7 +420,7 @@ def _dense(writer: _Writer, call: Call, site: Site) -> Signal | None:
 
 
 @WRITERS.register(layers.Neurons)
-def _neurons(writer: _Writer, call: Call, site: Site) -> Signal:
+def _neurons(writer: Writer, call: Call, site: Site) -> Signal:
     vertex, _ = call.rule.read(site)
     signal = writer.source(site)
     if vertex.neuron_type is None:
@@ -428,7 +429,7 @@ def _neurons(writer: _Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(layers.Synapse)
-def _synapse(writer: _Writer, call: Call, site: Site) -> Signal:
+def _synapse(writer: Writer, call: Call, site: Site) -> Signal:
     vertex, (edge,) = call.rule.read(site)
     lags = vertex.process is None
     synapse = edge.synapse if lags else vertex.process
@@ -437,7 +438,7 @@ def _synapse(writer: _Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(layers.Delay)
-def _delay(writer: _Writer, call: Call, site: Site) -> Signal:
+def _delay(writer: Writer, call: Call, site: Site) -> Signal:
     steps = np.broadcast_to(call.layer.cell.steps, site.output)
     signal = writer.drawing.settled(writer.source(site), call.name)
     time = writer.drawing.arranged(steps * call.layer.cell.dt, signal)
@@ -445,7 +446,7 @@ def _delay(writer: _Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.Flatten, keras.layers.Reshape)
-def _flatten(writer: _Writer, call: Call, site: Site) -> Signal:
+def _flatten(writer: Writer, call: Call, site: Site) -> Signal:
     signal = writer.source(site)
     if len(site.output) == 1 and len(signal.shape) > 1:
         signal = writer.drawing.settled(signal, call.name)
@@ -454,127 +455,7 @@ def _flatten(writer: _Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.Permute)
-def _permute(writer: _Writer, call: Call, site: Site) -> Signal:
+def _permute(writer: Writer, call: Call, site: Site) -> Signal:
     signal, (shape,) = writer.source(site), site.inputs
     turned = signal.order.reshape(shape).transpose([d - 1 for d in call.layer.dims])
     return replace(signal, order=turned.ravel())
-
-
-# --- images -------------------------------------------------------------------------
-
-_WINDOWS = (
-    keras.layers.Conv1D,
-    keras.layers.Conv2D,
-    keras.layers.AveragePooling2D,
-)
-
-
-def _takes_padding(call: Call) -> bool:
-    return (
-        type(call.layer) in _WINDOWS
-        and call.layer.padding == "valid"
-        and call.layer.data_format == "channels_last"
-    )
-
-
-Padding = list[tuple[int, int]]
-
-
-@WRITERS.register(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-def _padding(writer: _Writer, call: Call, site: Site) -> Signal | None:
-    amount = np.reshape(call.layer.padding, (-1, 2)).tolist()
-    after = [c for c in writer.found if call.name in c.sources]
-    shown = call.name in writer.found.outputs.values()
-    signal = writer.source(site)
-    if signal.padding or shown or not all(map(_takes_padding, after)):
-        return _by_graph(writer, call, site)
-    return replace(signal, padding=tuple(map(tuple, amount)))
-
-
-def _window(writer: _Writer, call: Call, site: Site, kernel: Shape, dilation):
-    """An image, and its padding; None if it has its channels first."""
-    layer, signal = call.layer, writer.source(site)
-    if layer.data_format != "channels_last":
-        return None
-    (shape,) = site.inputs
-    padding: Padding = list(signal.padding) or [(0, 0)] * len(kernel)
-    space = [n - sum(p) for n, p in zip(shape[:-1], padding, strict=True)]
-    image = writer.drawing.standing(
-        replace(signal, padding=()), call.name, (*space, shape[-1])
-    )
-    if layer.padding == "same":
-        reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        sizes = zip(space, layer.strides, reach, strict=True)
-        total = [max((-(-n // s) - 1) * s + r - n, 0) for n, s, r in sizes]
-        padding = [(t // 2, t - t // 2) for t in total]
-    return image, padding
-
-
-def _symmetric(kernel: np.ndarray, padding: Padding, dilation) -> tuple:
-    """A kernel with zeros, so that its padding may be as much on both sides."""
-    more = []
-    for (before, after), step in zip(padding, dilation, strict=True):
-        taps, rest = divmod(abs(after - before), step)
-        if rest:
-            raise ValueError(
-                f"its padding is {before} before and {after} after an axis, with a"
-                f" dilation of {step}, and NIR pads alike on both sides"
-            )
-        more.append((taps, 0) if after > before else (0, taps))
-    kernel = np.pad(kernel, [*more, (0, 0), (0, 0)])
-    return kernel, tuple(max(p) for p in padding)
-
-
-def _imaged(writer: _Writer, call: Call, site: Site, image: Signal, node) -> Signal:
-    """The images that a node makes of images."""
-    name = writer.drawing.add(call.name, node)
-    writer.drawing.connect(image, name)
-    return Signal((name,), *images(site.output))
-
-
-@WRITERS.register(keras.layers.Conv1D, keras.layers.Conv2D)
-def _convolution(writer: _Writer, call: Call, site: Site) -> Signal | None:
-    layer = call.layer
-    _linear(writer, call)
-    kernel = array(layer.kernel)
-    dilation = layer.dilation_rate
-    found = _window(writer, call, site, kernel.shape[:-2], dilation)
-    if found is None or layer.padding == "causal":
-        return _by_graph(writer, call, site)
-    image, around = found
-    kernel, padding = _symmetric(kernel, around, dilation)
-    one = kernel.ndim == 3
-    bias = array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1])
-    make = writer.nir.Conv1d if one else writer.nir.Conv2d
-
-    def sizes(values):
-        values = tuple(map(int, values))
-        return values[0] if one else values
-
-    node = make(
-        input_shape=sizes(image.shape[1:]),
-        weight=np.moveaxis(kernel, (-1, -2), (0, 1)),
-        stride=sizes(layer.strides),
-        padding=sizes(padding),
-        dilation=sizes(dilation),
-        groups=int(layer.groups),
-        bias=bias,
-    )
-    return _imaged(writer, call, site, image, node)
-
-
-@WRITERS.register(keras.layers.AveragePooling2D)
-def _pooling(writer: _Writer, call: Call, site: Site) -> Signal | None:
-    layer = call.layer
-    found = _window(writer, call, site, tuple(layer.pool_size), (1, 1))
-    # At the borders Keras takes the mean of what is there, and not of zeros.
-    means = found is None or (layer.padding == "same" and np.any(found[1]))
-    if means or any(before != after for before, after in found[1]):
-        return _by_graph(writer, call, site)
-    image, padding = found
-    node = writer.nir.AvgPool2d(
-        kernel_size=np.array(layer.pool_size),
-        stride=np.array(layer.strides),
-        padding=np.array(padding)[:, 0],
-    )
-    return _imaged(writer, call, site, image, node)

@@ -1,0 +1,286 @@
+"""Membranes that are stepped: integrate-and-fire, with leak or without."""
+
+import nengo
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics.neurons.neuron import (
+    NEURONS,
+    Neuron,
+    Values,
+    exp,
+    numbers,
+    per_neuron,
+    spike_constants,
+)
+from keras_spiking_nengo.dynamics.neurons.rates import (
+    SMOOTHING,
+    leaky,
+    lif_rates,
+    rectified,
+    soft_lif_rates,
+)
+from keras_spiking_nengo.dynamics.surrogates import Surrogate
+from keras_spiking_nengo.types import (
+    IntegrateAndFire,
+    LeakyIntegrator,
+    SpikingLeakyReLU,
+    Threshold,
+    coefficients,
+)
+
+__all__ = ["adapted"]
+
+# --- leaky integrate-and-fire --------------------------------------------------
+
+
+def _lif_constants(p, dt):
+    return {
+        "d": exp(-dt / p["tau_rc"]),
+        "K": exp((p["tau_ref"] + dt) / p["tau_rc"]),
+        "height": p["amplitude"] / dt,
+        "min_voltage": p["min_voltage"],
+    }
+
+
+def _lif_step(c, J, state, spike):
+    v, q = state
+    # The refractory clock counts as given in the backward pass.
+    q = ops.stop_gradient(ops.maximum(q * c["d"], 1.0))
+    e = ops.minimum(q * c["d"], 1.0)
+    v = J + (v - J) * e
+    spikes = spike.spike(v - 1)
+    fired = ops.stop_gradient(v) > 1
+    q = ops.where(fired, c["K"] * (J - v) / (J - 1), q)
+    # Negative zero and NaN survive `where` as they do in nengo.
+    v = ops.where(fired, 0.0, ops.maximum(v, c["min_voltage"]))
+    return spikes * c["height"], [v, ops.stop_gradient(q)]
+
+
+@NEURONS.register(nengo.LIF)
+def _lif(neuron_type) -> Neuron:
+    return Neuron(
+        parameters=numbers(neuron_type),
+        states=("voltage", "refractory"),
+        constants=_lif_constants,
+        step=_lif_step,
+        rates=lif_rates,
+        slopes=soft_lif_rates,
+        trainable=("tau_rc", "amplitude"),
+        positive=("tau_rc", "amplitude"),
+        max_spikes=1,
+    )
+
+
+def adapted(step):
+    """`step` less a current `n`, which decays with `tau_n` and grows with spikes."""
+
+    def with_adaptation(c, J, state, spike):
+        *state, n = state
+        output, state = step(c, J - n, state, spike)
+        n = n + c["dt_n"] * (c["inc_n"] * output - n)
+        return output, [*state, n]
+
+    return with_adaptation
+
+
+def _adaptation_constants(p, dt):
+    return {"dt_n": dt / p["tau_n"], "inc_n": p["inc_n"]}
+
+
+@NEURONS.register(nengo.AdaptiveLIF)
+def _adaptive_lif(neuron_type) -> Neuron:
+    return Neuron(
+        parameters=numbers(neuron_type),
+        states=("voltage", "refractory", "adaptation"),
+        constants=lambda p, dt: _lif_constants(p, dt) | _adaptation_constants(p, dt),
+        step=adapted(_lif_step),
+        rates=lif_rates,
+        slopes=soft_lif_rates,
+        trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
+        positive=("tau_rc", "amplitude", "tau_n", "inc_n"),
+        max_spikes=1,
+    )
+
+
+@NEURONS.register(nengo.AdaptiveLIFRate)
+def _adaptive_lif_rate(neuron_type) -> Neuron:
+    def step(c, J, state, spike):
+        value = lif_rates(c, J)
+        soft = soft_lif_rates(c, J, SMOOTHING)
+        return ops.stop_gradient(value) + (soft - ops.stop_gradient(soft)), state
+
+    return Neuron(
+        parameters=numbers(neuron_type),
+        states=("adaptation",),
+        constants=lambda p, dt: p | _adaptation_constants(p, dt),
+        step=adapted(step),
+        rates=lif_rates,
+        slopes=soft_lif_rates,
+        trainable=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
+        positive=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
+        spiking=False,
+    )
+
+
+# --- integrate-and-fire --------------------------------------------------------
+
+
+def _integrate(drive, count):
+    """A voltage that grows by `drive(c, J) dt` and pays 1 for each spike."""
+
+    def step(c, J, state, spike):
+        (v,) = state
+        v = v + c["dt"] * drive(c, J)
+        spikes = count(spike, v)
+        return spikes * c["height"], [v - spikes]
+
+    return step
+
+
+def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
+    def rule(neuron_type) -> Neuron:
+        return Neuron(
+            parameters=numbers(neuron_type),
+            states=("voltage",),
+            constants=spike_constants,
+            step=_integrate(drive, count),
+            rates=rates,
+            trainable=trainable,
+            positive=("amplitude",),
+        )
+
+    return rule
+
+
+NEURONS.add(
+    _integrate_rule(lambda c, J: ops.relu(J), Surrogate.trunc, rectified),
+    nengo.SpikingRectifiedLinear,
+)
+NEURONS.add(
+    _integrate_rule(
+        lambda c, J: ops.where(J < 0, c["negative_slope"] * J, J),
+        Surrogate.trunc,
+        leaky,
+        ("amplitude", "negative_slope"),
+    ),
+    SpikingLeakyReLU,
+)
+
+
+# --- membranes with a reset at the end of a step -------------------------------
+
+_MEMBRANE = ("tau_mem", "tau_syn", "r", "v_leak", "w_in", "v_threshold", "v_reset")
+
+
+def numbers_or_arrays(neuron_type, names) -> Values:
+    """The parameters that a neuron type has, numbers or arrays."""
+    values = {name: getattr(neuron_type, name, None) for name in (*names, "amplitude")}
+    return {
+        name: value if isinstance(value, np.ndarray) else float(value)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+@NEURONS.register(LeakyIntegrator, IntegrateAndFire)
+def _membrane(neuron_type) -> Neuron:
+    exact = neuron_type.discretization == "exact"
+    parameters = numbers_or_arrays(neuron_type, _MEMBRANE)
+    spiking, subtracts = neuron_type.spiking, False
+    if spiking:
+        subtracts = neuron_type.reset == "subtract"
+    states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
+
+    def constants(p, dt):
+        found = coefficients(p, dt, exact, exp)
+        found["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
+        if spiking:
+            found |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
+            found["distance"] = p["v_threshold"] - p["v_reset"]
+        return found
+
+    def step(c, J, state, spike):
+        c = {name: per_neuron(value, J) for name, value in c.items()}
+        *current, v = state
+        v = c["d"] * v + c["b"] * J + c["l"]
+        if current:
+            v = v + c["a"] * current[0]
+            current = [c["D"] * current[0] + c["u"] * J]
+        if not spiking:
+            return c["height"] * v, [*current, v]
+        # The voltage of a spike counts as given where the reset forgets it.
+        spikes = spike.spike((v - c["threshold"]) / c["distance"])
+        if subtracts:
+            v = v - spikes * c["distance"]
+        else:
+            v = ops.where(ops.stop_gradient(v) > c["threshold"], c["v_reset"], v)
+        return spikes * c["height"], [*current, v]
+
+    shared = tuple(k for k, v in parameters.items() if isinstance(v, float))
+    return Neuron(
+        parameters=parameters,
+        states=states,
+        constants=constants,
+        step=step,
+        rates=None,
+        trainable=shared,
+        positive=tuple(k for k in shared if k in ("tau_mem", "tau_syn", "amplitude")),
+        spiking=spiking,
+        max_spikes=1 if spiking else None,
+        variant=f"{exact}, {subtracts}, {sorted(parameters)}",
+    )
+
+
+@NEURONS.register(Threshold)
+def _threshold(neuron_type) -> Neuron:
+    def step(c, J, state, spike):
+        distance = J - per_neuron(c["threshold"], J)
+        return spike.spike(distance) * c["height"], state
+
+    parameters = numbers_or_arrays(neuron_type, ["threshold"])
+    return Neuron(
+        parameters=parameters,
+        states=(),
+        constants=spike_constants,
+        step=step,
+        rates=None,
+        trainable=tuple(k for k, v in parameters.items() if isinstance(v, float)),
+        positive=("amplitude",),
+        max_spikes=1,
+    )
+
+
+# --- Izhikevich ----------------------------------------------------------------
+
+
+@NEURONS.register(nengo.Izhikevich)
+def _izhikevich(neuron_type) -> Neuron:
+    def constants(p, dt):
+        return p | {"dt": dt, "height": 1 / dt}
+
+    def step(c, J, state, spike):
+        v, u = state
+        # Nengo's floor for the current, below which the quadratic diverges.
+        J = ops.maximum(J, -30.0)
+        # In nengo's order of operations: the map is chaotic, and rounding tells.
+        v = v + (0.04 * (v * v) + 5 * v + 140 - u + J) * 1000 * c["dt"]
+        # Nengo fires at 30 mV itself, a surrogate only above its threshold.
+        fired = ops.stop_gradient(v) >= 30
+        scaled = (v - 30) / (30 - c["reset_voltage"])
+        spikes = spike.spike(ops.where(fired, ops.maximum(scaled, 1e-30), scaled))
+        v = ops.where(fired, c["reset_voltage"], v)
+        u = u + c["tau_recovery"] * (c["coupling"] * v - u) * 1000 * c["dt"]
+        u = ops.where(fired, u + c["reset_recovery"], u)
+        return spikes * c["height"], [v, u]
+
+    return Neuron(
+        parameters=numbers(neuron_type),
+        states=("voltage", "recovery"),
+        constants=constants,
+        step=step,
+        rates=None,
+        trainable=("tau_recovery", "coupling", "reset_voltage", "reset_recovery"),
+        positive=("tau_recovery",),
+        max_spikes=1,
+    )

@@ -1,0 +1,136 @@
+"""What is known of one type of neurons, and where the types are looked up."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import nengo
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics import random
+from keras_spiking_nengo.dynamics.surrogates import Surrogate
+from keras_spiking_nengo.rules import Rules
+
+__all__ = [
+    "NEURONS",
+    "Neuron",
+    "Values",
+    "drawn_state",
+    "exp",
+    "neuron",
+    "numbers",
+    "per_neuron",
+    "spike_constants",
+]
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """The dynamics of one neuron type, as pure functions.
+
+    Attributes:
+        parameters: values of the neuron type's numbers, or of one number per neuron.
+        states: names of the carried states, in order.
+        constants: `(parameters, dt) -> constants` for `step`.
+        step: `(constants, J, state, spike) -> (output, state)`, elementwise; `J`,
+            the output and each state have one shape.
+        rates: `(parameters, J) -> rate` in Hz, or None where no curve is known.
+        slopes: the same with a useful derivative everywhere, and with the width
+            of the smoothing as third argument; None where `rates` has one.
+        trainable: names of the parameters that `step` is differentiable in.
+        positive: those of them which have to stay above zero.
+        spiking: whether `step` sends spikes.
+        random: whether `step` draws numbers; its last two states are then those
+            of `dynamics.random`.
+        max_spikes: spikes that one step can send, or None for any number.
+        variant: what tells neuron types of one class apart that are not stepped
+            alike.
+    """
+
+    parameters: Values
+    states: tuple[str, ...]
+    constants: Callable[[Values, float], Values]
+    step: Callable[[Values, Any, list, Surrogate], tuple[Any, list]]
+    rates: Callable[[Values, Any], Any] | None
+    slopes: Callable[[Values, Any, float], Any] | None = None
+    trainable: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    spiking: bool = True
+    random: bool = False
+    max_spikes: int | None = None
+    variant: str = ""
+
+
+NEURONS: Rules = Rules("neuron type", governing=("step",))
+
+
+def neuron(neuron_type: nengo.neurons.NeuronType) -> Neuron:
+    """The dynamics of `neuron_type`.
+
+    Raises:
+        NotImplementedError: if no rule is known for its class.
+
+    Example:
+        >>> import nengo
+        >>> neuron(nengo.LIF()).states
+        ('voltage', 'refractory')
+    """
+    return NEURONS[neuron_type](neuron_type)
+
+
+def drawn_state(
+    neuron_type: nengo.neurons.NeuronType, shape: tuple[int, ...], rng
+) -> list[np.ndarray]:
+    """Nengo's own draw of the initial state, in the states of `neuron`.
+
+    Args:
+        neuron_type: whose `initial_state` distributions are drawn from.
+        shape: shape of the population, without the batch.
+        rng: `numpy.random.RandomState`.
+    """
+    dynamics = neuron(neuron_type)
+    n_neurons = math.prod(shape)
+    drawn: dict[str, Any] = {}
+    base = getattr(neuron_type, "base_type", None)
+    if base is not None:
+        drawn |= base.make_state(n_neurons, rng=rng)
+    drawn |= neuron_type.make_state(n_neurons, rng=rng)
+    if "refractory_time" in drawn:
+        time = drawn.pop("refractory_time")
+        drawn["refractory"] = np.exp(np.maximum(time, 0) / neuron_type.tau_rc)
+    if dynamics.random:
+        seeds = rng.randint(random.MAX_KEY, size=n_neurons)
+        drawn |= dict(zip(random.STATES, (seeds, np.zeros_like(seeds)), strict=True))
+    return [np.reshape(drawn[name], shape) for name in dynamics.states]
+
+
+def numbers(neuron_type) -> Values:
+    """The numeric parameters of a neuron type, by nengo's own declaration."""
+    values = {p.name: getattr(neuron_type, p.name) for p in neuron_type._params}
+    return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+
+
+def exp(x):
+    """The exponential, in double precision where it is a constant."""
+    if ops.is_tensor(x):
+        return ops.exp(x)
+    return np.exp(x) if isinstance(x, np.ndarray) else math.exp(x)
+
+
+def per_neuron(values, J):
+    """One value per neuron, as they stand on the last axes of `J`."""
+    if not isinstance(values, np.ndarray):
+        return values
+    shape: list[int] = []
+    while math.prod(shape) < values.size and len(shape) < len(J.shape):
+        shape.insert(0, J.shape[-1 - len(shape)])
+    return ops.cast(np.reshape(values, shape), J.dtype)
+
+
+def spike_constants(p, dt):
+    """Parameters, the length of a step and the height of a spike."""
+    return p | {"dt": dt, "height": p["amplitude"] / dt}

@@ -1,0 +1,116 @@
+"""What encoders have in common: steps of time, and values presented over time."""
+
+import inspect
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.parameters import checked_dt, is_number
+from keras_spiking_nengo.layers.repeat import Repeat
+
+# Part of a step, or of a threshold, that may be missing to a whole one: rounding noise,
+# which differs between backends, and between compiled and not.
+SLACK = 1e-3
+
+
+def with_slope(value, smooth, training):
+    """`value`, while training with the gradient of `smooth`."""
+    value, given = ops.stop_gradient(value), ops.stop_gradient(smooth)
+    # Both terms are 0, or NaN if the input is: the difference but for a rounding, where
+    # XLA fuses a product into it.
+    return value + (smooth - given if training else 0 * given)
+
+
+def positive(name: str, value, unit: str) -> float:
+    """A number that is positive, and finite; raises if it is not."""
+    if not is_number(value) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} is a positive number{unit}; received {value!r}.")
+    return float(value)
+
+
+class EncoderCell(Cell):
+    """What the cells have in common: a step of time, and where the state starts."""
+
+    def __init__(self, dt: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dt = checked_dt(dt)
+
+    @property
+    def height(self) -> float:
+        """Of a spike, which lasts one step."""
+        return 1 / self.dt
+
+    def get_config(self):
+        return {**super().get_config(), "dt": self.dt}
+
+
+class _Signature:
+    """The signature of a `SequenceLayer`, with `n_steps`."""
+
+    def __get__(self, instance, owner) -> inspect.Signature:
+        if instance is not None:
+            # The signature of calling the layer is that of __call__.
+            raise AttributeError("__signature__")
+        known = super(Encoder, owner).__signature__  # type: ignore[misc]
+        *named, rest = known.parameters.values()
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        extra = inspect.Parameter("n_steps", keyword, default=None)
+        return inspect.Signature([*named, extra, rest])
+
+
+class Encoder(SequenceLayer):
+    """An encoder of sequences or, with `n_steps`, of static values."""
+
+    __signature__ = _Signature()
+
+    def __init__(self, *args, n_steps: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        present = None if n_steps is None else Repeat(n_steps)
+        # Not an attribute that Keras would track: it has nothing to save.
+        object.__setattr__(self, "_present", present)
+        self.n_steps = None if present is None else present.n_steps
+
+    def _sequence_shape(self, shape):
+        return shape if self._present is None else (shape[0], self.n_steps, *shape[1:])
+
+    def build(self, sequences_shape, initial_state_shape=None):
+        if self._present is not None and len(sequences_shape) < 2:
+            raise ValueError(
+                f"{self.name} presents static values for {self.n_steps} steps, and"
+                " needs inputs of shape (batch, *features); received"
+                f" {tuple(sequences_shape)}. Add an axis with keras.layers.Reshape."
+            )
+        super().build(self._sequence_shape(sequences_shape), initial_state_shape)
+        if self._present is not None:
+            self.input_spec = keras.InputSpec(shape=(None, *self.cell.features))
+
+    def compute_output_shape(self, sequences_shape, initial_state_shape=None):
+        return super().compute_output_shape(self._sequence_shape(sequences_shape))
+
+    def compute_output_spec(self, sequences, *args, **kwargs):
+        self._check_mask(kwargs.get("mask"))
+        shape = self._sequence_shape(tuple(sequences.shape))
+        sequences = keras.KerasTensor(shape, dtype=sequences.dtype)
+        return super().compute_output_spec(sequences, *args, **kwargs)
+
+    def compute_mask(self, sequences, mask=None):
+        return super().compute_mask(sequences, mask if self.n_steps is None else None)
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        self._check_mask(mask)
+        if self._present is not None:
+            sequences = self._present(sequences)
+        return super().call(sequences, initial_state, mask, training)
+
+    def _check_mask(self, mask):
+        if self._present is not None and mask is not None:
+            raise ValueError(
+                f"{self.name} presents static values for {self.n_steps} steps, so a"
+                " mask has no time axis to act on. Leave the mask out, or give the"
+                " encoder a sequence and n_steps=None."
+            )
+
+    def get_config(self):
+        return {**super().get_config(), "n_steps": self.n_steps}

@@ -1,0 +1,46 @@
+"""Data that a run is given, by node."""
+
+import nengo
+import numpy as np
+from nengo.exceptions import ValidationError
+
+__all__ = ["frames_of", "node_of"]
+
+
+def node_of(key, network) -> nengo.Node:
+    """The source node that a key of `data` names."""
+    found = [key] if isinstance(key, nengo.Node) else []
+    if isinstance(key, str) and network is not None:
+        found = [node for node in network.all_nodes if node.label == key]
+    if len(found) != 1 or found[0].size_in:
+        sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
+        raise ValidationError(
+            f"data is keyed by source nodes or their labels; {key!r} names"
+            f" {len(found)}. Source nodes: {', '.join(sources)}.",
+            attr="data",
+        )
+    return found[0]
+
+
+def frames_of(node, value, batch: int, steps: int) -> np.ndarray:
+    """The values of a node in each step, `(1 or batch, steps, size)`."""
+    if value is None:
+        raise ValidationError(
+            f"{node} was given data before; give it some in every run, or reset by"
+            " making a new simulator.",
+            attr="data",
+        )
+    frames = np.asarray(value, dtype=float)
+    frames = frames[None] if frames.ndim == 2 else frames
+    if (
+        frames.ndim != 3
+        or frames.shape[1:] != (steps, node.size_out)
+        or len(frames) not in (1, batch)
+    ):
+        raise ValidationError(
+            f"{node} takes data of shape ({steps}, {node.size_out}) or ({batch},"
+            f" {steps}, {node.size_out}), (minibatch, steps, size); received"
+            f" {np.shape(value)}.",
+            attr="data",
+        )
+    return frames
