@@ -34,8 +34,8 @@ What cannot be reached, training 512 neurons:
 
 - 30 times snnTorch and 12 times Norse, each in its fastest form. The two products
   alone, in NumPy, take a fifth to a seventh of those forms' time: a layer that costs
-  nothing would be 5 to 7 times as fast. Beside their slowest forms, those of tutorials on one thread, we
-  are 10 to 14 times as fast, and the products alone are 30 times.
+  nothing would be 5 to 7 times as fast. Beside their slowest forms, those of tutorials
+  on one thread, we are 10 to 14 times as fast, and the products alone are 30 times.
 - 2 times SpikingJelly, on some runs: a third of our step is new pages. Where they are
   kept we are 2.6 times as fast.
 - 1.5 times Spyx. Its step and ours are bound by the products, which both leave to XLA:
