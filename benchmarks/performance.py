@@ -87,6 +87,7 @@ def draw(targets: list[dict], file: Path) -> None:
         axes.barh(i, target["ratio"], color=colour)
         axes.plot([target["at least"]] * 2, [i - 0.4, i + 0.4], color="black")
     axes.set_yticks(range(len(faster)), [t["claim"] for t in reversed(faster)])
+    axes.set_ylim(-1, len(faster))
     axes.tick_params(labelsize=7)
     axes.set_xscale("log")
     axes.set_xlabel("times as fast; the black line is the target")

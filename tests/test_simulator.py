@@ -652,6 +652,28 @@ def test_pickle_goes_on_where_it_stopped(shared):
         np.testing.assert_allclose(values, sim.data[probe], rtol=1e-12, atol=1e-13)
 
 
+def test_pickle_keeps_what_training_has_made():
+    with nengo.Network(seed=0) as net:
+        stimulus, ens = nengo.Node([1.0]), nengo.Ensemble(20, 1)
+        nengo.Connection(stimulus, ens)
+        end = nengo.Node(size_in=1)
+        nengo.Connection(ens, end)
+        probe = nengo.Probe(end, synapse=0.01)
+    with simulator(net) as sim:
+        sim.run_steps(20)
+        untrained = np.array(sim.data[probe])
+        sim.compile(keras.optimizers.SGD(0.01), loss="mse")
+        x = np.ones((2, 20, 1))
+        sim.fit({stimulus: x}, {probe: 2 * x}, verbose=0)
+        with pickle.loads(pickle.dumps(sim)) as copy:
+            for one in (sim, copy):
+                one.reset()
+                one.run_steps(20)
+            trained = copy.data[copy.model.probes[0]]
+    np.testing.assert_allclose(trained, sim.data[probe], rtol=1e-12, atol=1e-13)
+    assert np.abs(trained - untrained).max() > 1e-3
+
+
 def test_pickle_of_a_closed_simulator_is_closed(shared):
     net, _ = shared
     sim = simulator(net)

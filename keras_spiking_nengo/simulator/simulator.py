@@ -379,6 +379,7 @@ class Simulator:
                 "independent_noise": self.independent_noise,
             },
             "inputs": self._inputs,
+            "trained": list(self._training.values().items()),
             "state": [ops.convert_to_numpy(value) for value in self._state],
             "n_steps": self._n_steps,
             "records": self._records,
@@ -392,6 +393,7 @@ class Simulator:
         if state["inputs"]:
             self._compile(state["inputs"])
             self.reset()
+        self._training.keep(dict(state["trained"]))
         with precision(self.dtype):
             self._state = [ops.convert_to_tensor(value) for value in state["state"]]
         self._n_steps = state["n_steps"]

@@ -69,6 +69,7 @@ class Training:
         self._model: keras.Model | None = None
         self._inputs: dict[str, nengo.Node] = {}
         self._outputs: dict[str, nengo.Probe] = {}
+        self._kept: dict[Any, np.ndarray] = {}
 
     @property
     def model(self) -> keras.Model:
@@ -80,7 +81,11 @@ class Training:
 
     def values(self) -> dict[Any, np.ndarray]:
         """Present weights by nengo's signals; empty where nothing was trained."""
-        return {} if self._layer is None else self._layer.cell.values()
+        return self._kept if self._layer is None else self._layer.cell.values()
+
+    def keep(self, values: Mapping[Any, np.ndarray]) -> None:
+        """Take over what another simulator's training has made of the weights."""
+        self._kept = dict(values)
 
     def _make(self, inputs, forward, surrogate) -> None:
         net = self.sim.network_given
