@@ -62,7 +62,7 @@ with nengo.Network(seed=0) as net:
     nengo.Connection(ganglia.output, thalamus.input)
     nengo.Probe(thalamus.output, synapse=0.02, label="action")
 
-selection = ksn.layers.Network(net, return_sequences=True)
+selection = ksn.layers.Network(net, inputs=values, return_sequences=True)
 pictures = keras.Input((None, 8, 8, 1))
 value = keras.layers.TimeDistributed(vision)(pictures)
 agent = keras.Model(pictures, {"value": value, "action": selection(value)})

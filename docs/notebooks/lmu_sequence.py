@@ -39,7 +39,7 @@ for name, hidden in kinds.items():
     model.compile(
         keras.optimizers.Adam(0.003),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        ["accuracy"],
+        metrics=["accuracy"],
         jit_compile=True,
     )
     run = model.fit(x, y, epochs=25, verbose=0, validation_data=(x_test, y_test))

@@ -20,7 +20,7 @@ with nengo.Network(seed=0) as net:
     error = nengo.Ensemble(200, 2)
     nengo.Connection(stimulus, pre)
     channel = nengo.Connection(
-        pre, post, function=lambda x: [0, 0], learning_rule_type=nengo.PES(1e-4)
+        pre, post, function=lambda x: [0, 0], learning_rule_type=nengo.PES(2e-4)
     )
     nengo.Connection(post, error)
     nengo.Connection(stimulus, error, transform=-1)
@@ -31,10 +31,11 @@ with nengo.Network(seed=0) as net:
     nengo.Connection(off, error.neurons, transform=-20 * np.ones((200, 1)))
     nengo.Probe(post, synapse=0.03, label="received")
 
-layer = ksn.layers.Network(net, return_sequences=True)
-time = np.arange(1, 6001) * 0.001
-signal = np.stack([np.sin(2 * time), np.cos(3 * time)], axis=-1)
-learning = np.where(time < 4, 1.0, 0.0)[:, None]
+inputs = {"stimulus": stimulus, "learns": learns}
+layer = ksn.layers.Network(net, inputs=inputs, return_sequences=True)
+time = np.arange(1, 8001) * 0.001
+signal = np.stack([np.sin(6 * time), np.cos(9 * time)], axis=-1)
+learning = np.where(time < 6, 1.0, 0.0)[:, None]
 received = layer({"stimulus": signal[None], "learns": learning[None]})
 received = keras.ops.convert_to_numpy(received)[0]
 
@@ -43,11 +44,11 @@ fig, axes = plt.subplots(2, 1, figsize=(8, 3.5), sharex=True)
 for ax, wanted, got in zip(axes, signal.T, received.T, strict=True):
     ax.plot(time, wanted, "k--", label="sent")
     ax.plot(time, got, label="received")
-    ax.axvspan(0, 4, color="tab:green", alpha=0.1, label="learning")
+    ax.axvspan(0, 6, color="tab:green", alpha=0.1, label="learning")
 axes[0].legend(loc="upper right", ncol=3)
 axes[1].set_xlabel("seconds")
 early, late = (
     float(np.sqrt(np.mean((received - signal)[part] ** 2)))
-    for part in (slice(0, 500), slice(4500, None))
+    for part in (slice(0, 500), slice(6500, None))
 )
 print(f"rms error in the first half second {early:.2f}, after learning {late:.2f}")

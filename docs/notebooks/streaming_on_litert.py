@@ -65,7 +65,7 @@ streamed = []
 for sample in x_test[0]:
     sent = step(x=sample[None], **state)
     streamed.append(sent.pop("y")[0, 0])
-    state = {name: sent[name] for name in state}
+    state = {name: sent[f"next_{name}"] for name in state}
 whole = model.predict(x_test, verbose=0)[0, :, 0]
 print(f"{size / 1024:.0f} KB; largest difference {np.abs(streamed - whole).max():.1e}")
 
