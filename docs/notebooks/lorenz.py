@@ -22,13 +22,13 @@ def feedback(x):
     return dx0 * tau + x[0], dx1 * tau + x[1], dx2 * tau + x[2]
 
 
-with nengo.Network(seed=1) as net:
+with nengo.Network(seed=0) as net:
     state = nengo.Ensemble(2000, 3, radius=60)
     nengo.Connection(state, state, function=feedback, synapse=tau)
     probe = nengo.Probe(state, synapse=tau)
 
 with ksn.Simulator(net, progress_bar=False, dtype="float64") as sim:
-    sim.run(6.0)
+    sim.run(12.0)
 x = sim.data[probe]
 
 # %%
