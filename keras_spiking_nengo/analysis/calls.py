@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_spiking_nengo.layers.models import check_built
+
 __all__ = ["Call", "Graph", "data", "graph", "run", "submodel"]
 
 
@@ -85,18 +87,7 @@ def check(model) -> None:
         ValueError: if it is not built.
         NotImplementedError: if it has a call of its own.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"Expected a keras.Model; received {model!r} of type"
-            f" {type(model).__name__}. Put a layer into keras.Sequential([keras.Input"
-            "(shape), layer])."
-        )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so the shapes of its layers are not"
-            " known. Put a keras.Input(shape) first, or call model.build((None,"
-            " *shape))."
-        )
+    check_built(model)
     if not submodel(model):
         raise NotImplementedError(
             f"Model {model.name!r} ({type(model).__name__}) has a call of its own,"

@@ -30,6 +30,7 @@ from keras_spiking_nengo.convert.rule import (
     rule_of,
 )
 from keras_spiking_nengo.layers import PerStep
+from keras_spiking_nengo.layers.models import check_built
 
 __all__ = ["Call", "Calls", "calls"]
 
@@ -131,18 +132,7 @@ def calls(
         NotImplementedError: if it is neither functional nor `Sequential`, or holds
             a layer without a rule.
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            f"Expected a keras.Model; received {model!r} of type"
-            f" {type(model).__name__}. Put a layer into keras.Sequential([keras.Input"
-            "(shape), layer])."
-        )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so the shapes of its layers are not"
-            " known. Put a keras.Input(shape) first, or call model.build((None,"
-            " *shape))."
-        )
+    check_built(model)
     return _Walk(strict, objections, options).model(model)
 
 

@@ -1,0 +1,26 @@
+"""Keras models that are taken apart, call by call."""
+
+import keras
+
+__all__ = ["check_built"]
+
+
+def check_built(model) -> None:
+    """Raises unless it is a Keras model whose shapes are known.
+
+    Raises:
+        TypeError: if it is no Keras model.
+        ValueError: if it is not built.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"Expected a keras.Model; received {model!r} of type"
+            f" {type(model).__name__}. Put a layer into keras.Sequential([keras.Input"
+            "(shape), layer])."
+        )
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise ValueError(
+            f"Model {model.name!r} is not built, so the shapes of its layers are not"
+            " known. Put a keras.Input(shape) first, or call model.build((None,"
+            " *shape))."
+        )
