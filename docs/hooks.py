@@ -1,4 +1,4 @@
-"""What mkdocs does besides: links out of the site, the changelog, the decisions."""
+"""What mkdocs does besides: links out of the site, the changelog, quiet notebooks."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,15 @@ from mkdocs.structure.files import File
 DOCS = Path(__file__).parent
 # A link to a file of the repository that is not part of the site.
 OUTWARD = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
+
+# Of a notebook's output: what libraries say when they start, on the standard error,
+# and objects that a cell happens to end with.
+NOISE = re.compile(
+    r'<div class="jp-OutputArea-child[^>]*>\s*<div class="jp-OutputPrompt[^>]*>[^<]*</div>'
+    r'\s*<div [^>]*(?:vnd\.jupyter\.stderr|executeResult"[^>]*text/plain)"[^>]*>'
+    r"\s*<pre>.*?</pre>\s*</div>\s*</div>",
+    re.DOTALL,
+)
 
 
 def on_files(files, config):
@@ -29,3 +38,8 @@ def on_page_markdown(markdown, page, **_):
         return f"`{name}`" if match[1] == name else f"{match[1]} (`{name}`)"
 
     return OUTWARD.sub(named, markdown)
+
+
+def on_post_page(output, **_):
+    """Leaves out of notebooks what nobody asked for."""
+    return NOISE.sub("", output)

@@ -3,7 +3,7 @@
 #
 # A semantic pointer network binds what it sees, *blue circle* and *red square*, into
 # one vector that is held in a recurrent memory, and answers questions about it: which
-# shape was blue? 256 dimensions in spiking neurons of nengo-spa, as one Keras layer.
+# shape was blue? 35,200 spiking neurons of nengo-spa, as one Keras layer.
 
 # %%
 import keras

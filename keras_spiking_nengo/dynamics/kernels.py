@@ -278,7 +278,9 @@ def _scan_tensorflow(step, forward, parameters, inputs, state, save, shape):
 
     run = differentiable if save or forward else plain
     if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
-        run = tf.function(run, autograph=False)
+        # One for this call: TensorFlow would warn of functions that are traced often.
+        traced = tf.function(run, autograph=False)
+        run = traced.get_concrete_function(*parameters, *inputs, *state)
     y, *final = run(*parameters, *inputs, *state)
     y.set_shape(inputs[0].shape[:2] + y.shape[2:])
     return y, final
