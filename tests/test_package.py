@@ -157,6 +157,7 @@ def readme_code() -> list[str]:
     return [part.split("```")[0] for part in text.split("```python\n")[1:]]
 
 
+@slow_on_jax
 def test_the_readmes_first_model_spikes_and_is_exported(tmp_path, monkeypatch, capsys):
     code, _ = readme_code()
     assert len(code.splitlines()) < 25
@@ -172,6 +173,7 @@ def test_the_readmes_first_model_spikes_and_is_exported(tmp_path, monkeypatch, c
     assert spikes.differing <= 0.01 * spikes.total > 0
 
 
+@slow_on_jax
 def test_the_readmes_network_is_trained():
     _, code = readme_code()
     assert len(code.splitlines()) < 15
