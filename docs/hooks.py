@@ -12,9 +12,10 @@ OUTWARD = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
 # Of a notebook's output: what libraries say when they start, on the standard error,
 # and objects that a cell happens to end with.
 NOISE = re.compile(
-    r'<div class="jp-OutputArea-child[^>]*>\s*<div class="jp-OutputPrompt[^>]*>[^<]*</div>'
-    r'\s*<div [^>]*(?:vnd\.jupyter\.stderr|executeResult"[^>]*text/plain)"[^>]*>'
-    r"\s*<pre>.*?</pre>\s*</div>\s*</div>",
+    r'<div class="jp-OutputArea-child[^>]*>\s*'
+    r'<div class="jp-OutputPrompt[^>]*>[^<]*</div>\s*'
+    r'<div [^>]*(?:vnd\.jupyter\.stderr|executeResult"[^>]*text/plain)"[^>]*>\s*'
+    r"<pre>.*?</pre>\s*</div>\s*</div>",
     re.DOTALL,
 )
 

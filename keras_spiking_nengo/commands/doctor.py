@@ -21,7 +21,8 @@ y = ksn.layers.Neurons("lif", return_sequences=True, seed=0)(keras.ops.ones((1, 
 assert tuple(y.shape) == (1, 3, 2)
 """
 DEVICES = {
-    "tensorflow": "import tensorflow as tf\nd = tf.config.list_logical_devices()",
+    "tensorflow": "import tensorflow as tf\n"
+    "d = [d.name.removeprefix('/device:') for d in tf.config.list_logical_devices()]",
     "jax": "import jax\nd = jax.devices()",
     "torch": "import torch\nd = ['cpu'] + [torch.cuda.get_device_name(i)"
     " for i in range(torch.cuda.device_count())]",

@@ -63,8 +63,8 @@ def _show(finding: Finding, as_json: bool) -> None:
     if as_json:
         print(json.dumps(finding.values, indent=1))
         return
-    console = Console()
+    console = Console(markup=False, highlight=False)  # of '[jax]', rich makes nothing
     for each in finding.tables:
         console.print(each)
     for note in finding.notes:
-        console.print(note, markup=False, highlight=False)
+        console.print(note)

@@ -130,4 +130,4 @@ def test_doctor():
     assert found["backends"][BACKEND]["devices"]
     assert found["packages"]["nengo"] == nengo.__version__
     assert set(found["extras"]) >= {"nir", "onnx", "serve"}
-    assert "pip install" in run("doctor").stdout
+    assert "pip install 'keras-spiking-nengo[" in run("doctor").stdout
