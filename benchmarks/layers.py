@@ -153,6 +153,7 @@ def alone_on(backend: str, options: Options) -> dict:
     wanted = {
         "sizes": SIZES[:2] if options.quick else SIZES,
         "synapses": SYNAPSES[:1] if options.quick else SYNAPSES,
+        "doubled": False,
     }
     work = replace(work, enough=1.0, most=30)
     with console.status(f"sizes, {backend}"):

@@ -48,7 +48,7 @@ def run(options: Options) -> dict:
             ]
         with console.status(f"time, {backend}"):
             work = asdict(Workload(enough=1.0))
-            wanted = json.dumps({"sizes": sizes, "synapses": []})
+            wanted = json.dumps({"sizes": sizes, "synapses": [], "doubled": True})
             alone, kept = (
                 report_of(
                     *("alone.py", json.dumps(work), wanted),

@@ -1,4 +1,4 @@
-"""What mkdocs does besides: links out of the site, the changelog, quiet notebooks."""
+"""What mkdocs does besides: decisions, the changelog, links out, quiet notebooks."""
 
 import re
 from pathlib import Path
@@ -18,6 +18,14 @@ NOISE = re.compile(
     r"<pre>.*?</pre>\s*</div>\s*</div>",
     re.DOTALL,
 )
+
+
+def on_config(config):
+    """Adds the decisions, last of all that there is to read."""
+    (about,) = config.nav[-1].values()
+    found = sorted((DOCS / "decisions").glob("*.md"))
+    about.append({"Decisions": [str(file.relative_to(DOCS)) for file in found]})
+    return config
 
 
 def on_files(files, config):

@@ -1,7 +1,8 @@
 """Our layers alone, over sizes, on the backend that KERAS_BACKEND names.
 
 `python alone.py <workload> <json>` with the list of sizes `[batch, steps, units]` of
-the LIF layer, and the list of steps of the synapse.
+the LIF layer, the list of steps of the synapse, and whether a call that only doubles
+the array is timed beside the layer.
 """
 
 import json
@@ -56,11 +57,8 @@ def call_of(layer: keras.layers.Layer, x):
     return lambda: jax.block_until_ready(run(x))
 
 
-def lif(work: Workload, size: list[int]) -> tuple[dict, dict]:
-    """Seconds for one size, and whether our layer and the C loop agree.
-
-    Of our layer, of the C loop, and of a call that only doubles the array.
-    """
+def lif(work: Workload, size: list[int], doubled: bool) -> tuple[dict, dict]:
+    """Seconds of our layer and of the C loop for one size, and whether they agree."""
     batch, steps, units = size
     work = replace(work, batch=batch, steps=steps, units=units, features=64)
     currents = work.currents()
@@ -68,7 +66,9 @@ def lif(work: Workload, size: list[int]) -> tuple[dict, dict]:
     x = keras.ops.convert_to_tensor(currents)
     call = call_of(neurons(work), x)
     check = compare(f"LIF, {batch} x {steps} x {units}", call(), loop(), 0.001)
-    calls = {"ours": call, "c": loop, "doubled": call_of(Doubled(), x)}
+    calls = {"ours": call, "c": loop}
+    if doubled:
+        calls["doubled"] = call_of(Doubled(), x)
     times = work.measure_together(calls)
     return {"size": size} | times, check
 
@@ -93,7 +93,7 @@ def synapse(work: Workload, kind: str, steps: int) -> tuple[dict, dict]:
 
 def run(work: Workload) -> dict:
     wanted = json.loads(sys.argv[2])
-    pairs = [lif(work, size) for size in wanted["sizes"]]
+    pairs = [lif(work, size, wanted["doubled"]) for size in wanted["sizes"]]
     filters = [
         synapse(work, kind, steps) for kind in SYNAPSES for steps in wanted["synapses"]
     ]

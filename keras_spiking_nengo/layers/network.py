@@ -21,8 +21,12 @@ from keras_spiking_nengo.engine.frozen import (
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import checked_dt, checked_seed
-from keras_spiking_nengo.layers.ports import Ports, mapped, mapped_shapes
+from keras_spiking_nengo.layers.parameters import (
+    checked_dt,
+    checked_seed,
+    checked_surrogate,
+)
+from keras_spiking_nengo.layers.ports import Ports, mapped
 
 __all__ = ["Network", "NetworkCell"]
 
@@ -85,7 +89,7 @@ class NetworkCell(Cell):
         if forward not in FORWARDS:
             raise ValueError(f"forward is one of {FORWARDS}; received {forward!r}.")
         self.dt = checked_dt(dt)
-        self.surrogate = _surrogate(surrogate)
+        self.surrogate = checked_surrogate(surrogate)
         self.training_mode = forward
         self.seed = checked_seed(seed)
         self.ports = Ports(net, inputs, outputs)
@@ -191,7 +195,9 @@ class NetworkCell(Cell):
     # --- running ----------------------------------------------------------------
 
     def _mode(self, training) -> Mode:
-        own = {} if self.surrogate is None else {"surrogate": self.surrogate}
+        own: dict[str, Any] = {}
+        if self.surrogate is not None:
+            own["surrogate"] = self.surrogate
         return Mode(self.state_dtype, bool(training), self.training_mode, **own)
 
     def _packed(self, mode: Mode):
@@ -308,12 +314,6 @@ def _built(net: nengo.Network, dt: float) -> Model:
     model = Model(dt=dt, label=str(net))
     model.build(net)
     return model
-
-
-def _surrogate(value):
-    if isinstance(value, dict):
-        value = keras.saving.deserialize_keras_object(value)
-    return None if value is None else surrogates.surrogate(value)
 
 
 @_register
@@ -554,7 +554,7 @@ class Network(SequenceLayer):
         shapes = self.compute_output_shape(shapes)
         output, *states = shapes if self.return_state else (shapes,)
         dtypes = self.cell.state_dtypes()
-        output = mapped_shapes(
+        output = mapped(
             lambda shape: keras.KerasTensor(shape, dtype=self.compute_dtype), output
         )
         if not self.return_state:

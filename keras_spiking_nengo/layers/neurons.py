@@ -32,6 +32,7 @@ from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_dt,
     checked_seed,
+    checked_surrogate,
     checked_trainable,
 )
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -96,7 +97,7 @@ class NeuronsCell(Cell):
         if isinstance(neuron_type, dict):
             neuron_type = serialization.from_config(neuron_type)
         self.neuron_type = to_neuron_type(neuron_type)
-        self.surrogate = _surrogate(surrogate)
+        self.surrogate = checked_surrogate(surrogate)
         # Not `forward`: on torch, where a layer is a Module, that is its call.
         self.training_mode = forward
         self.seed = checked_seed(seed)
@@ -250,12 +251,6 @@ class NeuronsCell(Cell):
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
         }
-
-
-def _surrogate(value) -> Surrogate | None:
-    if isinstance(value, dict):
-        value = keras.saving.deserialize_keras_object(value)
-    return None if value is None else surrogates.surrogate(value)
 
 
 def _check_forward(cell: NeuronsCell, dt: float) -> None:

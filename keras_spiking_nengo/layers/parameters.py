@@ -3,14 +3,18 @@
 import math
 from collections.abc import Iterable, Mapping
 
+import keras
 import numpy as np
 from keras import ops
+
+from keras_spiking_nengo.dynamics import surrogates
 
 __all__ = [
     "Trained",
     "check_fits",
     "checked_dt",
     "checked_seed",
+    "checked_surrogate",
     "checked_trainable",
     "is_number",
 ]
@@ -64,6 +68,17 @@ def check_fits(name: str, value: np.ndarray, features: tuple[int, ...]) -> None:
             f"{name} has shape {value.shape}, which does not fit the features"
             f" {features}. Pass a number, or an array of that shape."
         ) from None
+
+
+def checked_surrogate(value) -> surrogates.Surrogate | None:
+    """A surrogate from itself, its name or its configuration; None is none.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(value, dict):
+        value = keras.saving.deserialize_keras_object(value)
+    return None if value is None else surrogates.surrogate(value)
 
 
 def checked_trainable(

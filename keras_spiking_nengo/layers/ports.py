@@ -6,7 +6,7 @@ import nengo
 import numpy as np
 from nengo.builder import Model
 
-__all__ = ["Ports", "held", "mapped", "mapped_shapes"]
+__all__ = ["Ports", "held", "mapped"]
 
 
 def held(net: nengo.Network) -> list[nengo.Node]:
@@ -122,16 +122,9 @@ def _flat(structure) -> tuple:
 
 
 def mapped(function, structure):
-    """The same structure, of what a function gives."""
+    """The same structure, of what a function gives; tuples are leaves, as shapes."""
     if isinstance(structure, Mapping):
         return {key: function(value) for key, value in structure.items()}
     if isinstance(structure, list):
         return [function(value) for value in structure]
-    return function(structure)
-
-
-def mapped_shapes(function, structure):
-    """As `mapped`, of shapes: tuples are leaves."""
-    if isinstance(structure, dict | list):
-        return mapped(function, structure)
     return function(structure)
