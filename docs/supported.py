@@ -11,7 +11,7 @@ import keras
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import LAYERS
 from keras_spiking_nengo.convert.nir import PRIMITIVES
-from keras_spiking_nengo.convert.operations import OPERATIONS as KERAS_OPERATIONS
+from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS as KERAS_OPERATIONS
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
 from keras_spiking_nengo.engine import OPERATORS

@@ -17,7 +17,7 @@ from ours import BACKEND, neurons
 from workload import Workload, main
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.dynamics.kernels import compiled
+from keras_spiking_nengo.dynamics.loops import compiled
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.synapse import SynapseCell
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keras_spiking_nengo.layers.parameters import is_number
+from keras_spiking_nengo.checks import is_number
 
 __all__ = ["DEVICES", "Device", "chosen", "device"]
 

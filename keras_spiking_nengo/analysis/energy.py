@@ -17,10 +17,10 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.analysis.calls import check, data, run
-from keras_spiking_nengo.analysis.counting import Counter
+from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
+from keras_spiking_nengo.analysis.operation_counts import Signal, unmoved
 from keras_spiking_nengo.analysis.report import EnergyReport, LayerEnergy
-from keras_spiking_nengo.analysis.work import Signal, unmoved
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
 

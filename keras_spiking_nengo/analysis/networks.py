@@ -16,7 +16,13 @@ from nengo.builder.neurons import SimNeurons
 from nengo.builder.processes import SimProcess
 from nengo.builder.transforms import ConvInc, ConvTransposeInc
 
-from keras_spiking_nengo.analysis.work import Signal, Work, activity, array, linear
+from keras_spiking_nengo.analysis.operation_counts import (
+    Signal,
+    Work,
+    activity,
+    array,
+    linear,
+)
 from keras_spiking_nengo.dynamics import transforms
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, linear_system
 from keras_spiking_nengo.engine import Mode, compile_model

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_spiking_nengo.analysis.work import (
+from keras_spiking_nengo.analysis.operation_counts import (
     Signal,
     Work,
     activity,
@@ -26,7 +26,7 @@ from keras_spiking_nengo.analysis.work import (
 from keras_spiking_nengo.layers.per_step import PerStep
 from keras_spiking_nengo.layers.repeat import Repeat
 from keras_spiking_nengo.layers.transform import Transform
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.registry import Registry
 
 __all__ = ["RULES", "Rule", "refusal"]
 
@@ -57,7 +57,7 @@ class Rule:
     kernels: Callable[[Any], list] = lambda layer: []
 
 
-RULES: Rules = Rules("energy", governing=("call",))
+RULES: Registry = Registry("energy", governing=("call",))
 
 
 def refusal(name: str, operation) -> NotImplementedError:

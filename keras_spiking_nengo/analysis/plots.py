@@ -30,7 +30,7 @@ from keras_spiking_nengo.analysis.drawing import (
     raster,
     tidy,
 )
-from keras_spiking_nengo.analysis.overview import overview
+from keras_spiking_nengo.analysis.page import overview
 from keras_spiking_nengo.analysis.recording import record
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.synapses import LinearSystem

@@ -9,8 +9,8 @@ from keras import layers, ops
 
 from keras_spiking_nengo.analysis import spikes
 from keras_spiking_nengo.analysis.calls import check, data, run
+from keras_spiking_nengo.analysis.operation_counts import Signal, array, unmoved
 from keras_spiking_nengo.analysis.recurrent import CELLS, spike_height, whole
-from keras_spiking_nengo.analysis.work import Signal, array, unmoved
 from keras_spiking_nengo.layers import NeuronsCell
 
 __all__ = ["Recording", "record"]

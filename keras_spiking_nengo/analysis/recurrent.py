@@ -11,14 +11,20 @@ from keras import layers, ops
 
 from keras_spiking_nengo import layers as ours
 from keras_spiking_nengo.analysis.networks import network_kernels, network_work
+from keras_spiking_nengo.analysis.operation_counts import (
+    Signal,
+    Work,
+    activity,
+    array,
+    linear,
+)
 from keras_spiking_nengo.analysis.operations import RULES, Rule, Signals
-from keras_spiking_nengo.analysis.work import Signal, Work, activity, array, linear
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.registry import Registry
 
 __all__ = ["CELLS", "spike_height"]
 
-CELLS: Rules = Rules("energy of a cell", governing=("call", "program"))
+CELLS: Registry = Registry("energy of a cell", governing=("call", "program"))
 
 
 def presented(layer, inputs: Signals):

@@ -7,15 +7,15 @@ from keras import Model
 from nengo import Network
 
 from keras_spiking_nengo.convert.export import NengoExport
-from keras_spiking_nengo.convert.functional import from_nengo, ports_of
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
-from keras_spiking_nengo.convert.keras import read
+from keras_spiking_nengo.convert.keras.reading import read
+from keras_spiking_nengo.convert.keras.writing import from_nengo, ports_of
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, layer_rule
 from keras_spiking_nengo.convert.nengo import pair, write
 from keras_spiking_nengo.convert.nir import from_nir, to_nir
-from keras_spiking_nengo.convert.report import Comparison, compare
-from keras_spiking_nengo.convert.rule import LAYERS, LayerRule, layer_rule
-from keras_spiking_nengo.convert.spiking import to_spiking
-from keras_spiking_nengo.convert.verify import VerifyReport, verified
+from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
+from keras_spiking_nengo.convert.reports.verification import VerifyReport, verified
+from keras_spiking_nengo.convert.spiking.writing import to_spiking
 
 __all__ = [
     "LAYERS",

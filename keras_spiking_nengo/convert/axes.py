@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_spiking_nengo.convert.calls import Call, Calls
-from keras_spiking_nengo.convert.rule import Time
+from keras_spiking_nengo.convert.layer_rules import Time
 
 __all__ = ["n_steps", "temporal"]
 

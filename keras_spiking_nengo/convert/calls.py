@@ -18,10 +18,7 @@ from keras_spiking_nengo.convert.configs import (
     leaves,
     output_shape,
 )
-from keras_spiking_nengo.convert.graph import unused
-from keras_spiking_nengo.convert.hosted import hosted_rule, unhostable
-from keras_spiking_nengo.convert.operations import OPERATIONS, Operation
-from keras_spiking_nengo.convert.rule import (
+from keras_spiking_nengo.convert.layer_rules import (
     LAYERS,
     LayerRule,
     Time,
@@ -29,6 +26,9 @@ from keras_spiking_nengo.convert.rule import (
     refusal,
     rule_of,
 )
+from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS, Operation
+from keras_spiking_nengo.convert.rules.hosted import hosted_rule, unhostable
+from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers import PerStep
 from keras_spiking_nengo.layers.models import check_built
 

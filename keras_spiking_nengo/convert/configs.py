@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import keras
 
-from keras_spiking_nengo.convert.rule import refusal
+from keras_spiking_nengo.convert.layer_rules import refusal
 
 __all__ = ["config", "functional_config", "is_tensor", "leaves", "output_shape"]
 

@@ -10,10 +10,10 @@ import keras
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert import report
 from keras_spiking_nengo.convert.graph import Graph, Port
-from keras_spiking_nengo.convert.report import Comparison
-from keras_spiking_nengo.convert.verify import VerifyReport, verified
+from keras_spiking_nengo.convert.reports import comparison as report
+from keras_spiking_nengo.convert.reports.comparison import Comparison
+from keras_spiking_nengo.convert.reports.verification import VerifyReport, verified
 from keras_spiking_nengo.engine.signals import sampled
 
 __all__ = ["NengoExport", "NengoObject"]

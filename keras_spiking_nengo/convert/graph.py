@@ -13,13 +13,13 @@ starts from is in its neuron type's `initial_state`.
 
 import math
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert.products import NoProductError, applied, product
+from keras_spiking_nengo.convert.composition import NoProductError, applied, product
 
 __all__ = [
     "Edge",
@@ -30,7 +30,6 @@ __all__ = [
     "as_slice",
     "fuse",
     "layer_name",
-    "unused",
 ]
 
 Shape = tuple[int, ...]
@@ -166,15 +165,6 @@ class Graph:
             new -= found
             found = found | new
         return found
-
-
-def unused(name: str, taken: Container[str], mark: str = "_") -> str:
-    """`name`, with `mark` and a number if it is taken."""
-    count, unique = 1, name
-    while unique in taken:
-        count += 1
-        unique = f"{name}{mark}{count}"
-    return unique
 
 
 def layer_name(name: str) -> str:

@@ -30,7 +30,7 @@ import numpy as np
 from keras import ops
 from scipy import linalg
 
-from keras_spiking_nengo.dynamics.kernels import static_length
+from keras_spiking_nengo.dynamics.loops import static_length
 from keras_spiking_nengo.dynamics.transforms import product
 
 __all__ = [

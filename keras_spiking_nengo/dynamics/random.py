@@ -16,7 +16,7 @@ import math
 
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import precise
+from keras_spiking_nengo.dynamics.loops import precise
 
 __all__ = ["MAX_KEY", "STATES", "fold", "poisson", "uniform"]
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import precise
+from keras_spiking_nengo.dynamics.loops import precise
 
 __all__ = [
     "Arctan",

@@ -33,8 +33,8 @@ import numpy as np
 from keras import ops
 from scipy import linalg, signal
 
-from keras_spiking_nengo.dynamics.kernels import loops_are_fast, scan, static_length
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.dynamics.loops import loops_are_fast, scan, static_length
+from keras_spiking_nengo.registry import Registry
 
 __all__ = [
     "SYNAPSES",
@@ -119,7 +119,7 @@ class LinearSystem:
         return np.concatenate(powers), carried.reshape(shape)
 
 
-SYNAPSES: Rules = Rules("synapse", governing=("make_step", "make_state"))
+SYNAPSES: Registry = Registry("synapse", governing=("make_step", "make_state"))
 
 
 def linear_system(synapse, dt: float, delay: int = 1) -> LinearSystem:

@@ -16,7 +16,7 @@ from nengo.builder.signal import SignalDict
 from nengo.exceptions import SimulationError
 from nengo.utils.functions import function_name
 
-from keras_spiking_nengo.dynamics.kernels import call_host
+from keras_spiking_nengo.dynamics.loops import call_host
 from keras_spiking_nengo.engine.nodes import Node
 from keras_spiking_nengo.engine.signals import Value
 

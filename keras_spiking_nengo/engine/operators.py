@@ -35,11 +35,11 @@ from keras_spiking_nengo.engine.linear import (
 from keras_spiking_nengo.engine.nodes import Node
 from keras_spiking_nengo.engine.signals import Fetch, Param, Ref, Value, elements
 from keras_spiking_nengo.engine.translation import Translation
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.registry import Registry
 
 __all__ = ["OPERATORS", "translate"]
 
-OPERATORS: Rules = Rules("operator", governing=("make_step",))
+OPERATORS: Registry = Registry("operator", governing=("make_step",))
 
 
 def translate(model: Model, given: Mapping[Any, Value] | None = None) -> Translation:

@@ -1,14 +1,13 @@
 """In which order nodes are done, and what may be done together."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from nengo.exceptions import BuildError
 
 from keras_spiking_nengo.engine.nodes import Node
+from keras_spiking_nengo.graphs import schedule
 
-__all__ = ["ordered", "schedule"]
+__all__ = ["ordered"]
 
 
 def ordered(nodes: Sequence[Node], merging: bool = False) -> list[Node]:
@@ -43,42 +42,3 @@ def ordered(nodes: Sequence[Node], merging: bool = False) -> list[Node]:
             " is a delay of one step."
         )
     return [nodes[i] for i in order]
-
-
-def schedule(needs: Sequence[set[int]], keys: Sequence[Hashable]) -> list[list[int]]:
-    """Groups of items of one key, in an order that has their needs first.
-
-    An item with the key None is a group of its own. Items wait for others of their
-    key as long as something else can be done.
-    """
-    readers = defaultdict(list)
-    for i, needed in enumerate(needs):
-        for j in needed:
-            readers[j].append(i)
-    unmet = [len(needed) for needed in needs]
-    names: list[Hashable] = [
-        ("own", i) if key is None else ("key", key) for i, key in enumerate(keys)
-    ]
-    remaining: dict[Any, int] = defaultdict(int)
-    for name in names:
-        remaining[name] += 1
-    ready: dict[Any, list[int]] = {}
-
-    for i, name in enumerate(names):
-        if not unmet[i]:
-            ready.setdefault(name, []).append(i)
-    groups = []
-    while ready:
-        complete = (n for n, items in ready.items() if len(items) == remaining[n])
-        name = next(complete, None) or max(
-            ready, key=lambda n: len(ready[n]) / remaining[n]
-        )
-        group = sorted(ready.pop(name))
-        remaining[name] -= len(group)
-        groups.append(group)
-        for i in group:
-            for j in readers[i]:
-                unmet[j] -= 1
-                if not unmet[j]:
-                    ready.setdefault(names[j], []).append(j)
-    return groups

@@ -17,15 +17,14 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import scipy.sparse
-from scipy.sparse.csgraph import connected_components
 
 from keras_spiking_nengo.engine.cells import Filter, Neurons
 from keras_spiking_nengo.engine.linear import Product
 from keras_spiking_nengo.engine.nodes import Accumulate, Node, Sum, join
-from keras_spiking_nengo.engine.order import ordered, schedule
+from keras_spiking_nengo.engine.order import ordered
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Fetch, Ref, Value, whole
+from keras_spiking_nengo.graphs import labels, schedule
 
 __all__ = [
     "ALWAYS",
@@ -158,7 +157,7 @@ def condense(program: Program) -> Program:
     (stage,) = program.stages
     nodes = stage.nodes
     edges = list(_edges(nodes))
-    n_components, label = _components(len(nodes), edges)
+    n_components, label = labels(len(nodes), edges)
     members: list[list[int]] = [[] for _ in range(n_components)]
     for i, component in enumerate(label):
         members[component].append(i)
@@ -195,12 +194,6 @@ def _edges(nodes: Sequence[Node]) -> Iterable[tuple[int, int]]:
     for i, j in zip(hosts, hosts[1:], strict=False):
         yield i, j
         yield j, i
-
-
-def _components(n: int, edges: Sequence[tuple[int, int]]):
-    rows, columns = zip(*edges, strict=True) if edges else ((), ())
-    graph = scipy.sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), (n, n))
-    return connected_components(graph, directed=True, connection="strong")
 
 
 def _stage(nodes: Sequence[Node], cyclic: bool) -> Stage:

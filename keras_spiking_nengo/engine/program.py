@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import random
-from keras_spiking_nengo.dynamics.kernels import scan, static_length
+from keras_spiking_nengo.dynamics.loops import scan, static_length
 from keras_spiking_nengo.engine.host import Source
 from keras_spiking_nengo.engine.nodes import Mode, Node
 from keras_spiking_nengo.engine.signals import Fetch, Value, joined, whole

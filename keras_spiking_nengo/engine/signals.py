@@ -17,7 +17,7 @@ import nengo
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import gather
+from keras_spiking_nengo.dynamics.loops import gather
 
 __all__ = [
     "Fetch",

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import Step, scan
+from keras_spiking_nengo.dynamics.loops import Step, scan
 
 __all__ = ["Cell", "SequenceLayer"]
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import check_fits, checked_dt
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import check_fits, checked_dt
 
 __all__ = ["Delay", "DelayCell"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from nengo.learning_rules import LearningRuleType
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import checked_seed
 from keras_spiking_nengo.layers.network import Network, NetworkCell
-from keras_spiking_nengo.layers.parameters import checked_seed
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Ensemble", "EnsembleCell"]

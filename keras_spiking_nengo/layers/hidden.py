@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import Step, scan
+from keras_spiking_nengo.dynamics.loops import Step, scan
 from keras_spiking_nengo.layers.base import Cell
 
 __all__ = [

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import is_number
 from keras_spiking_nengo.dynamics import legendre
-from keras_spiking_nengo.dynamics.kernels import Step, scan, static_length
+from keras_spiking_nengo.dynamics.loops import Step, scan, static_length
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.hidden import (
     check_repeatable,
@@ -17,7 +18,7 @@ from keras_spiking_nengo.layers.hidden import (
     shows_state,
     stage,
 )
-from keras_spiking_nengo.layers.parameters import Trained, is_number
+from keras_spiking_nengo.layers.parameters import Trained
 
 __all__ = ["LMU", "LMUCell"]
 

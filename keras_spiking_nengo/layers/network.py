@@ -9,8 +9,9 @@ import numpy as np
 from keras import ops
 from nengo.builder import Model
 
+from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.kernels import call_host, not_exported, static_length
+from keras_spiking_nengo.dynamics.loops import call_host, not_exported, static_length
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, compile_model
 from keras_spiking_nengo.engine.frozen import (
@@ -21,11 +22,7 @@ from keras_spiking_nengo.engine.frozen import (
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import (
-    checked_dt,
-    checked_seed,
-    checked_surrogate,
-)
+from keras_spiking_nengo.layers.parameters import checked_surrogate
 from keras_spiking_nengo.layers.ports import Ports, mapped
 
 __all__ = ["Network", "NetworkCell"]

@@ -10,9 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
-from keras_spiking_nengo.dynamics.kernels import Step, scan
+from keras_spiking_nengo.dynamics.loops import Step, scan
 from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
     constants_of_mode,
@@ -30,8 +31,6 @@ from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
     Trained,
-    checked_dt,
-    checked_seed,
     checked_surrogate,
     checked_trainable,
 )

@@ -1,6 +1,5 @@
 """Physical parameters of a cell: checked, and made trainable on request."""
 
-import math
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -11,63 +10,11 @@ from keras_spiking_nengo.dynamics import surrogates
 
 __all__ = [
     "Trained",
-    "check_fits",
-    "checked_dt",
-    "checked_seed",
     "checked_surrogate",
     "checked_trainable",
-    "is_number",
 ]
 
 KINDS = ("shared", "unit")
-
-
-def is_number(value) -> bool:
-    """Whether `value` is a real number; a bool is none."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def checked_dt(dt: float) -> float:
-    """`dt` as a float.
-
-    Raises:
-        ValueError: unless it is a positive, finite number of seconds.
-    """
-    if not is_number(dt) or not 0 < dt < math.inf:
-        raise ValueError(
-            f"dt is the length of a step in seconds, above 0; received {dt!r}. Nengo's"
-            " default is dt=0.001."
-        )
-    return float(dt)
-
-
-def checked_seed(seed: int | None) -> int | None:
-    """`seed` as it is.
-
-    Raises:
-        ValueError: unless it is None or an integer that NumPy takes.
-    """
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if seed is not None and not (whole and 0 <= seed < 2**32):
-        raise ValueError(
-            f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
-        )
-    return None if seed is None else int(seed)
-
-
-def check_fits(name: str, value: np.ndarray, features: tuple[int, ...]) -> None:
-    """Refuses numbers that do not meet the features.
-
-    Raises:
-        ValueError: if they cannot be broadcast to their shape.
-    """
-    try:
-        np.broadcast_to(value, features)
-    except ValueError:
-        raise ValueError(
-            f"{name} has shape {value.shape}, which does not fit the features"
-            f" {features}. Pass a number, or an array of that shape."
-        ) from None
 
 
 def checked_surrogate(value) -> surrogates.Surrogate | None:

@@ -10,15 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import check_fits, checked_dt, is_number
 from keras_spiking_nengo.dynamics import synapses
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import (
-    Trained,
-    check_fits,
-    checked_dt,
-    checked_trainable,
-    is_number,
-)
+from keras_spiking_nengo.layers.parameters import Trained, checked_trainable
 
 __all__ = ["Synapse", "SynapseCell"]
 

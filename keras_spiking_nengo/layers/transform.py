@@ -9,8 +9,8 @@ import scipy.sparse
 from keras import ops
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import checked_seed
 from keras_spiking_nengo.dynamics import transforms
-from keras_spiking_nengo.layers.parameters import checked_seed
 
 __all__ = ["Transform"]
 

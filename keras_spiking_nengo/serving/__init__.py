@@ -1,9 +1,9 @@
 """Models that leave Python: streams, and files for other runtimes."""
 
 from keras_spiking_nengo.serving.formats import export
-from keras_spiking_nengo.serving.ports import Port
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.stream import Stream
 from keras_spiking_nengo.serving.streaming import export_streaming
+from keras_spiking_nengo.serving.tensors import Port
 
 __all__ = ["Port", "Step", "Stream", "export", "export_streaming"]

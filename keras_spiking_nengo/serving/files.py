@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_spiking_nengo.serving.program import Program
+from keras_spiking_nengo.serving.exported import Program
 from keras_spiking_nengo.serving.saved_model import check_python, specs_of, write
 
 __all__ = ["FORMATS", "Format"]

@@ -14,9 +14,14 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving import checking as check
+from keras_spiking_nengo.serving.exported import (
+    Program,
+    of_step,
+    of_whole,
+    structure_of,
+)
 from keras_spiking_nengo.serving.files import FORMATS, Arrays, Format
-from keras_spiking_nengo.serving.program import Program, of_step, of_whole, structure_of
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
     check_free,

@@ -12,8 +12,8 @@ from typing import Any
 
 import keras
 
-from keras_spiking_nengo.dynamics.kernels import not_exported
-from keras_spiking_nengo.serving.ports import Port
+from keras_spiking_nengo.dynamics.loops import not_exported
+from keras_spiking_nengo.serving.tensors import Port
 
 __all__ = [
     "Archive",

@@ -13,21 +13,21 @@ import keras
 from keras import ops
 
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.serving.parts import (
-    Kind,
-    check_apart,
-    check_run,
-    is_causal,
-    presents,
-    runs,
-)
-from keras_spiking_nengo.serving.ports import (
+from keras_spiking_nengo.serving.tensors import (
     Port,
     check_model,
     dtype_of,
     ports_of,
     unused,
     without_time,
+)
+from keras_spiking_nengo.serving.time_rules import (
+    Kind,
+    check_apart,
+    check_run,
+    is_causal,
+    presents,
+    runs,
 )
 
 __all__ = ["Step", "layers_of"]

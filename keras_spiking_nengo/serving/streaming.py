@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_spiking_nengo.serving import check
+from keras_spiking_nengo.serving import checking as check
 from keras_spiking_nengo.serving.saved_model import (
     Archive,
     check_backend,

@@ -22,7 +22,7 @@ from nengo.utils.numpy import maxint
 from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
-from keras_spiking_nengo.dynamics.kernels import compiled, precision
+from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine import (
     PASSES,
     Mode,

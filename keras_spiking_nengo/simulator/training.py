@@ -10,7 +10,7 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import ValidationError
 
-from keras_spiking_nengo.dynamics.kernels import precision
+from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_dt
 from keras_spiking_nengo.layers import (
     BernoulliEncoderCell,
     DeltaEncoderCell,
@@ -19,7 +20,6 @@ from keras_spiking_nengo.layers import (
     SynapseCell,
 )
 from keras_spiking_nengo.layers.base import Cell
-from keras_spiking_nengo.layers.parameters import checked_dt
 from keras_spiking_nengo.training.metrics import chosen_layers, watch
 
 __all__ = ["DtScheduler", "SpikeSummaries"]

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_spiking_nengo.layers.parameters import checked_dt, is_number
+from keras_spiking_nengo.checks import checked_dt, is_number
 
 __all__ = [
     "MaskedMeanSquaredError",

@@ -17,8 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_dt, is_number
 from keras_spiking_nengo.layers import Neurons
-from keras_spiking_nengo.layers.parameters import checked_dt, is_number
 
 __all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_spiking_nengo.layers.parameters import is_number
+from keras_spiking_nengo.checks import is_number
 
 __all__ = ["FiringRate"]
 

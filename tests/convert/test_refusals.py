@@ -7,7 +7,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from keras_spiking_nengo.convert.rule import HINTS, LAYERS
+from keras_spiking_nengo.convert.layer_rules import HINTS, LAYERS
 from tests.convert.models import (
     layers,
     memory,

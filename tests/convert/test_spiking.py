@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.convert.calibration import Drive, calibrated, skew
+from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
 from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the example of `to_spiking`.

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.dynamics.kernels import compiled, precision
+from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine import Mode, compile_model
 from tests.cases import NETWORKS
 

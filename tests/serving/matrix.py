@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.serving import check
-from keras_spiking_nengo.serving.ports import ports_of
-from keras_spiking_nengo.serving.program import structure_of
+from keras_spiking_nengo.serving import checking as check
+from keras_spiking_nengo.serving.exported import structure_of
+from keras_spiking_nengo.serving.tensors import ports_of
 from tests.cases import LAYERS
 from tests.convert.models import MODELS, randomise
 

@@ -22,9 +22,8 @@ from keras_spiking_nengo.convert.graph import (
     Vertex,
     as_slice,
     layer_name,
-    unused,
 )
-from keras_spiking_nengo.convert.parts import (
+from keras_spiking_nengo.convert.nengo.components import (
     Part,
     apart,
     is_direct,
@@ -36,6 +35,7 @@ from keras_spiking_nengo.convert.parts import (
 )
 from keras_spiking_nengo.engine.frozen import freeze, moved, transform_of
 from keras_spiking_nengo.engine.signals import probe_connections
+from keras_spiking_nengo.graphs import unused
 
 __all__ = ["pair", "read"]
 

@@ -13,7 +13,7 @@ from keras_spiking_nengo.convert.graph import (
     Subnet,
     Vertex,
 )
-from keras_spiking_nengo.convert.parts import (
+from keras_spiking_nengo.convert.nengo.components import (
     is_direct,
 )
 

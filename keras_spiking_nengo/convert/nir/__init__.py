@@ -8,8 +8,8 @@ import keras
 import nengo
 
 from keras_spiking_nengo.convert.export import NengoExport
-from keras_spiking_nengo.convert.functional import from_nengo
-from keras_spiking_nengo.convert.keras import read
+from keras_spiking_nengo.convert.keras.reading import read
+from keras_spiking_nengo.convert.keras.writing import from_nengo
 from keras_spiking_nengo.convert.nengo import write
 from keras_spiking_nengo.convert.nir import images  # noqa: F401 - its rules
 from keras_spiking_nengo.convert.nir.file import read_file

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo.convert.calls import Call
+from keras_spiking_nengo.convert.layer_rules import Site, array
 from keras_spiking_nengo.convert.nir.signals import Signal, images
 from keras_spiking_nengo.convert.nir.writing import (
     WRITERS,
@@ -13,7 +14,6 @@ from keras_spiking_nengo.convert.nir.writing import (
     by_graph,
     refuse_activation,
 )
-from keras_spiking_nengo.convert.rule import Site, array
 
 _WINDOWS = (
     keras.layers.Conv1D,

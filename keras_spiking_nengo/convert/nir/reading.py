@@ -10,8 +10,7 @@ import numpy as np
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import Edge, Graph, layer_name
-from keras_spiking_nengo.convert.graph import unused as unused_name
-from keras_spiking_nengo.convert.keras import read
+from keras_spiking_nengo.convert.keras.reading import read
 from keras_spiking_nengo.convert.nengo import write
 from keras_spiking_nengo.convert.nir.cycles import backward
 from keras_spiking_nengo.convert.nir.primitives import (
@@ -21,8 +20,9 @@ from keras_spiking_nengo.convert.nir.primitives import (
 )
 from keras_spiking_nengo.convert.nir.shapes import Flat, kind, pair
 from keras_spiking_nengo.convert.nir.signals import images
-from keras_spiking_nengo.convert.parts import components
-from keras_spiking_nengo.convert.sequences import pure_delay
+from keras_spiking_nengo.convert.rules.sequences import pure_delay
+from keras_spiking_nengo.graphs import components
+from keras_spiking_nengo.graphs import unused as unused_name
 from keras_spiking_nengo.types import Threshold
 
 __all__ = ["Options", "model_of"]

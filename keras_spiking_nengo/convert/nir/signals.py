@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_spiking_nengo.convert.graph import layer_name, unused
+from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.nir.cycles import Edge, backward
 from keras_spiking_nengo.convert.nir.primitives import channels_first
-from keras_spiking_nengo.convert.parts import components
+from keras_spiking_nengo.graphs import components, unused
 
 __all__ = ["MAX_ELEMENTS", "Drawing", "Signal", "images"]
 

@@ -12,21 +12,21 @@ import numpy as np
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert import axes
-from keras_spiking_nengo.convert.activations import neurons as neurons_of
 from keras_spiking_nengo.convert.calls import Call, Calls, calls
-from keras_spiking_nengo.convert.graph import Edge, Vertex
-from keras_spiking_nengo.convert.keras import dt_of, site_of
-from keras_spiking_nengo.convert.nengo import read as read_nengo
-from keras_spiking_nengo.convert.nir.primitives import MEMBRANES
-from keras_spiking_nengo.convert.nir.signals import Drawing, Signal, images
-from keras_spiking_nengo.convert.parts import components
-from keras_spiking_nengo.convert.products import (
+from keras_spiking_nengo.convert.composition import (
     NoProductError,
     diagonal_of,
     matrix_of,
 )
-from keras_spiking_nengo.convert.rule import Site, array, kind_of
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.convert.graph import Edge, Vertex
+from keras_spiking_nengo.convert.keras.reading import dt_of, site_of
+from keras_spiking_nengo.convert.layer_rules import Site, array, kind_of
+from keras_spiking_nengo.convert.nengo import read as read_nengo
+from keras_spiking_nengo.convert.nir.primitives import MEMBRANES
+from keras_spiking_nengo.convert.nir.signals import Drawing, Signal, images
+from keras_spiking_nengo.convert.rules.activations import neurons as neurons_of
+from keras_spiking_nengo.graphs import components
+from keras_spiking_nengo.registry import Registry
 from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator, Threshold
 
 __all__ = ["WRITERS", "Writer", "by_graph", "graph_of", "refuse_activation"]
@@ -373,7 +373,7 @@ def _steps(synapse) -> int | None:
 # --- layers ---------------------------------------------------------------------------
 
 Write = Callable[[Writer, Call, Site], Signal | None]
-WRITERS: Rules[Write] = Rules("NIR writer", governing=("call", "cell_class"))
+WRITERS: Registry[Write] = Registry("NIR writer", governing=("call", "cell_class"))
 
 
 def by_graph(writer: Writer, call: Call, site: Site) -> Signal | None:

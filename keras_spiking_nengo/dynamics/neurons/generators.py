@@ -10,11 +10,11 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     neuron,
     spike_constants,
 )
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.registry import Registry
 
 __all__ = ["RATES_TO_SPIKES", "from_rates"]
 
-RATES_TO_SPIKES: Rules = Rules("spike generator", governing=("step",))
+RATES_TO_SPIKES: Registry = Registry("spike generator", governing=("step",))
 
 
 def from_rates(neuron_type: nengo.neurons.RatesToSpikesNeuronType) -> Neuron:

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
-from keras_spiking_nengo.rules import Rules
+from keras_spiking_nengo.registry import Registry
 
 __all__ = [
     "NEURONS",
@@ -65,7 +65,7 @@ class Neuron:
     variant: str = ""
 
 
-NEURONS: Rules = Rules("neuron type", governing=("step",))
+NEURONS: Registry = Registry("neuron type", governing=("step",))
 
 
 def neuron(neuron_type: nengo.neurons.NeuronType) -> Neuron:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import nengo
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import precise
+from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,

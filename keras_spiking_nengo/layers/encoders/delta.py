@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import is_number
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.layers.encoders.encoder import (
     SLACK,
@@ -13,7 +14,6 @@ from keras_spiking_nengo.layers.encoders.encoder import (
     positive,
     with_slope,
 )
-from keras_spiking_nengo.layers.parameters import is_number
 
 __all__ = ["DeltaEncoder", "DeltaEncoderCell"]
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_seed
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.layers.encoders.encoder import (
     Encoder,
@@ -13,7 +14,6 @@ from keras_spiking_nengo.layers.encoders.encoder import (
     positive,
     with_slope,
 )
-from keras_spiking_nengo.layers.parameters import checked_seed
 
 __all__ = [
     "BernoulliEncoder",

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_dt, is_number
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import checked_dt, is_number
 from keras_spiking_nengo.layers.repeat import Repeat
 
 # Part of a step, or of a threshold, that may be missing to a whole one: rounding noise,

@@ -5,7 +5,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.kernels import precise
+from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.layers.encoders.encoder import (
     SLACK,
     Encoder,
@@ -13,7 +14,6 @@ from keras_spiking_nengo.layers.encoders.encoder import (
     positive,
     with_slope,
 )
-from keras_spiking_nengo.layers.parameters import is_number
 
 __all__ = ["LatencyEncoder", "LatencyEncoderCell"]
 

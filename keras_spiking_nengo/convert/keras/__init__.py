@@ -1,0 +1,1 @@
+"""Keras models as the graph, and the graph as a Keras model."""

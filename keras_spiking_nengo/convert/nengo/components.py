@@ -1,0 +1,167 @@
+"""A Nengo network in parts: what is simple by itself, and what has to run together.
+
+An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
+neurons. Everything else becomes a network of its own, cut out with all its numbers:
+what lies on one cycle, learns, calls Python, is random, or shows its states.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import nengo
+import numpy as np
+from nengo.connection import LearningRule
+from nengo.ensemble import Neurons
+
+from keras_spiking_nengo.dynamics.neurons import NEURONS
+from keras_spiking_nengo.graphs import components
+
+__all__ = [
+    "Part",
+    "apart",
+    "is_direct",
+    "is_plain",
+    "owner",
+    "parts",
+    "stays",
+    "watched",
+]
+
+Object: TypeAlias = nengo.Ensemble | nengo.Node
+
+
+@dataclass(eq=False)
+class Part:
+    """Ensembles and nodes of a network that are dealt with together.
+
+    Attributes:
+        objects: in the order of the network.
+        simple: whether it is one object that needs no network of its own.
+    """
+
+    objects: list[Object]
+    simple: bool
+
+
+def owner(thing) -> Object | nengo.Connection:
+    """The ensemble or node that something belongs to; of a rule, its connection."""
+    if isinstance(thing, LearningRule):
+        return thing.connection
+    return thing.ensemble if isinstance(thing, Neurons) else thing
+
+
+def stays(connection: nengo.Connection) -> bool:
+    """Whether a connection has to run where its source does."""
+    decoded = isinstance(connection.pre_obj, nengo.Ensemble) and not is_direct(
+        connection.pre_obj
+    )
+    return connection.learning_rule is not None or (
+        callable(connection.function) and not decoded
+    )
+
+
+def is_direct(ensemble) -> bool:
+    """Whether an ensemble has no neurons to compute with."""
+    return isinstance(ensemble.neuron_type, nengo.Direct)
+
+
+def parts(
+    net: nengo.Network,
+    inputs: Iterable[nengo.Node],
+    outputs: Iterable[nengo.Probe],
+) -> list[Part]:
+    """The parts of a network, in an order in which sources come first.
+
+    Args:
+        net: `nengo.Network`.
+        inputs: source nodes whose output is given from outside.
+        outputs: probes that are looked at.
+    """
+    objects = [*net.all_ensembles, *net.all_nodes]
+    edges = list(_edges(net, outputs))
+    bound = set(_bound(net, frozenset(inputs), outputs))
+    cyclic = {a for a, b in edges if a is b}
+    return [
+        Part(own, len(own) == 1 and not {*own} & (bound | cyclic))
+        for own in components(objects, edges)
+    ]
+
+
+def apart(
+    net: nengo.Network,
+    inputs: Iterable[nengo.Node],
+    outputs: Iterable[nengo.Probe],
+) -> list[Part]:
+    """Each object of a network by itself, whatever cycles it is on.
+
+    Raises:
+        NotImplementedError: if one learns, calls Python, draws numbers, or shows what
+            it does not send.
+    """
+    bound = next(iter(_bound(net, frozenset(inputs), outputs)), None)
+    if bound is not None:
+        raise NotImplementedError(
+            f"{bound} learns, calls Python, draws numbers, or shows what it does not"
+            " send to others, which only Nengo knows"
+        )
+    return [Part([obj], True) for obj in (*net.all_ensembles, *net.all_nodes)]
+
+
+def _edges(net, outputs) -> Iterator[tuple[Object, Object]]:
+    looked_into = {owner(probe.obj) for probe in outputs}
+    for connection in net.all_connections:
+        pre, post = owner(connection.pre_obj), owner(connection.post_obj)
+        if isinstance(post, nengo.Connection):
+            # An error goes to where the rule is: to the source of its connection.
+            post = owner(post.pre_obj)
+        yield pre, post
+        # What is looked into, or changes with both of its ends, stays between them.
+        apart = all(rule.modifies == "decoders" for rule in _rules(connection))
+        if connection in looked_into or not apart:
+            yield post, pre
+
+
+def _rules(connection) -> list:
+    rules = connection.learning_rule_type
+    if rules is None:
+        return []
+    if isinstance(rules, Mapping):
+        return list(rules.values())
+    return list(rules) if isinstance(rules, list | tuple) else [rules]
+
+
+def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
+    """Objects that need a network of their own by what they are."""
+    for ensemble in net.all_ensembles:
+        kind = ensemble.neuron_type
+        ruled = kind in NEURONS and not hasattr(kind, "base_type")
+        if ensemble.noise is not None or not ruled:
+            yield ensemble
+    for node in net.all_nodes:
+        plain = node.output is None or isinstance(
+            node.output, np.ndarray | nengo.synapses.Synapse
+        )
+        if not plain and node not in inputs:
+            yield node
+    for connection in net.all_connections:
+        if stays(connection):
+            yield owner(connection.pre_obj)
+    for probe in outputs:
+        if not is_plain(probe):
+            yield watched(probe)
+
+
+def watched(probe) -> Object:
+    """The ensemble or node that a probe looks into."""
+    found = owner(probe.obj)
+    while isinstance(found, nengo.Connection):
+        found = owner(found.pre_obj)
+    return found
+
+
+def is_plain(probe) -> bool:
+    """Whether a probe shows at every step what its target sends to others."""
+    sent = {nengo.Ensemble: "decoded_output", nengo.Node: "output", Neurons: "output"}
+    known = sent.get(type(probe.obj)) == probe.attr
+    return known and probe.sample_every is None

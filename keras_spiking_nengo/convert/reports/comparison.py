@@ -1,0 +1,473 @@
+"""Activations of a Keras model beside the activity of the neurons that stand for them.
+
+What neurons say is their mean over time, `a = height n / T` for `n` spikes in the
+time `T`; what they should say is the activation `f`. Both are compared over the data
+and all neurons of a layer.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+from rich.console import Console
+from rich.table import Table
+
+from keras_spiking_nengo import layers
+from keras_spiking_nengo.convert import axes
+from keras_spiking_nengo.convert.calls import Call, Calls, calls
+from keras_spiking_nengo.convert.graph import layer_name
+from keras_spiking_nengo.convert.replay import Replay
+from keras_spiking_nengo.convert.rules.hosted import KerasLayer
+from keras_spiking_nengo.convert.spiking.calibration import highest_rate
+from keras_spiking_nengo.convert.spiking.writing import activation_name
+from keras_spiking_nengo.dynamics.neurons import neuron
+
+if TYPE_CHECKING:
+    from keras_spiking_nengo.convert.export import NengoExport
+
+__all__ = ["Comparison", "LayerComparison", "OutputComparison", "compare"]
+
+Arrays = dict[str, np.ndarray]
+
+# Shares of neurons, and a correlation, beyond which advice is given.
+_DEAD, _SATURATED, _CORRELATION = 0.2, 0.02, 0.9
+# Points of a layer that a figure shows.
+_POINTS = 2000
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """How the neurons of one layer follow an activation.
+
+    Attributes:
+        name: of the layer.
+        correlation: of activations and mean activity, over data and neurons; NaN where
+            one of them is constant.
+        error: root mean square difference, as a share of the root mean square
+            activation.
+        mean_rate, high_rate: mean and 99th percentile of firing rates, in Hz.
+        dead: share of neurons that never fire on the data, of those that should.
+        saturated: share of rates within 5 % of what a refractory period, or one spike
+            per step, allows the neurons; 0 where they may fire any number.
+        spikes: mean number of spikes of a neuron for one item.
+        advice: what to change, or "".
+    """
+
+    name: str
+    correlation: float
+    error: float
+    mean_rate: float
+    high_rate: float
+    dead: float
+    saturated: float
+    spikes: float
+    advice: str
+    points: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class OutputComparison:
+    """How one output agrees.
+
+    Attributes:
+        name: of the output.
+        correlation, error: as for layers.
+        max_difference: largest absolute difference.
+        same: share of items whose largest element is the same one; None for outputs of
+            one element.
+    """
+
+    name: str
+    correlation: float
+    error: float
+    max_difference: float
+    same: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `ksn.compare` found. Print it for a table.
+
+    Attributes:
+        layers: one `LayerComparison` per layer of spiking neurons.
+        outputs: one `OutputComparison` per output.
+        hosted: names of layers that Keras runs in a Python node of a Nengo network.
+
+    Example:
+        >>> report = Comparison(layers=(), outputs=(), hosted=("norm",))
+        >>> print(report)  # doctest: +ELLIPSIS
+        Activations and spikes...
+        In Python nodes: norm
+        <BLANKLINE>
+    """
+
+    layers: tuple[LayerComparison, ...]
+    outputs: tuple[OutputComparison, ...]
+    hosted: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> LayerComparison:
+        return next(layer for layer in self.layers if layer.name == name)
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to change, a sentence per layer that needs it."""
+        return tuple(f"{row.name}: {row.advice}" for row in self.layers if row.advice)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers as plain data, without the points of the figure."""
+        found = asdict(self)
+        for row in found["layers"]:
+            del row["points"]
+        return found
+
+    @property
+    def table(self) -> Table:
+        """The numbers as a `rich` table."""
+        table = Table(title="Activations and spikes", title_justify="left")
+        table.add_column("")
+        for column in (
+            "correlation",
+            "error",
+            "mean Hz",
+            "99 % Hz",
+            "dead",
+            "saturated",
+            "spikes",
+            "same class",
+        ):
+            table.add_column(column, justify="right")
+        for row in self.layers:
+            table.add_row(
+                row.name,
+                f"{row.correlation:.3f}",
+                f"{row.error:.1%}",
+                f"{row.mean_rate:.1f}",
+                f"{row.high_rate:.1f}",
+                f"{row.dead:.1%}",
+                f"{row.saturated:.1%}",
+                f"{row.spikes:.2f}",
+                "",
+            )
+        for out in self.outputs:
+            same = "" if out.same is None else f"{out.same:.1%}"
+            row_ = (out.name, f"{out.correlation:.3f}", f"{out.error:.1%}")
+            table.add_row(*row_, *[""] * 5, same)
+        return table
+
+    def __str__(self) -> str:
+        console = Console(width=100, file=None, color_system=None)
+        with console.capture() as capture:
+            console.print(self.table)
+            for line in self.advice:
+                console.print(line, soft_wrap=True)
+            if self.hosted:
+                console.print(f"In Python nodes: {', '.join(self.hosted)}")
+        return capture.get()
+
+    def figure(self):
+        """A `matplotlib` figure: activity against activation, a panel per layer.
+
+        Raises:
+            ImportError: without matplotlib, the extra `plots`.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError(
+                "Figures need matplotlib: pip install keras-spiking-nengo[plots]."
+            ) from error
+        rows = self.layers
+        columns = max(min(len(rows), 4), 1)
+        lines = max(-(-len(rows) // columns), 1)
+        figure = Figure(figsize=(3 * columns, 3 * lines), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for ax, row in zip(axes, rows, strict=False):
+            wanted, actual = row.points
+            top = max(np.max(wanted, initial=0), np.max(actual, initial=0)) or 1.0
+            ax.plot([0, top], [0, top], color="0.7", linewidth=1)
+            ax.plot(wanted, actual, ".", markersize=3, alpha=0.4, color="#0072B2")
+            ax.set_title(f"{row.name}\n{row.mean_rate:.0f} Hz", fontsize=9)
+            ax.set_xlabel("activation", fontsize=8)
+            ax.set_ylabel("mean of spikes", fontsize=8)
+            ax.tick_params(labelsize=7)
+        for ax in axes[len(rows) :]:
+            ax.set_visible(False)
+        return figure
+
+
+def compare(
+    model: keras.Model,
+    other: "keras.Model | NengoExport",
+    x: Any,
+    n_steps: int | None = None,
+    batch_size: int = 32,
+) -> Comparison:
+    """Compares a Keras model with the spiking one made of it, layer by layer.
+
+    Args:
+        model: the model whose activations are wanted.
+        other: what `ksn.to_spiking(model)` made of it, or what `ksn.to_nengo` made of
+            that, which Nengo's own simulator runs.
+        x: inputs of `model`: an array, or a list or dict of them.
+        n_steps: int. Steps to repeat `x` for, if only `other` has time.
+        batch_size: int. Items that are run at once.
+
+    Returns:
+        A `Comparison`: per layer, how mean activity follows activations, firing rates,
+        and what to change. Print it for a table; `figure()` draws it.
+
+    Raises:
+        TypeError: for other kinds of models.
+        ValueError: if no layer of neurons in `other` is named after one of `model`.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)), keras.layers.Dense(8, "relu", name="hidden"),
+        ...     keras.layers.Dense(3, name="logits")])
+        >>> x = np.random.RandomState(0).uniform(size=(16, 4))
+        >>> spiking = ksn.to_spiking(model, scale_firing_rates="calibrate",
+        ...                          calibration_data=x, n_steps=50)
+        >>> report = ksn.compare(model, spiking, x)
+        >>> report["hidden"].correlation > 0.9
+        True
+    """
+    found = calls(model, strict=False, objections=False)
+    one = other if isinstance(other, keras.Model) else getattr(other, "model", None)
+    if not isinstance(one, keras.Model):
+        raise TypeError(
+            "other is a keras.Model, or a NengoExport of one; received"
+            f" {type(other).__name__}."
+        )
+    spiking = calls(one, strict=False, objections=False)
+    pairs = dict(_pairs(found, spiking))
+    if not pairs:
+        raise ValueError(
+            f"No layer of neurons in {one.name!r} has the name of a layer with an"
+            f" activation in {model.name!r}, and '_neurons' after it: make it by"
+            " ksn.to_spiking(model, ...)."
+        )
+    given = _arrays(x, found)
+    longer = _repeated(given, found, spiking, n_steps)
+    neurons = {name: call for name, (call, _) in pairs.items()}
+    timed = {name for name, temporal in axes.temporal(found).items() if temporal}
+    wanted = _means(model, found, given, tuple(pairs), timed, batch_size)
+    if other is one:
+        names = tuple(call.name for call in neurons.values())
+        actual = _means(one, spiking, longer, names, names, batch_size)
+        outputs = _predicted(one, spiking, longer, batch_size)
+    else:
+        actual, outputs = _in_nengo(other, longer, neurons, n_steps)
+    first = next(iter(neurons.values()))
+    steps = first.shape[1] or longer[0].shape[1]
+    dt = first.layer.cell.dt
+    rows = []
+    for name, (call, height) in pairs.items():
+        kind = call.layer.cell.neuron_type
+        once = neuron(kind).max_spikes == 1
+        limit = min(highest_rate(kind), 1 / dt if once else math.inf)
+        rates = np.abs(actual[call.name]) / getattr(kind, "amplitude", 1.0)
+        said = actual[call.name] * height
+        rows.append(_row(name, wanted[name], said, rates, limit, steps * dt))
+    return Comparison(
+        tuple(rows),
+        tuple(_outputs(_predicted(model, found, given, batch_size), outputs)),
+        _hosted(other),
+    )
+
+
+def _pairs(found: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any]]]:
+    """Calls with activations, those of neurons for them, and what scales these."""
+    by_layer = {call.layer.name: call for call in spiking if call.port is None}
+    for call in found:
+        if call.port is not None:
+            continue
+        own = isinstance(call.layer, layers.Neurons)
+        if not own and activation_name(call.layer) in ("", "linear"):
+            continue
+        name = layer_name(call.name)
+        neurons = by_layer.get(name if own else f"{name}_neurons")
+        if neurons is not None and isinstance(neurons.layer, layers.Neurons):
+            height = by_layer.get(f"{name}_height")
+            scale = 1.0 if height is None else np.asarray(height.layer.scale)
+            yield call.name, (neurons, scale)
+
+
+# --- running ----------------------------------------------------------------------
+
+
+def _arrays(x, found: Calls) -> list[np.ndarray]:
+    names = list(found.inputs)
+    if isinstance(x, Mapping):
+        if set(x) != set(names):
+            raise ValueError(f"The inputs are {names}; received {sorted(x)}.")
+        return [np.asarray(x[name]) for name in names]
+    given = list(x) if isinstance(x, list | tuple) else [x]
+    if len(given) != len(names):
+        raise ValueError(f"The inputs are {names}; received {len(given)} arrays.")
+    return [np.asarray(value) for value in given]
+
+
+def _repeated(given, found: Calls, spiking: Calls, n_steps) -> list[np.ndarray]:
+    """The data for the other model, with time if only that has."""
+    ranks = [
+        [len(calls_[call].shape) for call in calls_.inputs.values()]
+        for calls_ in (found, spiking)
+    ]
+    if ranks[0] == ranks[1]:
+        return given
+    if n_steps is None:
+        raise ValueError(
+            "The other model takes sequences, and the first does not: say n_steps, or"
+            " make it by ksn.to_spiking(model, n_steps=...)."
+        )
+    return [np.repeat(value[:, None], n_steps, axis=1) for value in given]
+
+
+def _batches(given: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    for start in range(0, len(given[0]), size):
+        yield [value[start : start + size] for value in given]
+
+
+def _means(model, found: Calls, given, names, timed, batch_size) -> Arrays:
+    """Means over time of what calls send, `(items, *features)`.
+
+    Args:
+        names: of the calls.
+        timed: those that send sequences.
+    """
+
+    def mean(name: str, value):
+        return ops.mean(value, axis=1) if name in timed else value
+
+    seen = Replay(found, names, mean, name="seen", dtype=model.dtype_policy)
+    parts: dict[str, list] = {name: [] for name in names}
+    for part in _batches(given, batch_size):
+        for name, value in seen.predict_on_batch(part).items():
+            parts[name].append(value)
+    return {name: np.concatenate(value) for name, value in parts.items()}
+
+
+def _predicted(model, found: Calls, given, batch_size) -> Arrays:
+    """Outputs by name, the last axis that of classes."""
+    names = list(found.inputs)
+    parts: dict[str, list] = {name: [] for name in found.outputs}
+    for part in _batches(given, batch_size):
+        x: Any = dict(zip(names, part, strict=True)) if found.by_name else part
+        values = model.predict_on_batch(x if found.by_name or len(x) > 1 else x[0])
+        if not isinstance(values, dict):
+            values = dict(zip(parts, keras.tree.flatten(values), strict=True))
+        for name, value in values.items():
+            parts[name].append(value)
+    return {name: np.concatenate(value) for name, value in parts.items()}
+
+
+def _in_nengo(export, given, neurons: dict[str, Call], n_steps):
+    """The same by Nengo's own simulator; outputs are means over time."""
+    graph = export.graph
+    vertex = {name: v.name for v in graph.vertices for name in (v.name, *v.layers)}
+    watch = {call.name: vertex[call.name] for call in neurons.values()}
+    names = list(export.inputs)
+    x = dict(zip(names, given, strict=True)) if len(names) > 1 else given[0]
+    outputs, activity = export.record(x, n_steps, watch=tuple(watch.values()))
+    means = {name: np.mean(activity[v], axis=1) for name, v in watch.items()}
+    for port in graph.outputs:
+        if port.temporal:
+            outputs[port.name] = np.mean(outputs[port.name], axis=1)
+    return means, outputs
+
+
+def _hosted(other) -> tuple[str, ...]:
+    graph = getattr(other, "graph", None)
+    vertices = () if graph is None else graph.vertices
+    return tuple(
+        vertex.layers[0]
+        for vertex in vertices
+        if vertex.subnet is not None
+        and any(isinstance(n.output, KerasLayer) for n in vertex.subnet.net.all_nodes)
+    )
+
+
+# --- numbers ----------------------------------------------------------------------
+
+
+def _row(name, wanted, said, rates, limit, duration) -> LayerComparison:
+    wanted = np.reshape(wanted, (len(wanted), -1)).astype(float)
+    said = np.reshape(said, wanted.shape).astype(float)
+    rates = np.reshape(rates, wanted.shape).astype(float)
+    active = np.any(wanted > 1e-3 * np.max(np.abs(wanted), initial=0), axis=0)
+    dead = (
+        float(np.mean(~np.any(rates[:, active] > 0, axis=0))) if active.any() else 0.0
+    )
+    saturated = float(np.mean(rates >= 0.95 * limit))
+    correlation, error = _agreement(wanted, said)
+    chosen = np.random.RandomState(0).permutation(wanted.size)[:_POINTS]
+    spikes = float(np.mean(rates)) * duration
+    return LayerComparison(
+        name=name,
+        correlation=correlation,
+        error=error,
+        mean_rate=float(np.mean(rates)),
+        high_rate=float(np.percentile(rates, 99)),
+        dead=dead,
+        saturated=saturated,
+        spikes=spikes,
+        advice=_advice(correlation, dead, saturated, rates, duration),
+        points=np.stack([wanted.ravel()[chosen], said.ravel()[chosen]]),
+    )
+
+
+def _agreement(wanted: np.ndarray, said: np.ndarray) -> tuple[float, float]:
+    scale = float(np.sqrt(np.mean(wanted**2)))
+    error = float(np.sqrt(np.mean((wanted - said) ** 2)))
+    constant = np.ptp(wanted) == 0 or np.ptp(said) == 0
+    correlation = (
+        float("nan")
+        if constant
+        else float(np.corrcoef(wanted.ravel(), said.ravel())[0, 1])
+    )
+    return correlation, error / scale if scale else error
+
+
+def _advice(correlation, dead, saturated, rates, duration) -> str:
+    high = float(np.percentile(rates, 99))
+    if high * duration < 5:
+        factor = 20 / max(high * duration, 0.1)
+        return (
+            f"its fastest neurons fire {high * duration:.1f} spikes in the"
+            f" {1000 * duration:g} ms shown. Scale rates up by about {factor:.0f}"
+            ' (scale_firing_rates, or "calibrate"), or show more steps.'
+        )
+    if saturated > _SATURATED:
+        return (
+            f"{saturated:.0%} of its rates are at the limit. Scale them down, raise the"
+            " percentile, or lower target_rate."
+        )
+    if dead > _DEAD:
+        return (
+            f"{dead:.0%} of its neurons never fire where they should. Calibrate with"
+            " per_channel=True, or show more steps."
+        )
+    if not correlation >= _CORRELATION:
+        return (
+            "its rates follow the activations badly. Show more steps, add a synapse,"
+            " or train with the neurons' own rate curve (forward='rate')."
+        )
+    return ""
+
+
+def _outputs(wanted: Arrays, said: Arrays) -> Iterator[OutputComparison]:
+    for (name, one), two in zip(wanted.items(), said.values(), strict=True):
+        if two.ndim == one.ndim + 1:
+            two = np.mean(two, axis=1)
+        one, two = one.astype(float), np.reshape(two, one.shape).astype(float)
+        same = None
+        if one.shape[-1] > 1:
+            same = float(np.mean(np.argmax(one, -1) == np.argmax(two, -1)))
+        yield OutputComparison(
+            name, *_agreement(one, two), float(np.max(np.abs(one - two))), same
+        )

@@ -1,0 +1,1 @@
+"""What is known of each Keras layer, a file for each family."""

@@ -1,0 +1,121 @@
+"""Layers that add signals, put them side by side, or pass them on."""
+
+import math
+
+import keras
+import nengo
+import numpy as np
+
+from keras_spiking_nengo.convert.composition import product
+from keras_spiking_nengo.convert.graph import as_slice
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
+from keras_spiking_nengo.convert.rules.affine import constant, diagonal
+from keras_spiking_nengo.convert.rules.rearranging import gathered
+
+__all__ = ["joined", "spread", "weighted_sum"]
+
+
+def weighted_sum(site: Site, factors, bias=None) -> Part:
+    """The sum of the inputs, each of them times a number.
+
+    Args:
+        factors: one number for each input.
+        bias: numbers that meet the output, or None.
+
+    Raises:
+        NotImplementedError: for an input that does not fit the others.
+    """
+    edges = []
+    for source, shape, factor in zip(site.sources, site.inputs, factors, strict=True):
+        own = diagonal(np.array(factor), math.prod(site.output))
+        transform = product(own, spread(site, shape))
+        edges.append(site.edge(source, transform=transform))
+    if bias is not None:
+        bias = constant(site, bias).ravel()
+        bias = bias if np.any(bias) else None
+    return site.vertex(bias=bias), tuple(edges)
+
+
+def spread(site: Site, shape: tuple[int, ...]) -> nengo.transforms.Transform | None:
+    """Repeats features of `shape` along axes of length 1, up to the output's."""
+    if shape == site.output:
+        return None
+    if len(shape) != len(site.output):
+        raise site.refusal(f"it joins different numbers of axes, {site.inputs}")
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return gathered(np.broadcast_to(numbers, site.output), numbers.size)
+
+
+def _input(site: Site) -> Part:
+    return site.vertex(), ()
+
+
+def _add(site: Site) -> Part:
+    return weighted_sum(site, [1.0] * len(site.sources))
+
+
+def _subtract(site: Site) -> Part:
+    return weighted_sum(site, [1.0, -1.0])
+
+
+def _average(site: Site) -> Part:
+    count = len(site.sources)
+    return weighted_sum(site, [1 / count] * count)
+
+
+def joined(site: Site) -> Part:
+    """The inputs side by side, along the layer's axis."""
+    axis = site.axis(site.layer.axis)
+    if axis < 0:
+        raise site.refusal("it concatenates over the batch or over time")
+    places = np.arange(np.prod(site.output)).reshape(site.output)
+    ends = np.cumsum([shape[axis] for shape in site.inputs])
+    parts = np.split(places, ends[:-1], axis=axis)
+    return site.vertex(), tuple(
+        site.edge(source, slice=as_slice(part.ravel()))
+        for source, part in zip(site.sources, parts, strict=True)
+    )
+
+
+LAYERS.add(LayerRule(Time.KEEPS, _input), keras.layers.InputLayer)
+LAYERS.add(LayerRule(Time.KEEPS, _add), keras.layers.Add)
+LAYERS.add(LayerRule(Time.KEEPS, _subtract), keras.layers.Subtract)
+LAYERS.add(LayerRule(Time.KEEPS, _average), keras.layers.Average)
+LAYERS.add(LayerRule(Time.KEEPS, joined), keras.layers.Concatenate)
+# What these do besides, they do in training only.
+LAYERS.add(
+    LayerRule(Time.KEEPS),
+    keras.layers.ActivityRegularization,
+    keras.layers.AlphaDropout,
+    keras.layers.AugMix,
+    keras.layers.CutMix,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.Identity,
+    keras.layers.MixUp,
+    keras.layers.RandAugment,
+    keras.layers.RandomBrightness,
+    keras.layers.RandomColorDegeneration,
+    keras.layers.RandomColorJitter,
+    keras.layers.RandomContrast,
+    keras.layers.RandomElasticTransform,
+    keras.layers.RandomErasing,
+    keras.layers.RandomFlip,
+    keras.layers.RandomGaussianBlur,
+    keras.layers.RandomGrayscale,
+    keras.layers.RandomHue,
+    keras.layers.RandomInvert,
+    keras.layers.RandomPerspective,
+    keras.layers.RandomPosterization,
+    keras.layers.RandomRotation,
+    keras.layers.RandomSaturation,
+    keras.layers.RandomSharpness,
+    keras.layers.RandomShear,
+    keras.layers.RandomTranslation,
+    keras.layers.RandomZoom,
+    keras.layers.Solarization,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+)

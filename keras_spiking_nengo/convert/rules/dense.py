@@ -1,0 +1,78 @@
+"""Layers that are one matrix of weights, with a bias and an activation."""
+
+import math
+
+import keras
+import nengo
+import numpy as np
+
+from keras_spiking_nengo import layers
+from keras_spiking_nengo.convert.layer_rules import (
+    LAYERS,
+    LayerRule,
+    Part,
+    Site,
+    Time,
+    array,
+    first_of,
+    quantized,
+)
+from keras_spiking_nengo.convert.rules import windows
+from keras_spiking_nengo.convert.rules.activations import activation_objection, neurons
+
+__all__ = ["affine"]
+
+
+def affine(site: Site, transform: nengo.transforms.Transform, bias) -> Part:
+    """Weights, bias and activation.
+
+    Args:
+        bias: numbers that meet the output, or None.
+    """
+    if bias is not None:
+        bias = np.broadcast_to(bias, site.output).ravel()
+    vertex = site.vertex(neuron_type=neurons(site.layer), bias=bias)
+    return vertex, (site.edge(site.sources[0], transform=transform),)
+
+
+def _dense(site: Site) -> Part:
+    layer = site.layer
+    weights = windows.blocks(array(layer.kernel).T, math.prod(site.output[:-1]))
+    return affine(site, weights, array(layer.bias) if layer.use_bias else None)
+
+
+def _einsum_dense(site: Site) -> Part:
+    layer, (shape,) = site.layer, site.inputs
+    ones = np.eye(math.prod(shape)).reshape(-1, *(1,) * (site.leading - 1), *shape)
+    columns = np.einsum(layer.equation, ones, array(layer.kernel))
+    transform = windows.stored(columns.reshape(len(ones), -1).T)
+    bias = None if layer.bias is None else array(layer.bias)
+    return affine(site, transform, bias)
+
+
+def _transform(site: Site) -> Part:
+    layer, (shape,) = site.layer, site.inputs
+    transform = layer.trained()
+    n_images = math.prod(shape) // transform.size_in
+    if n_images > 1:
+        if not isinstance(transform, nengo.Dense) or np.ndim(transform.init) < 2:
+            raise site.refusal(
+                f"it acts on {n_images} vectors of each step. Flatten them"
+            )
+        transform = windows.blocks(np.asarray(transform.init, float), n_images)
+    if isinstance(transform, nengo.transforms.NoTransform):
+        transform = None
+    bias = None
+    if layer.bias is not None:
+        bias = np.tile(array(layer.bias), n_images)
+    vertex = site.vertex(bias=bias)
+    return vertex, (site.edge(site.sources[0], transform=transform),)
+
+
+_plain = first_of(activation_objection, quantized)
+LAYERS.add(LayerRule(Time.KEEPS, _dense, _plain), keras.layers.Dense)
+LAYERS.add(
+    LayerRule(Time.MIXES, _einsum_dense, _plain),
+    keras.layers.EinsumDense,
+)
+LAYERS.add(LayerRule(Time.KEEPS, _transform), layers.Transform)

@@ -1,0 +1,149 @@
+"""Layers that only move elements, and linear ones that Keras is asked about.
+
+Where each element of the output comes from is read from the layer itself, which is
+run on the numbers `1, 2, ...`: one comes out where its element goes, and a zero where
+there is padding. What mixes the positions of an image is read column by column, from
+images that hold a single one.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import nengo
+import numpy as np
+import scipy.sparse
+from keras import ops
+
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
+from keras_spiking_nengo.convert.rules.windows import each_channel, is_first, space
+
+__all__ = ["called", "gathered", "measured", "measured_image", "move", "origins"]
+
+Function = Callable[[Any], Any]
+
+# Digits of this base are exact in any format that Keras computes in.
+_BASE = 128
+# Columns that are measured at once.
+_COLUMNS = 256
+
+
+def origins(function: Function, shape: tuple[int, ...]) -> np.ndarray:
+    """Where each element comes from that `function` gives of features of `shape`.
+
+    Args:
+        function: of a batch; it moves, repeats or drops elements, or puts zeros.
+
+    Returns:
+        Integers in the shape of the output: number of the element of the flat input,
+        or -1 where there is a zero.
+    """
+    numbers = np.arange(1, math.prod(shape) + 1).reshape(shape)
+    powers = [1]
+    while powers[-1] * _BASE <= numbers.size:
+        powers.append(powers[-1] * _BASE)
+    # The digits of a number are the items of a batch.
+    digits = np.stack([numbers // power % _BASE for power in powers])
+    found = np.rint(called(function, digits)).astype(int)
+    return np.tensordot(powers, found, axes=1) - 1
+
+
+def gathered(origin: np.ndarray, size: int) -> nengo.Sparse | None:
+    """The transform that takes elements of a vector from where they are."""
+    origin = origin.ravel()
+    if np.array_equal(origin, np.arange(size)):
+        return None
+    rows = np.flatnonzero(origin >= 0)
+    return nengo.Sparse(
+        (origin.size, size),
+        indices=np.stack([rows, origin[rows]], axis=1),
+        init=np.ones(len(rows)),
+    )
+
+
+def measured(function: Function, shape: tuple[int, ...]) -> tuple[Any, np.ndarray]:
+    """A function of the form `A x + b`, of features of `shape`.
+
+    Returns:
+        The sparse matrix `A` from flat input to flat output, and the vector `b`.
+    """
+    size = math.prod(shape)
+    offset = called(function, np.zeros((1, *shape))).ravel()
+    columns = []
+    for start in range(0, size, _COLUMNS):
+        ones = np.eye(min(_COLUMNS, size - start), size, start)
+        found = called(function, ones.reshape(-1, *shape)).reshape(len(ones), -1)
+        columns.append(scipy.sparse.csr_matrix(found - offset))
+    return scipy.sparse.vstack(columns).T, offset
+
+
+def called(function: Function, x: np.ndarray) -> np.ndarray:
+    """What a function of tensors gives for an array."""
+    tensor = ops.convert_to_tensor(x, dtype=keras.config.floatx())
+    return np.asarray(ops.convert_to_numpy(function(tensor)), float)
+
+
+def move(site: Site) -> Part:
+    """The part of a layer that only moves elements."""
+    (shape,) = site.inputs
+    origin = origins(site.layer, shape)
+    transform = gathered(origin, math.prod(shape))
+    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+
+
+def measured_image(site: Site, layer: keras.layers.Layer | None = None) -> Part:
+    """The part of a layer that does the same linear thing to each channel.
+
+    Args:
+        layer: another one to take instead.
+    """
+    layer, (shape,) = layer or site.layer, site.inputs
+    first = is_first(layer)
+    inner, channels = space(shape, first)
+    matrix, offset = measured(layer, (1, *inner) if first else (*inner, 1))
+    transform = each_channel(matrix, channels, first)
+    spread = np.tile if first else np.repeat
+    bias = spread(offset, channels) if np.any(offset) else None
+    return site.vertex(bias=bias), (site.edge(site.sources[0], transform=transform),)
+
+
+def _flatten(site: Site) -> Part:
+    if is_first(site.layer):
+        return move(site)
+    return site.vertex(), (site.edge(site.sources[0]),)
+
+
+def _repeat_vector(site: Site) -> Part:
+    if site.leading == 2:  # each step takes it as it is
+        return site.vertex(), (site.edge(site.sources[0]),)
+    return move(site)
+
+
+def _up_sampling(site: Site) -> Part:
+    nearest = site.layer.interpolation == "nearest"
+    return move(site) if nearest else measured_image(site)
+
+
+LAYERS.add(
+    LayerRule(Time.MIXES, move),
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.Permute,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling3D,
+    keras.layers.ZeroPadding1D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ZeroPadding3D,
+)
+LAYERS.add(LayerRule(Time.REPEATS, _repeat_vector), keras.layers.RepeatVector)
+LAYERS.add(LayerRule(Time.MIXES, _flatten), keras.layers.Flatten)
+# Keras moves no element here.
+LAYERS.add(LayerRule(Time.MIXES), keras.layers.Reshape)
+LAYERS.add(LayerRule(Time.MIXES, _up_sampling), keras.layers.UpSampling2D)
+LAYERS.add(
+    LayerRule(Time.MIXES, measured_image),
+    keras.layers.CenterCrop,
+    keras.layers.Resizing,
+)

@@ -1,0 +1,275 @@
+"""Layers that run over time: neurons, synapses, networks, and a recurrence.
+
+`h[t] = f(W x[t] + U h[t-1] + b)`, Keras's simple recurrence, is neurons that are
+connected to themselves through a synapse without a time constant, which is a delay of
+one step.
+"""
+
+from typing import Any
+
+import keras
+import nengo
+import numpy as np
+
+from keras_spiking_nengo import layers, serialization
+from keras_spiking_nengo.convert.graph import Edge, Subnet, as_slice
+from keras_spiking_nengo.convert.layer_rules import (
+    LAYERS,
+    LayerRule,
+    Part,
+    Site,
+    Time,
+    array,
+    first_of,
+)
+from keras_spiking_nengo.convert.nengo.components import is_plain
+from keras_spiking_nengo.convert.rules.activations import (
+    activation_objection,
+    neurons,
+    population,
+)
+from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
+from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.registry import Registry
+
+__all__ = ["CELLS", "pure_delay", "sequence_objection"]
+
+
+def sequence_objection(layer) -> str:
+    """Why a layer over time runs as Nengo does not, or ""."""
+    for flag, advice in {
+        "go_backwards": "Nengo runs forwards only. Reverse the data instead",
+        "return_state": "its states are not signals that layers can take in Nengo",
+        "stateful": "its state lives on between calls, and an export starts from the"
+        " initial state. Rebuild the model with stateful=False",
+    }.items():
+        if getattr(layer, flag):
+            return f"it has {flag}=True: {advice}"
+    return ""
+
+
+# What a Nengo object may have one value for each neuron of.
+_ARRAYS = (["alpha"], ["base_alpha"])
+
+
+def _per_unit(layer) -> str:
+    kinds = layer.cell.trainable_parameters
+    names = [name for name, kind in kinds.items() if kind == "unit"]
+    if not names or names in _ARRAYS:
+        return ""
+    return (
+        f"it has one trained {names[0]!r} per neuron, and a Nengo object has one value"
+        " for all. Train it with 'shared'"
+    )
+
+
+def _neurons(site: Site) -> Part:
+    cell = site.layer.cell
+    if isinstance(cell.neuron_type, nengo.Direct):
+        return population(site, None)
+    values = {
+        name: float(array(v)) if np.ndim(v) == 0 else array(v).ravel()
+        for name, v in cell.parameters().items()
+        if name in cell.trainable_parameters
+    }
+    state = {name: value.ravel() for name, value in cell.initial_values().items()}
+    return population(site, _trained(cell.neuron_type, values, list(state.items())))
+
+
+def _trained(neuron_type, values: dict[str, Any], state: list):
+    """`neuron_type` with present values of its parameters and initial states."""
+    changes: dict[str, Any] = {}
+    base = getattr(neuron_type, "base_type", None)
+    if base is not None:
+        count = len(neuron(base).states)
+        inner = {k[5:]: v for k, v in values.items() if k.startswith("base_")}
+        changes["base_type"] = _trained(base, inner, state[:count])
+        values = {k: v for k, v in values.items() if not k.startswith("base_")}
+        state = state[count:]
+    tau_rc = values.get("tau_rc", getattr(neuron_type, "tau_rc", None))
+    initial = {}
+    for name, value in state:
+        if name == "refractory":
+            # Carried as exp(refractory_time / tau_rc).
+            initial["refractory_time"] = tau_rc * np.log(value)
+        elif name not in RANDOM_STATES:
+            initial[name] = value
+    if initial:
+        changes["initial_state"] = initial
+    return serialization.altered(neuron_type, **changes, **values)
+
+
+_NEURONS = LayerRule(Time.RUNS, _neurons, first_of(sequence_objection, _per_unit))
+LAYERS.add(_NEURONS, layers.Neurons)
+
+
+# --- synapses -----------------------------------------------------------------
+
+
+def _level_objection(layer) -> str:
+    cell = layer.cell
+    if not (np.any(cell.initial_level) or "initial_level" in cell.trainable_parameters):
+        return ""
+    return "it has an initial_level, and Nengo's synapses start from 0"
+
+
+def _synapse(site: Site) -> Part:
+    cell, (source,) = site.layer.cell, site.sources
+    synapse = cell.synapse
+    if "tau" in cell.trainable_parameters:
+        tau = cell.parameters()["tau"]
+        synapse = serialization.altered(synapse, tau=float(array(tau)))
+    if synapse is None or cell.delay:
+        return site.vertex(), (site.edge(source, synapse=synapse),)
+    return site.vertex(process=synapse), (site.edge(source),)
+
+
+_SYNAPSE = LayerRule(
+    Time.RUNS, _synapse, first_of(sequence_objection, _per_unit, _level_objection)
+)
+LAYERS.add(_SYNAPSE, layers.Synapse)
+
+
+# --- delays -------------------------------------------------------------------
+
+
+def pure_delay(steps: int) -> nengo.synapses.Synapse | None:
+    """A synapse that, on a connection, delays by a number of steps."""
+    if steps == 0:
+        return None
+    if steps == 1:
+        return nengo.Lowpass(0)
+    return nengo.LinearFilter([1.0], [1.0, *[0.0] * steps], analog=False)
+
+
+def _delay(site: Site) -> Part:
+    steps = np.broadcast_to(site.layer.cell.steps, site.output).ravel()
+    kinds, edges = np.unique(steps), []
+    for kind in kinds:
+        own: dict[str, Any] = {}
+        if len(kinds) > 1:
+            (where,) = np.nonzero(steps == kind)
+            picks = np.eye(len(steps))[where]
+            own["slice"] = as_slice(where)
+            own["transform"] = nengo.Dense(picks.shape, init=picks)
+        synapse = pure_delay(int(kind))
+        edges.append(site.edge(site.sources[0], synapse=synapse, **own))
+    return site.vertex(), tuple(edges)
+
+
+_DELAY = LayerRule(Time.RUNS, _delay, sequence_objection)
+LAYERS.add(_DELAY, layers.Delay)
+
+
+# --- networks -----------------------------------------------------------------
+
+
+def _keys(structure) -> list:
+    return list(structure) if isinstance(structure, dict) else []
+
+
+def _network_outputs(layer) -> dict[str, tuple[int, ...]]:
+    """Shapes of the outputs of a network, in Keras's order of leaves."""
+    ports, model = layer.cell.ports, layer.cell.model
+    named = ports.outputs
+    if isinstance(named, dict):
+        found = {str(key): named[key] for key in sorted(named)}
+    else:
+        several = len(ports.probes) > 1
+        found = {str(i) if several else "": p for i, p in enumerate(ports.probes)}
+    return {key: tuple(model.sig[probe]["in"].shape) for key, probe in found.items()}
+
+
+def _network_objection(layer) -> str:
+    for probe in layer.cell.ports.probes:
+        if not is_plain(probe):
+            return (
+                f"it shows {probe}, which in Nengo only a probe can read, and no"
+                " connection"
+            )
+    if not layer.cell.ports.nodes:
+        return "it has no inputs, and its input tells only the number of steps"
+    return ""
+
+
+def _network(site: Site) -> Part:
+    """Of a call that takes inputs the network, else one output."""
+    cell = site.layer.cell
+    if site.port is not None:
+        return site.vertex(output=(site.sources[0], site.port)), ()
+    net, new = freeze(cell.net, cell.model, cell.values())
+    ports = cell.ports.moved(new)
+    named = ports.outputs
+    probes = (
+        tuple(named[key] for key in sorted(named))
+        if isinstance(named, dict)
+        else ports.probes
+    )
+    return site.vertex(subnet=Subnet(net, ports.nodes, probes)), site.entering()
+
+
+_NETWORK = LayerRule(
+    Time.RUNS,
+    _network,
+    first_of(sequence_objection, _network_objection),
+    inputs=lambda layer: _keys(layer.cell.ports.inputs),
+    outputs=_network_outputs,
+)
+LAYERS.add(_NETWORK, layers.Network, layers.Ensemble)
+
+
+# --- recurrences ----------------------------------------------------------------
+
+
+def _cell_objection(layer) -> str:
+    return activation_objection(layer.cell)
+
+
+def _simple_rnn(site: Site) -> Part:
+    cell = site.layer.cell
+    weights, own = array(cell.kernel).T, array(cell.recurrent_kernel).T
+    vertex = site.vertex(
+        neuron_type=neurons(cell), bias=array(cell.bias) if cell.use_bias else None
+    )
+    back = Edge(
+        site.name,
+        site.name,
+        transform=nengo.Dense(own.shape, init=own),
+        synapse=nengo.Lowpass(0),
+        layers=(site.path,),
+    )
+    given = nengo.Dense(weights.shape, init=weights)
+    return vertex, (site.edge(site.sources[0], transform=given), back)
+
+
+_SIMPLE_RNN = LayerRule(
+    Time.RUNS, _simple_rnn, first_of(sequence_objection, _cell_objection)
+)
+LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
+
+# By the cell of `keras.layers.RNN`.
+CELLS: Registry[LayerRule] = Registry("cell", governing=("call", "program"))
+CELLS.add(_NEURONS, layers.NeuronsCell)
+CELLS.add(_SYNAPSE, layers.SynapseCell)
+CELLS.add(_DELAY, layers.DelayCell)
+CELLS.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
+CELLS.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
+
+
+def _of_cell(layer) -> LayerRule:
+    return CELLS.get(layer.cell, _UNKNOWN)
+
+
+def _no_rule(layer) -> str:
+    possible = ", ".join(sorted(kind.__name__ for kind in CELLS))
+    return (
+        f"its cell is {type(layer.cell).__name__}. Cells that become Nengo objects"
+        f" are {possible}"
+    )
+
+
+_UNKNOWN = LayerRule(Time.RUNS, objection=_no_rule)
+LAYERS.add(LayerRule(Time.RUNS, chosen=_of_cell), keras.layers.RNN)
+
+LAYERS.add(LayerRule(Time.STARTS), layers.Repeat)

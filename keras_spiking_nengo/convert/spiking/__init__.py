@@ -1,0 +1,1 @@
+"""Keras models with spiking neurons in the place of activations."""

@@ -1,0 +1,106 @@
+"""What was exported is run beside the model, before anyone is told that it is there."""
+
+import contextlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from keras_spiking_nengo.serving.exported import structure_of
+from keras_spiking_nengo.serving.step import Step
+from keras_spiking_nengo.serving.stream import Stream
+
+__all__ = ["compare", "sample", "stream"]
+
+# Reordered sums may move a spike by a step; a wrong program moves many.
+NEAR, ODD = 1e-5, 0.02
+STEPS = 16
+
+
+def sample(shape: Sequence[int | None], dtype: str) -> np.ndarray:
+    """Data of a known shape: multiples of 1/8, whose sums are exact in any order."""
+    values = np.random.RandomState(0).randint(0, 33, tuple(n or 1 for n in shape))
+    if dtype.startswith(("float", "bfloat")):
+        return (values / 8).astype("float32" if dtype == "bfloat16" else dtype)
+    return (values % 2).astype(dtype)
+
+
+def compare(path, names: Sequence[str], found: Sequence, expected: Sequence) -> None:
+    """Raises unless arrays agree.
+
+    Raises:
+        ValueError: naming the output and the difference.
+    """
+    for name, y, ours in zip(names, found, expected, strict=True):
+        y, ours = np.asarray(y), np.asarray(ours)
+        if y.shape != ours.shape:
+            raise ValueError(
+                f"{path} gives {name!r} in the shape {y.shape}; the model in"
+                f" {ours.shape}. It was not exported."
+            )
+        y, ours = y.astype("float64"), ours.astype("float64")
+        scale = max(1.0, float(np.max(np.abs(ours), initial=0)))
+        error = np.abs(y - ours) / scale
+        odd = ~(error <= NEAR)
+        if np.mean(odd) > ODD:
+            raise ValueError(
+                f"{path} gives other numbers than the model: {np.mean(odd):.1%} of"
+                f" {name!r} differ, by up to {np.max(error):.3g} of the largest value."
+                " It was not exported. If the model is right in model.predict, please"
+                " report its layers; verify=False exports it as it is."
+            )
+
+
+def stream(loaded: Stream, step: Step) -> None:
+    """Compares a stream with the model that it is of, and its two ways to run."""
+    xs, steps = _data(step)
+    names = [port.name for port in step.inputs]
+    whole, state = loaded.sequence(
+        dict(zip(names, xs, strict=True)), loaded.initial_state(2)
+    )
+    given = [x[:, 0] if frame else x for x, frame in zip(xs, step.frames, strict=True)]
+    model = step.model
+    expected = model(keras.tree.pack_sequence_as(structure_of(model), given))
+    outputs = [port.name for port in step.outputs]
+    found = _listed(whole, outputs)
+    arrays = list(map(keras.ops.convert_to_numpy, keras.tree.flatten(expected)))
+    compare(loaded.path, outputs, found, arrays)
+    state = loaded.initial_state(2)
+    for t in range(steps):
+        now = [x[:, t] for x in xs]
+        y, state = loaded.step(dict(zip(names, now, strict=True)), state)
+    last = [
+        y if port.last else y[:, -1]
+        for y, port in zip(found, step.outputs, strict=True)
+    ]
+    compare(loaded.path, outputs, _listed(y, outputs), last)
+
+
+def _listed(y, names) -> list:
+    return [y[name] for name in names] if isinstance(y, dict) else [y]
+
+
+def _data(step: Step) -> tuple[list[np.ndarray], int]:
+    """Sequences of all inputs, of a length that the model itself takes."""
+    steps = step.steps or STEPS
+    xs = []
+    for port, frame in zip(step.inputs, step.frames, strict=True):
+        x = sample((2, steps, *port.shape[1:]), port.dtype)
+        xs.append(np.repeat(x[:, :1], steps, axis=1) if frame else x)
+    return xs, steps
+
+
+@contextlib.contextmanager
+def undisturbed(model):
+    """A model whose states, should it be stateful, are afterwards what they were."""
+    kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
+    kept += [
+        (v, keras.ops.convert_to_numpy(v))
+        for layer in model.layers
+        for v in keras.tree.flatten(getattr(layer, "states", None) or [])
+    ]
+    try:
+        yield
+    finally:
+        for variable, value in kept:
+            variable.assign(value)
