@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_spiking_nengo.layers.models import check_built
+from keras_spiking_nengo.models.building import check_built
 
 __all__ = ["Call", "Graph", "data", "graph", "run", "submodel"]
 

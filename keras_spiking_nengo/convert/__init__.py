@@ -11,7 +11,8 @@ from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras.reading import read
 from keras_spiking_nengo.convert.keras.writing import from_nengo, ports_of
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, layer_rule
-from keras_spiking_nengo.convert.nengo import pair, write
+from keras_spiking_nengo.convert.nengo.reading import pair
+from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.nir import from_nir, to_nir
 from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
 from keras_spiking_nengo.convert.reports.verification import VerifyReport, verified

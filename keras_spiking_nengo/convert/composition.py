@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert.rules.windows import convolved
+from keras_spiking_nengo.convert.windows import convolved
 
 __all__ = ["NoProductError", "applied", "diagonal_of", "matrix_of", "product"]
 

@@ -1,4 +1,4 @@
-"""What is known of each Keras layer: how it treats time, and its part of the graph.
+"""What is known of each Keras layer: its part of the graph.
 
 One rule per class of layers, in the registry `LAYERS`. A rule is data: `read` makes
 a vertex, and an edge from each input, of a call of the layer. What a rule says of a
@@ -9,7 +9,6 @@ the same rule.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.convert.graph import Edge, Vertex
+from keras_spiking_nengo.models.time import Time, teach
 from keras_spiking_nengo.registry import Registry
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "LayerRule",
     "Part",
     "Site",
-    "Time",
     "array",
     "first_of",
     "kind_of",
@@ -37,17 +36,6 @@ __all__ = [
 ]
 
 Part = tuple[Vertex, tuple[Edge, ...]]
-
-
-class Time(Enum):
-    """How a layer treats time, the axis after the batch of a temporal tensor."""
-
-    KEEPS = "acts on every step alike, and on a static tensor too"
-    MIXES = "would mix steps: acts on static tensors only"
-    RUNS = "runs over the steps of a temporal tensor"
-    STARTS = "presents a static tensor for a number of steps"
-    PRESENTS = "presents one, and runs over these steps"
-    REPEATS = "does so where what follows runs over steps, else repeats it on an axis"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +52,8 @@ class Site:
         leading: number of axes before the features: batch, or batch and time.
         port: number of an output, where a call has several vertices; None for the
             first of them, which takes the inputs.
+        rule: that holds for the layer.
+        hosted: why Python runs the layer, in a node, or "".
     """
 
     layer: keras.Layer
@@ -74,6 +64,12 @@ class Site:
     output: tuple[int, ...]
     leading: int
     port: int | None = None
+    rule: Any = None
+    hosted: str = ""
+
+    def read(self) -> Part:
+        """Its vertex and edges, by its rule."""
+        return self.rule.read(self)
 
     def vertex(self, **attributes) -> Vertex:
         """The vertex of this call."""
@@ -115,7 +111,6 @@ class LayerRule:
     """What is known of one class of layers.
 
     Attributes:
-        time: how it treats time.
         read: `(site) -> (vertex, edges)`; the sum of the inputs by default.
         objection: `(layer) -> reason` why this layer cannot be expressed, or "".
         inputs: `(layer) -> keys` of the inputs in the order in which `read` takes
@@ -128,7 +123,6 @@ class LayerRule:
             one class differ.
     """
 
-    time: Time
     read: Callable[[Site], Part] = _sum
     objection: Callable[[keras.Layer], str] = lambda layer: ""
     inputs: Callable[[keras.Layer], list] | None = None
@@ -192,7 +186,8 @@ def layer_rule(*classes: type, time: str = "keeps") -> Callable:
         raise ValueError(f"time is one of {sorted(possible)}; received {time!r}.")
 
     def keep(read: Callable[[Site], Part]) -> Callable[[Site], Part]:
-        LAYERS.add(LayerRule(possible[time], read), *classes)
+        LAYERS.add(LayerRule(read), *classes)
+        teach(possible[time], *classes)
         return read
 
     return keep

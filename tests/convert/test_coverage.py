@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import LAYERS, to_nengo
-from keras_spiking_nengo.convert.rules.hosted import KerasLayer
+from keras_spiking_nengo.convert.layer_process import KerasLayer
 from tests.conftest import BACKEND
 from tests.convert import wholes
 from tests.convert.catalogue import (

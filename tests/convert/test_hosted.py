@@ -7,7 +7,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from keras_spiking_nengo.convert.rules.hosted import KerasLayer
+from keras_spiking_nengo.convert.layer_process import KerasLayer
 from tests.convert.models import (
     batch,
     layers,

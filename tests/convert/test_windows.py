@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from keras_spiking_nengo.convert.rules import windows
+from keras_spiking_nengo.convert import windows
 
 RNG = np.random.RandomState(0)
 

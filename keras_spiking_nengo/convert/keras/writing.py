@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, layer_name
-from keras_spiking_nengo.convert.nengo import read
+from keras_spiking_nengo.convert.nengo.reading import read
 from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.ports import Ports, held
 

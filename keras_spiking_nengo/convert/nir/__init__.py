@@ -10,7 +10,7 @@ import nengo
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.keras.reading import read
 from keras_spiking_nengo.convert.keras.writing import from_nengo
-from keras_spiking_nengo.convert.nengo import write
+from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.nir import images  # noqa: F401 - its rules
 from keras_spiking_nengo.convert.nir.file import read_file
 from keras_spiking_nengo.convert.nir.primitives import PRIMITIVES

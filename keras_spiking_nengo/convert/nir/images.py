@@ -5,7 +5,6 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-from keras_spiking_nengo.convert.calls import Call
 from keras_spiking_nengo.convert.layer_rules import Site, array
 from keras_spiking_nengo.convert.nir.signals import Signal, images
 from keras_spiking_nengo.convert.nir.writing import (
@@ -22,7 +21,7 @@ _WINDOWS = (
 )
 
 
-def _takes_padding(call: Call) -> bool:
+def _takes_padding(call: Site) -> bool:
     return (
         type(call.layer) in _WINDOWS
         and call.layer.padding == "valid"
@@ -34,7 +33,7 @@ Padding = list[tuple[int, int]]
 
 
 @WRITERS.register(keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D)
-def _padding(writer: Writer, call: Call, site: Site) -> Signal | None:
+def _padding(writer: Writer, call: Site, site: Site) -> Signal | None:
     amount = np.reshape(call.layer.padding, (-1, 2)).tolist()
     after = [c for c in writer.found if call.name in c.sources]
     shown = call.name in writer.found.outputs.values()
@@ -44,7 +43,7 @@ def _padding(writer: Writer, call: Call, site: Site) -> Signal | None:
     return replace(signal, padding=tuple(map(tuple, amount)))
 
 
-def _window(writer: Writer, call: Call, site: Site, kernel: tuple[int, ...], dilation):
+def _window(writer: Writer, call: Site, site: Site, kernel: tuple[int, ...], dilation):
     """An image, and its padding; None if it has its channels first."""
     layer, signal = call.layer, writer.source(site)
     if layer.data_format != "channels_last":
@@ -78,7 +77,7 @@ def _symmetric(kernel: np.ndarray, padding: Padding, dilation) -> tuple:
     return kernel, tuple(max(p) for p in padding)
 
 
-def _imaged(writer: Writer, call: Call, site: Site, image: Signal, node) -> Signal:
+def _imaged(writer: Writer, call: Site, site: Site, image: Signal, node) -> Signal:
     """The images that a node makes of images."""
     name = writer.drawing.add(call.name, node)
     writer.drawing.connect(image, name)
@@ -86,7 +85,7 @@ def _imaged(writer: Writer, call: Call, site: Site, image: Signal, node) -> Sign
 
 
 @WRITERS.register(keras.layers.Conv1D, keras.layers.Conv2D)
-def _convolution(writer: Writer, call: Call, site: Site) -> Signal | None:
+def _convolution(writer: Writer, call: Site, site: Site) -> Signal | None:
     layer = call.layer
     refuse_activation(writer, call)
     kernel = array(layer.kernel)
@@ -117,7 +116,7 @@ def _convolution(writer: Writer, call: Call, site: Site) -> Signal | None:
 
 
 @WRITERS.register(keras.layers.AveragePooling2D)
-def _pooling(writer: Writer, call: Call, site: Site) -> Signal | None:
+def _pooling(writer: Writer, call: Site, site: Site) -> Signal | None:
     layer = call.layer
     found = _window(writer, call, site, tuple(layer.pool_size), (1, 1))
     # At the borders Keras takes the mean of what is there, and not of zeros.

@@ -11,7 +11,7 @@ import numpy as np
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import Edge, Graph, layer_name
 from keras_spiking_nengo.convert.keras.reading import read
-from keras_spiking_nengo.convert.nengo import write
+from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.nir.cycles import backward
 from keras_spiking_nengo.convert.nir.primitives import (
     MEMBRANES,

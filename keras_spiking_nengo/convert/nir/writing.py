@@ -11,17 +11,15 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert import axes
-from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.composition import (
     NoProductError,
     diagonal_of,
     matrix_of,
 )
 from keras_spiking_nengo.convert.graph import Edge, Vertex
-from keras_spiking_nengo.convert.keras.reading import dt_of, site_of
+from keras_spiking_nengo.convert.keras.sites import Sites, sites_of
 from keras_spiking_nengo.convert.layer_rules import Site, array, kind_of
-from keras_spiking_nengo.convert.nengo import read as read_nengo
+from keras_spiking_nengo.convert.nengo.reading import read as read_nengo
 from keras_spiking_nengo.convert.nir.primitives import MEMBRANES
 from keras_spiking_nengo.convert.nir.signals import Drawing, Signal, images
 from keras_spiking_nengo.convert.rules.activations import neurons as neurons_of
@@ -40,10 +38,9 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
     Raises:
         NotImplementedError: for a layer that has no form in NIR.
     """
-    found = calls(model, strict=False)
-    known = axes.temporal(found)
-    dt = dt_of(found) if dt is None else dt
-    writer = Writer(Drawing(nir, dt), found, known, strict)
+    found = sites_of(model, strict=False)
+    dt = found.dt() if dt is None else dt
+    writer = Writer(Drawing(nir, dt), found, strict)
     for call in found:
         try:
             writer.call(call)
@@ -57,14 +54,14 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
 class Writer:
     """Makes the signal of each call, sources first."""
 
-    def __init__(self, drawing: Drawing, found: Calls, known, strict: bool):
+    def __init__(self, drawing: Drawing, found: Sites, strict: bool):
         self.drawing, self.nir = drawing, drawing.nir
-        self.found, self.known, self.strict = found, known, strict
+        self.found, self.strict = found, strict
         self.signals: dict[str, Signal] = {}
         # What a network sends, by the call that it is and the number of an output.
         self.sent: dict[tuple[str, int], Signal] = {}
 
-    def refusal(self, call: Call, reason: str) -> NotImplementedError:
+    def refusal(self, call: Site, reason: str) -> NotImplementedError:
         return NotImplementedError(
             f"Layer {call.path!r} ({kind_of(call.layer)}) has no form in NIR:"
             f" {reason.rstrip('.')}. NIR has linear maps, convolutions, sums and means"
@@ -72,7 +69,7 @@ class Writer:
             " period."
         )
 
-    def lax(self, call: Call, reason: str, instead: str) -> None:
+    def lax(self, call: Site, reason: str, instead: str) -> None:
         """Refuses what NIR has not, or warns of what is written instead."""
         if self.strict:
             raise self.refusal(
@@ -85,11 +82,11 @@ class Writer:
     def source(self, site: Site, i: int = 0) -> Signal:
         return self.signals[site.sources[i]]
 
-    def call(self, call: Call) -> None:
+    def call(self, call: Site) -> None:
         """Adds what a call stands for."""
         if call.hosted:
             raise self.refusal(call, call.hosted)
-        site = site_of(call, self.found, self.known)
+        site = call
         if call.name in self.found.inputs.values():
             shape, order = images(site.output)
             node = self.nir.Input({"input": np.array(shape)})
@@ -104,7 +101,7 @@ class Writer:
     def output(self, name: str, call_name: str) -> None:
         """Adds an output of the model."""
         call = self.found[call_name]
-        site = site_of(call, self.found, self.known)
+        site = call
         try:
             signal = self.drawing.standing(self.signals[call_name], name, site.output)
         except ValueError as error:
@@ -117,7 +114,7 @@ class Writer:
 
     # --- neurons ------------------------------------------------------------------
 
-    def neurons(self, call: Call, name: str, signal: Signal, kind) -> Signal:
+    def neurons(self, call: Site, name: str, signal: Signal, kind) -> Signal:
         """What neurons make of a signal."""
         signal = self.drawing.settled(signal, name)
         height = getattr(kind, "amplitude", 1.0)
@@ -141,7 +138,7 @@ class Writer:
         height = height / self.drawing.dt if spiking else height
         return self.drawing.scaled(y, f"{name}_height", height)
 
-    def membrane(self, call: Call, signal: Signal, kind: LeakyIntegrator):
+    def membrane(self, call: Site, signal: Signal, kind: LeakyIntegrator):
         fires = isinstance(kind, IntegrateAndFire)
         absent = {n for n in ("tau_mem", "tau_syn") if getattr(kind, n) is None}
         found = [
@@ -172,7 +169,7 @@ class Writer:
         noted = {k: v for k, v in noted.items() if v != "exact"}
         return getattr(self.nir, name)(**values, metadata=noted)
 
-    def lif(self, call: Call, signal: Signal, kind: nengo.LIF):
+    def lif(self, call: Site, signal: Signal, kind: nengo.LIF):
         if kind.tau_ref > 0:
             self.lax(
                 call,
@@ -194,7 +191,7 @@ class Writer:
             v_reset=arranged(0),
         )
 
-    def integrate_and_fire(self, call: Call, signal: Signal):
+    def integrate_and_fire(self, call: Site, signal: Signal):
         self.lax(
             call,
             "its voltage does not fall, may pass the threshold several times in a step,"
@@ -211,7 +208,7 @@ class Writer:
 
     # --- synapses -----------------------------------------------------------------
 
-    def filtered(self, call: Call, name: str, signal: Signal, synapse, lags: bool):
+    def filtered(self, call: Site, name: str, signal: Signal, synapse, lags: bool):
         """A signal after a synapse, which may lag by a step."""
         if synapse is None:
             return signal
@@ -242,7 +239,7 @@ class Writer:
 
     # --- vertices of the graph ------------------------------------------------------
 
-    def carried(self, call: Call, edge: Edge, signal: Signal, size: int) -> Signal:
+    def carried(self, call: Site, edge: Edge, signal: Signal, size: int) -> Signal:
         """What an edge adds to a vertex of so many elements."""
         name = "_".join(edge.layers) or edge.target
         d = None if edge.transform is None else diagonal_of(edge.transform)
@@ -289,7 +286,7 @@ class Writer:
         own = 0 if signal.constant is None else signal.constant
         return replace(signal, constant=total + own)
 
-    def vertex(self, call: Call, vertex: Vertex, terms: list[Signal]) -> Signal:
+    def vertex(self, call: Site, vertex: Vertex, terms: list[Signal]) -> Signal:
         """What a vertex sends, from what its edges add."""
         if vertex.neuron_type is None:
             signal = self.shifted(self.joined(vertex.name, terms), vertex.bias)
@@ -305,7 +302,7 @@ class Writer:
             signal = self.filtered(call, vertex.name, signal, vertex.process, False)
         return signal
 
-    def network(self, call: Call, vertex: Vertex, site: Site) -> None:
+    def network(self, call: Site, vertex: Vertex, site: Site) -> None:
         """Adds the vertices of a network; sets what it sends."""
         subnet = vertex.subnet
         assert subnet is not None
@@ -372,15 +369,15 @@ def _steps(synapse) -> int | None:
 
 # --- layers ---------------------------------------------------------------------------
 
-Write = Callable[[Writer, Call, Site], Signal | None]
+Write = Callable[[Writer, Site, Site], Signal | None]
 WRITERS: Registry[Write] = Registry("NIR writer", governing=("call", "cell_class"))
 
 
-def by_graph(writer: Writer, call: Call, site: Site) -> Signal | None:
+def by_graph(writer: Writer, call: Site, site: Site) -> Signal | None:
     """What the rule for Nengo's objects says of a layer."""
     if call.port is not None:
         return writer.sent[site.sources[0], call.port]
-    vertex, edges = call.rule.read(site)
+    vertex, edges = site.read()
     if vertex.subnet is not None:
         writer.network(call, vertex, site)
         return None
@@ -395,7 +392,7 @@ def by_graph(writer: Writer, call: Call, site: Site) -> Signal | None:
     return writer.vertex(call, vertex, terms)
 
 
-def refuse_activation(writer: Writer, call: Call) -> None:
+def refuse_activation(writer: Writer, call: Site) -> None:
     """Raises for a layer whose activation would be neurons without a state."""
     kind = neurons_of(call.layer)
     if kind is not None:
@@ -407,7 +404,7 @@ def refuse_activation(writer: Writer, call: Call) -> None:
 
 
 @WRITERS.register(keras.layers.Dense)
-def _dense(writer: Writer, call: Call, site: Site) -> Signal | None:
+def _dense(writer: Writer, call: Site, site: Site) -> Signal | None:
     if len(site.output) > 1:
         return by_graph(writer, call, site)
     refuse_activation(writer, call)
@@ -420,8 +417,8 @@ def _dense(writer: Writer, call: Call, site: Site) -> Signal | None:
 
 
 @WRITERS.register(layers.Neurons)
-def _neurons(writer: Writer, call: Call, site: Site) -> Signal:
-    vertex, _ = call.rule.read(site)
+def _neurons(writer: Writer, call: Site, site: Site) -> Signal:
+    vertex, _ = site.read()
     signal = writer.source(site)
     if vertex.neuron_type is None:
         return signal
@@ -429,8 +426,8 @@ def _neurons(writer: Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(layers.Synapse)
-def _synapse(writer: Writer, call: Call, site: Site) -> Signal:
-    vertex, (edge,) = call.rule.read(site)
+def _synapse(writer: Writer, call: Site, site: Site) -> Signal:
+    vertex, (edge,) = site.read()
     lags = vertex.process is None
     synapse = edge.synapse if lags else vertex.process
     signal = writer.drawing.settled(writer.source(site), call.name)
@@ -438,7 +435,7 @@ def _synapse(writer: Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(layers.Delay)
-def _delay(writer: Writer, call: Call, site: Site) -> Signal:
+def _delay(writer: Writer, call: Site, site: Site) -> Signal:
     steps = np.broadcast_to(call.layer.cell.steps, site.output)
     signal = writer.drawing.settled(writer.source(site), call.name)
     time = writer.drawing.arranged(steps * call.layer.cell.dt, signal)
@@ -446,7 +443,7 @@ def _delay(writer: Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.Flatten, keras.layers.Reshape)
-def _flatten(writer: Writer, call: Call, site: Site) -> Signal:
+def _flatten(writer: Writer, call: Site, site: Site) -> Signal:
     signal = writer.source(site)
     if len(site.output) == 1 and len(signal.shape) > 1:
         signal = writer.drawing.settled(signal, call.name)
@@ -455,7 +452,7 @@ def _flatten(writer: Writer, call: Call, site: Site) -> Signal:
 
 
 @WRITERS.register(keras.layers.Permute)
-def _permute(writer: Writer, call: Call, site: Site) -> Signal:
+def _permute(writer: Writer, call: Site, site: Site) -> Signal:
     signal, (shape,) = writer.source(site), site.inputs
     turned = signal.order.reshape(shape).transpose([d - 1 for d in call.layer.dims])
     return replace(signal, order=turned.ravel())

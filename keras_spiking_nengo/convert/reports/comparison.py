@@ -6,7 +6,7 @@ and all neurons of a layer.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert import axes
-from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import layer_name
-from keras_spiking_nengo.convert.replay import Replay
-from keras_spiking_nengo.convert.rules.hosted import KerasLayer
+from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate
 from keras_spiking_nengo.convert.spiking.writing import activation_name
 from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.models.calls import Call, Calls, calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import Replay
+from keras_spiking_nengo.models.temporal import temporal
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.convert.export import NengoExport
@@ -236,14 +237,14 @@ def compare(
         >>> report["hidden"].correlation > 0.9
         True
     """
-    found = calls(model, strict=False, objections=False)
+    found = calls(model)
     one = other if isinstance(other, keras.Model) else getattr(other, "model", None)
     if not isinstance(one, keras.Model):
         raise TypeError(
             "other is a keras.Model, or a NengoExport of one; received"
             f" {type(other).__name__}."
         )
-    spiking = calls(one, strict=False, objections=False)
+    spiking = calls(one)
     pairs = dict(_pairs(found, spiking))
     if not pairs:
         raise ValueError(
@@ -251,10 +252,11 @@ def compare(
             f" activation in {model.name!r}, and '_neurons' after it: make it by"
             " ksn.to_spiking(model, ...)."
         )
-    given = _arrays(x, found)
+    given = arrays_of(found, x)
     longer = _repeated(given, found, spiking, n_steps)
     neurons = {name: call for name, (call, _) in pairs.items()}
-    timed = {name for name, temporal in axes.temporal(found).items() if temporal}
+    over_time = temporal(found)
+    timed = {call.name for call in found if over_time.of(call)}
     wanted = _means(model, found, given, tuple(pairs), timed, batch_size)
     if other is one:
         names = tuple(call.name for call in neurons.values())
@@ -263,11 +265,11 @@ def compare(
     else:
         actual, outputs = _in_nengo(other, longer, neurons, n_steps)
     first = next(iter(neurons.values()))
-    steps = first.shape[1] or longer[0].shape[1]
-    dt = first.layer.cell.dt
+    steps = first.symbols[0].shape[1] or longer[0].shape[1]
+    dt = first.operation.cell.dt
     rows = []
     for name, (call, height) in pairs.items():
-        kind = call.layer.cell.neuron_type
+        kind = call.operation.cell.neuron_type
         once = neuron(kind).max_spikes == 1
         limit = min(highest_rate(kind), 1 / dt if once else math.inf)
         rates = np.abs(actual[call.name]) / getattr(kind, "amplitude", 1.0)
@@ -282,40 +284,26 @@ def compare(
 
 def _pairs(found: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any]]]:
     """Calls with activations, those of neurons for them, and what scales these."""
-    by_layer = {call.layer.name: call for call in spiking if call.port is None}
+    by_layer = {call.operation.name: call for call in spiking}
     for call in found:
-        if call.port is not None:
-            continue
-        own = isinstance(call.layer, layers.Neurons)
-        if not own and activation_name(call.layer) in ("", "linear"):
+        own = isinstance(call.operation, layers.Neurons)
+        if not own and activation_name(call.operation) in ("", "linear"):
             continue
         name = layer_name(call.name)
         neurons = by_layer.get(name if own else f"{name}_neurons")
-        if neurons is not None and isinstance(neurons.layer, layers.Neurons):
+        if neurons is not None and isinstance(neurons.operation, layers.Neurons):
             height = by_layer.get(f"{name}_height")
-            scale = 1.0 if height is None else np.asarray(height.layer.scale)
+            scale = 1.0 if height is None else np.asarray(height.operation.scale)
             yield call.name, (neurons, scale)
 
 
 # --- running ----------------------------------------------------------------------
 
 
-def _arrays(x, found: Calls) -> list[np.ndarray]:
-    names = list(found.inputs)
-    if isinstance(x, Mapping):
-        if set(x) != set(names):
-            raise ValueError(f"The inputs are {names}; received {sorted(x)}.")
-        return [np.asarray(x[name]) for name in names]
-    given = list(x) if isinstance(x, list | tuple) else [x]
-    if len(given) != len(names):
-        raise ValueError(f"The inputs are {names}; received {len(given)} arrays.")
-    return [np.asarray(value) for value in given]
-
-
 def _repeated(given, found: Calls, spiking: Calls, n_steps) -> list[np.ndarray]:
     """The data for the other model, with time if only that has."""
     ranks = [
-        [len(calls_[call].shape) for call in calls_.inputs.values()]
+        [len(symbol.shape) for symbol in calls_.inputs.values()]
         for calls_ in (found, spiking)
     ]
     if ranks[0] == ranks[1]:
@@ -357,8 +345,8 @@ def _predicted(model, found: Calls, given, batch_size) -> Arrays:
     names = list(found.inputs)
     parts: dict[str, list] = {name: [] for name in found.outputs}
     for part in _batches(given, batch_size):
-        x: Any = dict(zip(names, part, strict=True)) if found.by_name else part
-        values = model.predict_on_batch(x if found.by_name or len(x) > 1 else x[0])
+        x: Any = dict(zip(names, part, strict=True)) if found.takes_dict else part
+        values = model.predict_on_batch(x if found.takes_dict or len(x) > 1 else x[0])
         if not isinstance(values, dict):
             values = dict(zip(parts, keras.tree.flatten(values), strict=True))
         for name, value in values.items():

@@ -8,10 +8,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_spiking_nengo.convert.calls import Calls, calls
 from keras_spiking_nengo.convert.graph import Vertex
-from keras_spiking_nengo.convert.replay import Replay
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
+from keras_spiking_nengo.models.calls import Calls, calls
+from keras_spiking_nengo.models.replay import Replay
 
 if TYPE_CHECKING:
     from keras_spiking_nengo.convert.export import NengoExport
@@ -126,7 +126,7 @@ def verified(
         )
     if rtol < 0 or atol < 0:
         raise ValueError(f"rtol and atol are at least 0; received {rtol}, {atol}.")
-    found = calls(model, strict=False, objections=False)
+    found = calls(model)
     # A vertex that was made of a call has its name; one that it was made of, a layer.
     made = {
         vertex.name: next((n for n in (vertex.name, *vertex.layers) if n in found), "")
@@ -139,7 +139,7 @@ def verified(
     given = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
     watched = tuple(made.values())
     keras_spikes = _activity(model, found, given, watched) if made else {}
-    names = list(export.inputs) if found.by_name else []
+    names = list(export.inputs) if found.takes_dict else []
     values = _named(_predict(model, given, names), list(outputs))
     report = VerifyReport(
         outputs=tuple(

@@ -10,7 +10,7 @@ import nengo
 import numpy as np
 from keras import activations, layers
 
-from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
 from keras_spiking_nengo.convert.rules.affine import constant
 from keras_spiking_nengo.types import BoundedReLU, Elementwise, LeakyReLU
 
@@ -158,6 +158,6 @@ def _prelu(site: Site) -> Part:
     return population(site, Elementwise("leaky_relu", alpha[0] if same else alpha))
 
 
-LAYERS.add(LayerRule(Time.KEEPS, _activation, activation_objection), layers.Activation)
-LAYERS.add(LayerRule(Time.KEEPS, _activation_layer), *_LAYERS)
-LAYERS.add(LayerRule(Time.KEEPS, _prelu), layers.PReLU)
+LAYERS.add(LayerRule(_activation, activation_objection), layers.Activation)
+LAYERS.add(LayerRule(_activation_layer), *_LAYERS)
+LAYERS.add(LayerRule(_prelu), layers.PReLU)

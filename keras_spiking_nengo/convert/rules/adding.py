@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_spiking_nengo.convert.composition import product
 from keras_spiking_nengo.convert.graph import as_slice
-from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
 from keras_spiking_nengo.convert.rules.rearranging import gathered
 
@@ -77,14 +77,14 @@ def joined(site: Site) -> Part:
     )
 
 
-LAYERS.add(LayerRule(Time.KEEPS, _input), keras.layers.InputLayer)
-LAYERS.add(LayerRule(Time.KEEPS, _add), keras.layers.Add)
-LAYERS.add(LayerRule(Time.KEEPS, _subtract), keras.layers.Subtract)
-LAYERS.add(LayerRule(Time.KEEPS, _average), keras.layers.Average)
-LAYERS.add(LayerRule(Time.KEEPS, joined), keras.layers.Concatenate)
+LAYERS.add(LayerRule(_input), keras.layers.InputLayer)
+LAYERS.add(LayerRule(_add), keras.layers.Add)
+LAYERS.add(LayerRule(_subtract), keras.layers.Subtract)
+LAYERS.add(LayerRule(_average), keras.layers.Average)
+LAYERS.add(LayerRule(joined), keras.layers.Concatenate)
 # What these do besides, they do in training only.
 LAYERS.add(
-    LayerRule(Time.KEEPS),
+    LayerRule(),
     keras.layers.ActivityRegularization,
     keras.layers.AlphaDropout,
     keras.layers.AugMix,

@@ -17,7 +17,6 @@ from keras_spiking_nengo.convert.layer_rules import (
     LayerRule,
     Part,
     Site,
-    Time,
     array,
 )
 
@@ -98,6 +97,6 @@ def _rescaling(site: Site) -> Part:
     return scaled(site, scale, offset)
 
 
-LAYERS.add(LayerRule(Time.KEEPS, _batch_normalization), keras.layers.BatchNormalization)
-LAYERS.add(LayerRule(Time.KEEPS, _normalization), keras.layers.Normalization)
-LAYERS.add(LayerRule(Time.KEEPS, _rescaling), keras.layers.Rescaling)
+LAYERS.add(LayerRule(_batch_normalization), keras.layers.BatchNormalization)
+LAYERS.add(LayerRule(_normalization), keras.layers.Normalization)
+LAYERS.add(LayerRule(_rescaling), keras.layers.Rescaling)

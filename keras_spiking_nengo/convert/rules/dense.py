@@ -7,17 +7,16 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
+from keras_spiking_nengo.convert import windows
 from keras_spiking_nengo.convert.layer_rules import (
     LAYERS,
     LayerRule,
     Part,
     Site,
-    Time,
     array,
     first_of,
     quantized,
 )
-from keras_spiking_nengo.convert.rules import windows
 from keras_spiking_nengo.convert.rules.activations import activation_objection, neurons
 
 __all__ = ["affine"]
@@ -70,9 +69,9 @@ def _transform(site: Site) -> Part:
 
 
 _plain = first_of(activation_objection, quantized)
-LAYERS.add(LayerRule(Time.KEEPS, _dense, _plain), keras.layers.Dense)
+LAYERS.add(LayerRule(_dense, _plain), keras.layers.Dense)
 LAYERS.add(
-    LayerRule(Time.MIXES, _einsum_dense, _plain),
+    LayerRule(_einsum_dense, _plain),
     keras.layers.EinsumDense,
 )
-LAYERS.add(LayerRule(Time.KEEPS, _transform), layers.Transform)
+LAYERS.add(LayerRule(_transform), layers.Transform)

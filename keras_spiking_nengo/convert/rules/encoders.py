@@ -3,14 +3,11 @@
 The numbers of spikes have the same distribution, and Nengo draws its own.
 """
 
-from functools import partial
-
-import keras
 import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
 from keras_spiking_nengo.convert.rules.sequences import sequence_objection
 from keras_spiking_nengo.types import BoundedReLU
 
@@ -34,15 +31,5 @@ def _bernoulli(site: Site) -> Part:
     return _drawn(site, nengo.StochasticSpiking(BoundedReLU(highest)), highest)
 
 
-def _chosen(read, layer: keras.Layer) -> LayerRule:
-    time = Time.RUNS if layer.n_steps is None else Time.PRESENTS
-    return LayerRule(time, read, sequence_objection)
-
-
-def _rule(read) -> LayerRule:
-    """One that tells a static input from a sequence."""
-    return LayerRule(Time.RUNS, read, chosen=partial(_chosen, read))
-
-
-LAYERS.add(_rule(_poisson), layers.PoissonEncoder)
-LAYERS.add(_rule(_bernoulli), layers.BernoulliEncoder)
+LAYERS.add(LayerRule(_poisson, sequence_objection), layers.PoissonEncoder)
+LAYERS.add(LayerRule(_bernoulli, sequence_objection), layers.BernoulliEncoder)

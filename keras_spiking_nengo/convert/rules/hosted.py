@@ -1,8 +1,6 @@
 """Keras layers that Nengo has no objects for, as nodes which run them in Python."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import keras
 import nengo
@@ -10,64 +8,10 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.convert.graph import Subnet
-from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, Time, refusal
+from keras_spiking_nengo.convert.layer_process import KerasLayer
+from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, refusal
 
-__all__ = ["KerasLayer", "hosted_rule", "unhostable"]
-
-Shapes = Sequence[tuple[int, ...]]
-
-
-class KerasLayer(nengo.Process):
-    """A Keras layer, one call per step; one with a cell is stepped by its cell.
-
-    Args:
-        layer: built `keras.Layer`.
-        inputs: shapes of its inputs in one step, which come one after the other.
-        leading: number of axes of size 1 before them that the layer takes.
-    """
-
-    def __init__(self, layer: keras.Layer, inputs: Shapes, leading: int):
-        self.layer = layer
-        self.inputs = tuple(inputs)
-        self.leading = leading
-        size = len(self._flat(self._call(np.zeros(self._size), self._started())[0]))
-        super().__init__(default_size_in=self._size, default_size_out=size)
-
-    def make_step(self, shape_in, shape_out, dt, rng, state):
-        """What nengo calls in each step; every simulator starts anew."""
-        states = self._started()
-
-        def step(t, x):
-            nonlocal states
-            y, states = self._call(x, states)
-            return self._flat(y)
-
-        return step
-
-    @property
-    def _size(self) -> int:
-        return sum(math.prod(shape) for shape in self.inputs)
-
-    def _started(self):
-        cell = getattr(self.layer, "cell", None)
-        return None if cell is None else cell.get_initial_state(batch_size=1)
-
-    def _call(self, x: np.ndarray, states) -> tuple[Any, Any]:
-        ends = np.cumsum([math.prod(shape) for shape in self.inputs])
-        given: Any = [
-            ops.convert_to_tensor(
-                part.reshape((1,) * self.leading + shape), dtype=keras.config.floatx()
-            )
-            for part, shape in zip(np.split(x, ends[:-1]), self.inputs, strict=True)
-        ]
-        given = given[0] if len(given) == 1 else given
-        if states is None:
-            return self.layer(given), None
-        return self.layer.cell(given, states)
-
-    @staticmethod
-    def _flat(y) -> np.ndarray:
-        return np.ravel(ops.convert_to_numpy(y)).astype(float)
+__all__ = ["HOSTED", "unhostable"]
 
 
 def unhostable(layer: keras.Layer) -> str:
@@ -78,13 +22,6 @@ def unhostable(layer: keras.Layer) -> str:
     if isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False):
         return "its mask does not reach other layers"
     return ""
-
-
-def hosted_rule(layer: keras.Layer) -> LayerRule:
-    """The rule for a call of `layer` that a node runs."""
-    if not hasattr(layer, "cell"):
-        return _KEEPS
-    return _RUNS if getattr(layer, "n_steps", None) is None else _PRESENTS
 
 
 def _read(site: Site) -> Part:
@@ -106,9 +43,7 @@ def _read(site: Site) -> Part:
     return site.vertex(subnet=Subnet(net, tuple(nodes), (probe,))), edges
 
 
-_KEEPS = LayerRule(Time.KEEPS, _read, outputs=lambda layer: {})
-_RUNS = LayerRule(Time.RUNS, _read, outputs=lambda layer: {})
-_PRESENTS = LayerRule(Time.PRESENTS, _read, outputs=lambda layer: {})
+HOSTED = LayerRule(_read, outputs=lambda layer: {})
 
 
 def _check_steps(site: Site) -> None:

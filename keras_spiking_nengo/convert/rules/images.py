@@ -15,17 +15,16 @@ import math
 import numpy as np
 from keras import layers
 
+from keras_spiking_nengo.convert import windows
 from keras_spiking_nengo.convert.layer_rules import (
     LAYERS,
     LayerRule,
     Part,
     Site,
-    Time,
     array,
     first_of,
     quantized,
 )
-from keras_spiking_nengo.convert.rules import windows
 from keras_spiking_nengo.convert.rules.activations import activation_objection
 from keras_spiking_nengo.convert.rules.dense import affine
 from keras_spiking_nengo.convert.rules.rearranging import measured_image
@@ -93,23 +92,23 @@ def _transposed(site: Site) -> Part:
 
 _plain = first_of(activation_objection, quantized)
 LAYERS.add(
-    LayerRule(Time.MIXES, _convolution, _plain),
+    LayerRule(_convolution, _plain),
     layers.Conv1D,
     layers.Conv2D,
     layers.Conv3D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _depthwise, _plain),
+    LayerRule(_depthwise, _plain),
     layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _separable, _plain),
+    LayerRule(_separable, _plain),
     layers.SeparableConv1D,
     layers.SeparableConv2D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _transposed, _plain),
+    LayerRule(_transposed, _plain),
     layers.Conv1DTranspose,
     layers.Conv2DTranspose,
     layers.Conv3DTranspose,
@@ -152,33 +151,33 @@ _ADAPTIVE = (
     layers.AdaptiveAveragePooling3D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _pooling),
+    LayerRule(_pooling),
     layers.AveragePooling1D,
     layers.AveragePooling2D,
     layers.AveragePooling3D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _global_pooling),
+    LayerRule(_global_pooling),
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
     layers.GlobalAveragePooling3D,
 )
-LAYERS.add(LayerRule(Time.MIXES, measured_image), *_ADAPTIVE)
+LAYERS.add(LayerRule(measured_image), *_ADAPTIVE)
 _OPTION = "max_to_avg_pool"
 LAYERS.add(
-    LayerRule(Time.MIXES, _pooling, option=_OPTION),
+    LayerRule(_pooling, option=_OPTION),
     layers.MaxPooling1D,
     layers.MaxPooling2D,
     layers.MaxPooling3D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _global_pooling, option=_OPTION),
+    LayerRule(_global_pooling, option=_OPTION),
     layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
     layers.GlobalMaxPooling3D,
 )
 LAYERS.add(
-    LayerRule(Time.MIXES, _adaptive_mean, option=_OPTION),
+    LayerRule(_adaptive_mean, option=_OPTION),
     layers.AdaptiveMaxPooling1D,
     layers.AdaptiveMaxPooling2D,
     layers.AdaptiveMaxPooling3D,

@@ -18,13 +18,12 @@ from keras_spiking_nengo.convert.layer_rules import (
     LayerRule,
     Part,
     Site,
-    Time,
     array,
     first_of,
     kind_of,
     rule_of,
 )
-from keras_spiking_nengo.convert.nengo import write
+from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.rules.sequences import pure_delay, sequence_objection
 
 _DELAY = pure_delay(1)
@@ -136,7 +135,6 @@ def _fed_back(cell, hidden: Vertex) -> Edge:
 
 LAYERS.add(
     LayerRule(
-        Time.RUNS,
         _lmu,
         first_of(sequence_objection, _objection),
         outputs=lambda layer: {"": (layer.cell.output_size,)},

@@ -16,8 +16,8 @@ import numpy as np
 import scipy.sparse
 from keras import ops
 
-from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, Time
-from keras_spiking_nengo.convert.rules.windows import each_channel, is_first, space
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
+from keras_spiking_nengo.convert.windows import each_channel, is_first, space
 
 __all__ = ["called", "gathered", "measured", "measured_image", "move", "origins"]
 
@@ -126,7 +126,7 @@ def _up_sampling(site: Site) -> Part:
 
 
 LAYERS.add(
-    LayerRule(Time.MIXES, move),
+    LayerRule(move),
     keras.layers.Cropping1D,
     keras.layers.Cropping2D,
     keras.layers.Cropping3D,
@@ -137,13 +137,13 @@ LAYERS.add(
     keras.layers.ZeroPadding2D,
     keras.layers.ZeroPadding3D,
 )
-LAYERS.add(LayerRule(Time.REPEATS, _repeat_vector), keras.layers.RepeatVector)
-LAYERS.add(LayerRule(Time.MIXES, _flatten), keras.layers.Flatten)
+LAYERS.add(LayerRule(_repeat_vector), keras.layers.RepeatVector)
+LAYERS.add(LayerRule(_flatten), keras.layers.Flatten)
 # Keras moves no element here.
-LAYERS.add(LayerRule(Time.MIXES), keras.layers.Reshape)
-LAYERS.add(LayerRule(Time.MIXES, _up_sampling), keras.layers.UpSampling2D)
+LAYERS.add(LayerRule(), keras.layers.Reshape)
+LAYERS.add(LayerRule(_up_sampling), keras.layers.UpSampling2D)
 LAYERS.add(
-    LayerRule(Time.MIXES, measured_image),
+    LayerRule(measured_image),
     keras.layers.CenterCrop,
     keras.layers.Resizing,
 )

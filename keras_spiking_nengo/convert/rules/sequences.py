@@ -18,7 +18,6 @@ from keras_spiking_nengo.convert.layer_rules import (
     LayerRule,
     Part,
     Site,
-    Time,
     array,
     first_of,
 )
@@ -100,7 +99,7 @@ def _trained(neuron_type, values: dict[str, Any], state: list):
     return serialization.altered(neuron_type, **changes, **values)
 
 
-_NEURONS = LayerRule(Time.RUNS, _neurons, first_of(sequence_objection, _per_unit))
+_NEURONS = LayerRule(_neurons, first_of(sequence_objection, _per_unit))
 LAYERS.add(_NEURONS, layers.Neurons)
 
 
@@ -126,7 +125,7 @@ def _synapse(site: Site) -> Part:
 
 
 _SYNAPSE = LayerRule(
-    Time.RUNS, _synapse, first_of(sequence_objection, _per_unit, _level_objection)
+    _synapse, first_of(sequence_objection, _per_unit, _level_objection)
 )
 LAYERS.add(_SYNAPSE, layers.Synapse)
 
@@ -158,7 +157,7 @@ def _delay(site: Site) -> Part:
     return site.vertex(), tuple(edges)
 
 
-_DELAY = LayerRule(Time.RUNS, _delay, sequence_objection)
+_DELAY = LayerRule(_delay, sequence_objection)
 LAYERS.add(_DELAY, layers.Delay)
 
 
@@ -210,7 +209,6 @@ def _network(site: Site) -> Part:
 
 
 _NETWORK = LayerRule(
-    Time.RUNS,
     _network,
     first_of(sequence_objection, _network_objection),
     inputs=lambda layer: _keys(layer.cell.ports.inputs),
@@ -243,9 +241,7 @@ def _simple_rnn(site: Site) -> Part:
     return vertex, (site.edge(site.sources[0], transform=given), back)
 
 
-_SIMPLE_RNN = LayerRule(
-    Time.RUNS, _simple_rnn, first_of(sequence_objection, _cell_objection)
-)
+_SIMPLE_RNN = LayerRule(_simple_rnn, first_of(sequence_objection, _cell_objection))
 LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
 
 # By the cell of `keras.layers.RNN`.
@@ -269,7 +265,7 @@ def _no_rule(layer) -> str:
     )
 
 
-_UNKNOWN = LayerRule(Time.RUNS, objection=_no_rule)
-LAYERS.add(LayerRule(Time.RUNS, chosen=_of_cell), keras.layers.RNN)
+_UNKNOWN = LayerRule(objection=_no_rule)
+LAYERS.add(LayerRule(chosen=_of_cell), keras.layers.RNN)
 
-LAYERS.add(LayerRule(Time.STARTS), layers.Repeat)
+LAYERS.add(LayerRule(), layers.Repeat)

@@ -30,8 +30,9 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import serialization
-from keras_spiking_nengo.convert.calls import Calls
-from keras_spiking_nengo.convert.replay import Replay
+from keras_spiking_nengo.models.calls import Calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import Replay
 
 __all__ = ["Drive", "NeuronType", "calibrated", "drives_of", "highest_rate", "skew"]
 
@@ -64,8 +65,7 @@ class Drive:
 
 
 def drives_of(
-    model: keras.Model,
-    found: Calls,
+    old: Calls,
     replaced: Mapping[str, NeuronType],
     scale: float | Mapping[str, float] | str | None,
     data: Any,
@@ -74,8 +74,7 @@ def drives_of(
     """How the neurons of each call are driven.
 
     Args:
-        model: whose calls `found` are.
-        found: the calls.
+        old: the calls of the model.
         replaced: neuron types by call.
         scale: as for `to_spiking`.
         data: to calibrate on.
@@ -94,26 +93,26 @@ def drives_of(
             )
     if scale == "calibrate":
         percentile, per_channel, rate, dt = options
-        seen = _activity(model, found, tuple(replaced), data)
+        seen = _activity(old, tuple(replaced), data)
         axis = 0 if per_channel else None
         drives = {}
         for name, kind in replaced.items():
             high = np.percentile(seen[name], percentile, axis=axis)
             drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
         return drives
-    return _scaled(found, replaced, scale)
+    return _scaled(old, replaced, scale)
 
 
-def _scaled(found, replaced, scale) -> dict[str, Drive]:
+def _scaled(old: Calls, replaced, scale) -> dict[str, Drive]:
     if isinstance(scale, Mapping):
-        known = {found[name].path for name in replaced}
+        known = {old[name].path for name in replaced}
         unknown = sorted(set(scale) - known)
         if unknown:
             raise ValueError(
                 f"scale_firing_rates names {unknown}; layers whose activation is"
                 f" replaced: {sorted(known)}."
             )
-        by_call = {name: scale.get(found[name].path, 1.0) for name in replaced}
+        by_call = {name: scale.get(old[name].path, 1.0) for name in replaced}
     else:
         by_call = dict.fromkeys(replaced, scale)
     return {
@@ -199,10 +198,11 @@ def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
     return float(np.max(np.abs(height * rates - wanted)) / scale)
 
 
-def _activity(model, found, names, data) -> dict[str, np.ndarray]:
+def _activity(old: Calls, names, data) -> dict[str, np.ndarray]:
     """Outputs of calls on data, `(some, channels)`."""
-    arrays = _data(model, found, data)
-    replay = Replay(found, names, name="calibration", dtype=model.dtype_policy)
+    arrays = arrays_of(old, data, "calibration_data", finite=True)
+    policy = old.model.dtype_policy
+    replay = Replay(old, names, name="calibration", dtype=policy)
     batches = max(math.ceil(len(arrays[0]) / 32), 1)
     rng = np.random.RandomState(0)
     kept: dict[str, list] = {name: [] for name in names}
@@ -222,31 +222,3 @@ def _shares(values: np.ndarray, high) -> np.ndarray | None:
     shares = values / np.where(high > 0, high, np.inf)
     shares = shares[shares > 0]
     return np.quantile(shares, np.linspace(0, 1, 500)) if shares.size else None
-
-
-def _data(model, found: Calls, data) -> list[np.ndarray]:
-    names = list(found.inputs)
-    if isinstance(data, Mapping):
-        if set(data) != set(names):
-            raise ValueError(
-                f"calibration_data has the keys {sorted(data)}; the inputs of"
-                f" {model.name!r} are {names}."
-            )
-        given = [data[name] for name in names]
-    else:
-        given = list(data) if isinstance(data, list | tuple) else [data]
-    arrays = [np.asarray(value) for value in given]
-    shapes = [found[call].shape for call in found.inputs.values()]
-    fit = len(arrays) == len(shapes) and all(
-        a.ndim == len(s)
-        and all(n in (None, m) for n, m in zip(s[1:], a.shape[1:], strict=True))
-        for a, s in zip(arrays, shapes, strict=True)
-    )
-    if not fit or len({len(a) for a in arrays}) > 1 or not len(arrays[0]):
-        raise ValueError(
-            f"calibration_data needs the shapes {shapes}, of one batch size; received"
-            f" {[a.shape for a in arrays]}."
-        )
-    if not all(np.all(np.isfinite(a)) for a in arrays):
-        raise ValueError("calibration_data has values that are not finite.")
-    return arrays

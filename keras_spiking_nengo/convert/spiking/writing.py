@@ -11,12 +11,15 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers, serialization, types
-from keras_spiking_nengo.convert import axes
-from keras_spiking_nengo.convert.calls import Call, Calls, calls
 from keras_spiking_nengo.convert.graph import layer_name
-from keras_spiking_nengo.convert.replay import outputs_of
+from keras_spiking_nengo.convert.layer_rules import refusal
 from keras_spiking_nengo.convert.spiking.calibration import NeuronType, drives_of, skew
 from keras_spiking_nengo.graphs import unused
+from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls, symbols_in
+from keras_spiking_nengo.models.operations import OperationLayer
+from keras_spiking_nengo.models.replay import replay
+from keras_spiking_nengo.models.temporal import Temporal, temporal
+from keras_spiking_nengo.models.time import takes_any_rank
 
 __all__ = ["activation_name", "to_spiking"]
 
@@ -99,35 +102,33 @@ def to_spiking(
     """
     swaps = _swaps(activations)
     _check(scale_firing_rates, calibration_data, output, percentile, target_rate)
-    found = calls(model, strict=False, objections=False)
-    time = axes.temporal(found)
-    over_time = any(time.values())
-    if over_time and n_steps is not None:
+    old = calls(model)
+    timed = temporal(old)
+    if timed and n_steps is not None:
         raise ValueError(
             f"Model {model.name!r} has time already; received n_steps={n_steps}. Leave"
             " it out, or change the n_steps of its ksn.layers.Repeat."
         )
     replaced = {
-        call.name: swaps[activation_name(call.layer)]
-        for call in found
-        if activation_name(call.layer) in swaps and (time[call.name] or not over_time)
+        call.name: swaps[activation_name(call.operation)]
+        for call in old
+        if activation_name(call.operation) in swaps and (timed.of(call) or not timed)
     }
     if not replaced:
         raise ValueError(
             f"Model {model.name!r} has no activation to replace; received"
-            f" {sorted(swaps)}, and its layers have {_activations(found)}."
+            f" {sorted(swaps)}, and its layers have {_activations(old)}."
         )
     drives = drives_of(
-        model,
-        found,
+        old,
         replaced,
         scale_firing_rates,
         calibration_data,
         (percentile, per_channel, target_rate, dt),
     )
-    _warn(found, replaced, drives, scale_firing_rates, n_steps, dt)
+    _warn(old, replaced, drives, scale_firing_rates, n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
-    return _Writer(found, time, over_time, replaced, drives, options).model(model)
+    return _Writer(timed, replaced, drives, options).model()
 
 
 # --- what was asked for ---------------------------------------------------------
@@ -197,18 +198,18 @@ def activation_name(layer: keras.Layer) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _activations(found: Calls) -> list[str]:
-    return sorted({activation_name(call.layer) for call in found} - {"", "linear"})
+def _activations(old: Calls) -> list[str]:
+    return sorted({activation_name(call.operation) for call in old} - {"", "linear"})
 
 
-def _warn(found, replaced, drives, scale, n_steps, dt) -> None:
+def _warn(old: Calls, replaced, drives, scale, n_steps, dt) -> None:
     """Says where spikes will not tell what activations did."""
     for name, kind in replaced.items():
-        function = keras.activations.get(activation_name(found[name].layer))
+        function = keras.activations.get(activation_name(old[name].operation))
         error = skew(kind, drives[name], function)
         if error > _TOLERANCE:
             warnings.warn(
-                f"Layer {found[name].path!r}: the rates of {kind} differ from"
+                f"Layer {old[name].path!r}: the rates of {kind} differ from"
                 f" {function.__name__} by up to {100 * error:.0f} % of the highest"
                 " activation. Train with the neurons' own rate curve"
                 f" (ksn.layers.Neurons, forward='rate'), or use"
@@ -238,43 +239,45 @@ class _Options:
 
 
 class _Writer:
-    """Makes the tensors of the calls, over time.
+    """Makes the calls of a model again, over time.
+
+    Args:
+        timed: the calls, and which tensors are sequences.
+        replaced: neuron types by call.
+        drives: how these neurons are driven.
+        options: what the user asked for.
 
     Attributes:
-        clones: new layers by the old ones, so that what is shared stays shared.
-        tensors: by call; lists of them for calls with several outputs.
+        clones: old layers and new ones by the `id`s of the old ones, so that what is
+            shared stays shared.
+        wrappers: of new layers, by their `id`s.
     """
 
-    def __init__(self, found: Calls, time, over_time, replaced, drives, options):
-        self.found = found
-        self.time = time
-        self.over_time = over_time
+    def __init__(self, timed: Temporal, replaced, drives, options: _Options):
+        self.old, self.timed = timed.calls, timed
+        self.over_time = bool(timed)
         self.replaced = replaced
         self.drives = drives
         self.options = options
-        self.clones: dict[int, keras.Layer] = {}
-        self.taken = {layer_name(call.path) for call in found}
+        self.clones: dict[int, tuple[keras.Layer, keras.Layer]] = {}
+        self.wrappers: dict[int, keras.Layer] = {}
+        self.taken = {layer_name(call.path) for call in self.old}
+        self.taken |= {layer_name(name) for name in self.old.inputs}
         self.named: set[str] = set()
-        self.tensors: dict[str, Any] = {}
-        self.inputs: dict[str, Any] = {}
         self.seeds = self._seeds()
+        self.ends = self._ends()
 
-    def model(self, old: keras.Model) -> keras.Model:
-        for name, source in self.found.inputs.items():
-            self.tensors[source] = self._input(name, self.found[source])
-        ends = self._ends()
-        for call in self.found:
-            if call.name not in self.tensors:
-                self.tensors[call.name] = self._tensor(call, call.name in ends)
-        outputs = {
-            name: self._output(name, made, made in ends)
-            for name, made in self.found.outputs.items()
-        }
-        inputs = list(self.inputs.values())
+    def model(self) -> keras.Model:
+        """The spiking model."""
+        inputs = {name: self._input(name, x) for name, x in self.old.inputs.items()}
+        presented = [self._presented(name, x) for name, x in inputs.items()]
+        values = replay(self.old, presented, self._made)
+        pairs = zip(self.old.outputs.items(), values, strict=True)
+        outputs = {name: self._output(name, old, new) for (name, old), new in pairs}
         return keras.Model(
-            self.inputs if self.found.by_name else _one(inputs),
-            outputs if self.found.keyed else _one(list(outputs.values())),
-            name=old.name,
+            inputs if self.old.takes_dict else _one(list(inputs.values())),
+            outputs if self.old.gives_dict else _one(list(outputs.values())),
+            name=self.old.model.name,
         )
 
     def _seeds(self) -> Iterator[int | None]:
@@ -291,49 +294,46 @@ class _Writer:
 
     # --- inputs and outputs -----------------------------------------------------------
 
-    def _input(self, name: str, call: Call):
-        shape, dtype = call.shape, getattr(call.layer, "dtype", None)
-        if self.over_time:
-            self.inputs[name] = keras.Input(batch_shape=shape, name=name, dtype=dtype)
-            return self.inputs[name]
-        _check_static(call)
-        if self.options.n_steps is None:
+    def _input(self, name: str, old: Symbol) -> Symbol:
+        shape = tuple(old.shape)
+        if not self.over_time:
+            _check_static(name, shape)
+        if not self.over_time and self.options.n_steps is None:
             shape = (shape[0], None, *shape[1:])
-        self.inputs[name] = keras.Input(batch_shape=shape, name=name, dtype=dtype)
-        if self.options.n_steps is None:
-            return self.inputs[name]
-        steps = layers.Repeat(self.options.n_steps, name=self._name(f"{name}_steps"))
-        return steps(self.inputs[name])
+        return keras.Input(batch_shape=shape, name=name, dtype=old.dtype)
 
-    def _ends(self) -> set[str]:
-        """Calls at the end whose activation can wait until time is averaged."""
-        used = {source for call in self.found for source in call.sources}
+    def _presented(self, name: str, x: Symbol) -> Symbol:
+        if self.over_time or self.options.n_steps is None:
+            return x
+        return layers.Repeat(self.options.n_steps, name=self._name(f"{name}_steps"))(x)
+
+    def _ends(self) -> dict[int, Call]:
+        """Calls whose activation can wait until time is averaged, by their symbols."""
+        if self.options.output == "sequence":
+            return {}
+        used = {id(symbol) for call in self.old for symbol in call.inputs}
+        makers = (self.old.makers.get(id(y)) for y in self.old.outputs.values())
         return {
-            call.name
-            for call in self.found
-            if self.options.output != "sequence"
-            and call.name in self.found.outputs.values()
-            and call.name not in used | set(self.replaced)
-            and activation_name(call.layer) not in ("", "linear")
-            and "activation" in call.layer.get_config()
+            id(call.symbols[0]): call
+            for call in filter(None, makers)
+            if id(call.symbols[0]) not in used
+            and call.name not in self.replaced
+            and activation_name(call.operation) not in ("", "linear")
+            and "activation" in call.operation.get_config()
         }
 
-    def _output(self, name: str, call: str, waits: bool):
-        x = self.tensors[call]
-        if self.time[call] != self.over_time and self.over_time:
-            return x
+    def _output(self, name: str, old: Symbol, x: Symbol) -> Symbol:
         if self.over_time or self.options.output == "sequence":
             return x
         name = layer_name(name)
         if self.options.output == "last":
-            last = layers.Synapse(None, name=self._name(f"{name}_last"))
-            x = last(x)
+            x = layers.Synapse(None, name=self._name(f"{name}_last"))(x)
         else:
             x = self._mean(x, name)
-        if waits:
-            layer = self.found[call].layer
+        if id(old) in self.ends:
             after = keras.layers.Activation(
-                layer.activation, name=self._name(f"{name}_activation")
+                self.ends[id(old)].operation.activation,
+                name=self._name(f"{name}_activation"),
             )
             x = after(x)
         return x
@@ -349,71 +349,69 @@ class _Writer:
 
     # --- calls ------------------------------------------------------------------------
 
-    def _tensor(self, call: Call, waits: bool):
-        sources = [self.tensors[name] for name in call.sources]
-        if call.port is not None:
-            return sources[0][call.port]
+    def _made(self, call: Call, args: tuple, kwargs: dict) -> Any:
         if call.name in self.replaced:
-            return self._neurons(call, sources)
-        layer = self._clone(call.layer, call, linear=waits)
-        y = self._applied(call, layer, sources)
-        return y
+            return self._neurons(call, args, kwargs)
+        waits = id(call.symbols[0]) in self.ends
+        return self._applied(call, args, kwargs, linear=waits)
 
-    def _applied(self, call: Call, layer, sources: list):
-        if call.enters and not call.hosted:
-            return outputs_of(layer, sources)
-        given = sources[0] if len(sources) == 1 else sources
-        if call.per_step or not (self.time[call.name] or self.over_time):
-            y = _wrapped(layer)(given)
-        else:
-            y = layer(given)
-        return [y] if call.hosted else y
+    def _applied(self, call: Call, args: tuple, kwargs: dict, linear: bool) -> Any:
+        """What the layer makes of other tensors, of each step if it is made for one."""
+        layer, stepwise = call.operation, call.per_step or not self.over_time
+        if not isinstance(layer, keras.Layer) or (stepwise and _further(args, kwargs)):
+            layer = OperationLayer.of(call)
+            tensors = list({id(x): x for x in symbols_in((args, kwargs))}.values())
+            args, kwargs = (_one(tensors),), {}
+        clone = self._clone(layer, call, linear)
+        if not stepwise or takes_any_rank(clone):
+            return clone(*args, **kwargs)
+        if id(clone) not in self.wrappers:
+            self.wrappers[id(clone)] = layers.PerStep(clone, name=clone.name)
+        return self.wrappers[id(clone)](args[0])
 
-    def _neurons(self, call: Call, sources: list):
+    def _neurons(self, call: Call, args: tuple, kwargs: dict) -> Any:
         """The layer without its activation, and neurons."""
         drive, kind = self.drives[call.name], self.replaced[call.name]
-        name = call.path if call.name == call.path else call.name
-        x = sources[0]
-        if type(call.layer) not in (*_OF_LAYERS, keras.layers.Activation):
-            x = self._applied(call, self._clone(call.layer, call, linear=True), sources)
+        x = args[0]
+        if type(call.operation) not in (*_OF_LAYERS, keras.layers.Activation):
+            x = self._applied(call, args, kwargs, linear=True)
         if np.any(drive.gain != 1) or drive.bias:
             gain = keras.layers.Rescaling(
-                _plain(drive.gain), drive.bias, name=self._name(f"{name}_gain")
+                _plain(drive.gain), drive.bias, name=self._name(f"{call.name}_gain")
             )
             x = gain(x)
         one = np.ndim(drive.height) == 0
         if hasattr(kind, "amplitude"):
             amplitude = float(drive.height) if one else 1.0
             kind = serialization.altered(kind, amplitude=amplitude)
-        x = layers.Neurons(
-            kind,
-            dt=self.options.dt,
-            seed=next(self.seeds),
-            return_sequences=True,
-            name=self._name(f"{name}_neurons"),
+        x = self._over_time(
+            layers.Neurons, kind, call, "neurons", seed=next(self.seeds)
         )(x)
         if not one:
-            x = keras.layers.Rescaling(
-                _plain(drive.height), name=self._name(f"{name}_height")
-            )(x)
-        if self.options.synapse is None:
+            height = keras.layers.Rescaling(
+                _plain(drive.height), name=self._name(f"{call.name}_height")
+            )
+            x = height(x)
+        synapse = self.options.synapse
+        if synapse is None:
             return x
-        return layers.Synapse(
-            self.options.synapse,
-            dt=self.options.dt,
-            return_sequences=True,
-            name=self._name(f"{name}_synapse"),
-        )(x)
+        return self._over_time(layers.Synapse, synapse, call, "synapse")(x)
+
+    def _over_time(self, kind, dynamics, call: Call, suffix: str, **arguments: Any):
+        name = self._name(f"{call.name}_{suffix}")
+        dt = self.options.dt
+        return kind(dynamics, dt=dt, return_sequences=True, name=name, **arguments)
 
     def _clone(self, layer, call: Call, linear: bool) -> keras.Layer:
         """A layer with the same weights, made once."""
         if id(layer) in self.clones:
-            return self.clones[id(layer)]
+            return self.clones[id(layer)][1]
         try:
             config = layer.get_config()
         except NotImplementedError as error:
-            raise call.refusal(
-                f"it cannot be copied, as Keras cannot write it down: {error}"
+            raise _refusal(
+                call,
+                f"it cannot be copied, as Keras cannot write it down: {error}",
             ) from error
         if linear:
             config["activation"] = "linear"
@@ -425,29 +423,14 @@ class _Writer:
         if layer.built:
             clone.build_from_config(layer.get_build_config())
             clone.set_weights(layer.get_weights())
-        self.clones[id(layer)] = clone
+        self.clones[id(layer)] = layer, clone
         return clone
 
 
-# Layers which do to each step of a sequence what they do without time.
-_ON_SEQUENCES = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Average,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Subtract,
-)
-
-
-def _wrapped(layer: keras.Layer) -> keras.Layer:
-    """A layer for sequences."""
-    if type(layer) in _ON_SEQUENCES:
-        return layer
-    return layers.PerStep(layer, name=layer.name)
+def _further(args: tuple, kwargs: dict) -> bool:
+    """Whether there is more than the first argument."""
+    rest = keras.tree.flatten((args[1:], kwargs))
+    return not all(value is None or value is False for value in rest)
 
 
 def _one(tensors: list):
@@ -458,9 +441,15 @@ def _plain(value):
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _check_static(call: Call) -> None:
-    if None in call.shape[1:]:
-        raise call.refusal(
-            f"its shape {call.shape} is not known but for the batch, and each step of"
-            " time needs one. Give keras.Input a shape without None"
+def _refusal(call: Call, reason: str) -> NotImplementedError:
+    return refusal(call.path, type(call.operation).__name__, reason)
+
+
+def _check_static(name: str, shape: tuple) -> None:
+    if None in shape[1:]:
+        raise refusal(
+            name,
+            "InputLayer",
+            f"its shape {shape} is not known but for the batch, and each step of time"
+            " needs one. Give keras.Input a shape without None",
         )

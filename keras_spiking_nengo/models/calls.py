@@ -1,0 +1,400 @@
+"""Every call of every layer of a Keras model, in order.
+
+Keras itself walks a functional model when it clones one: `keras.models.clone_model`
+says how each layer and each operation, such as `a + b`, is called. Here they are called
+on symbols, and that is noted down; the layers themselves keep no trace of it. Models
+within the model, and `TimeDistributed`, are taken apart.
+
+Nothing is judged here: what a call means, and whether it can be had, is said above.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import keras
+
+from keras_spiking_nengo.graphs import unused
+from keras_spiking_nengo.layers import PerStep
+from keras_spiking_nengo.models.building import check_built
+
+__all__ = ["Call", "Calls", "Symbol", "calls", "is_opaque", "symbols_in"]
+
+Symbol: TypeAlias = keras.KerasTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of one layer or operation.
+
+    Attributes:
+        operation: the layer; or an operation, such as that of `a + b`; or a model that
+            cannot be taken apart.
+        name: unique in the model: the path, and a number from the second call on.
+        path: of the layer, such as `"encoder/dense"`.
+        args, kwargs: what it is called with: structures that hold symbols. A mask is an
+            argument as others are.
+        outputs: structure of symbols.
+        wrappers: the `TimeDistributed` layers that it is within, outermost first. Its
+            symbols have the axes that these fold into the batch.
+        called: what the model calls: the layer, or a wrapper around it alone.
+        n_folded: number of axes that wrappers around whole models fold before.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        >>> (call,) = calls(model)
+        >>> call.inputs[0].shape, call.symbols[0].shape
+        ((None, 3), (None, 2))
+    """
+
+    operation: Any
+    name: str
+    path: str
+    args: tuple
+    kwargs: dict[str, Any]
+    outputs: Any
+    wrappers: tuple[keras.layers.TimeDistributed, ...]
+    called: Any
+    n_folded: int
+
+    @cached_property
+    def inputs(self) -> list[Symbol]:
+        """The symbols that it takes, in the order of its arguments."""
+        return symbols_in((self.args, self.kwargs))
+
+    @cached_property
+    def symbols(self) -> list[Symbol]:
+        """Those that it gives."""
+        return symbols_in(self.outputs)
+
+    @property
+    def per_step(self) -> bool:
+        """Whether it is applied to every step of time by itself."""
+        return bool(self.wrappers)
+
+
+@dataclass(frozen=True, eq=False)
+class Calls:
+    """The calls of a model, sources first.
+
+    Attributes:
+        model: the model.
+        inputs, outputs: symbols by the names that Keras gives them.
+        calls: in order.
+
+    Example:
+        >>> x = keras.Input((3,), name="x")
+        >>> found = calls(keras.Model(x, keras.layers.Dense(2, name="y")(x) + 1))
+        >>> list(found.inputs), [call.name for call in found], list(found.outputs)
+        (['x'], ['y', 'add'], ['add'])
+    """
+
+    model: keras.Model
+    inputs: dict[str, Symbol]
+    outputs: dict[str, Symbol]
+    calls: tuple[Call, ...]
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self.calls)
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __getitem__(self, name: str) -> Call:
+        return self._by_name[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    @cached_property
+    def _by_name(self) -> dict[str, Call]:
+        return {call.name: call for call in self.calls}
+
+    @cached_property
+    def makers(self) -> dict[int, Call]:
+        """By the `id` of a symbol, the call that gives it; inputs have none."""
+        return {id(symbol): call for call in self.calls for symbol in call.symbols}
+
+    @property
+    def takes_dict(self) -> bool:
+        """Whether the model takes its inputs by name."""
+        return isinstance(_structure(self.model, "input"), dict)
+
+    @property
+    def gives_dict(self) -> bool:
+        """Whether it gives its outputs by name."""
+        return isinstance(_structure(self.model, "output"), dict)
+
+    @cached_property
+    def last_uses(self) -> dict[str, tuple[int, ...]]:
+        """By the name of a call, `id`s of the symbols that nothing takes after it."""
+        last: dict[int, str] = {}
+        for call in self.calls:
+            for symbol in (*call.symbols, *call.inputs):
+                last[id(symbol)] = call.name
+        for symbol in self.outputs.values():
+            last.pop(id(symbol), None)
+        uses: dict[str, tuple[int, ...]] = {}
+        for key, name in last.items():
+            uses[name] = (*uses.get(name, ()), key)
+        return uses
+
+
+def calls(model: keras.Model) -> Calls:
+    """The calls of a model.
+
+    Args:
+        model: functional or `keras.Sequential`, or of a class without a call of its
+            own that is one of these.
+
+    Raises:
+        TypeError: if `model` is no Keras model.
+        ValueError: if it is not built, so that its shapes are not known.
+        NotImplementedError: if it has a call of its own.
+    """
+    check_built(model)
+    if is_opaque(model):
+        raise NotImplementedError(
+            f"Model {model.name!r} ({type(model).__name__}) has a call of its own,"
+            " whose layers cannot be told apart. Build it with keras.Model(inputs,"
+            " outputs) or keras.Sequential from layers."
+        )
+    walk = _Walk()
+    inputs, outputs = walk.model(model)
+    names = _input_names(model)
+    ends: dict[str, Symbol] = {}
+    for key, (name, symbol) in zip(_output_keys(model), outputs, strict=True):
+        # What the model returns as it came has the name of the input.
+        place = [i for i, source in enumerate(inputs) if source is symbol]
+        ends[unused(key or name or names[place[0]], ends, ":")] = symbol
+    sources = dict(zip(names, inputs, strict=True))
+    return Calls(model, sources, ends, tuple(walk.calls.values()))
+
+
+def is_opaque(operation: Any) -> bool:
+    """Whether an operation is a model with a call of its own, or no shapes."""
+    if not isinstance(operation, keras.Model):
+        return False
+    own = [k for k in type(operation).__mro__ if k.__module__.split(".")[0] != "keras"]
+    called = any("call" in vars(klass) for klass in own)
+    return called or not getattr(operation, "inputs", ())
+
+
+def symbols_in(structure: Any) -> list[Symbol]:
+    """The symbols in a structure, in order."""
+    return [
+        leaf
+        for leaf in keras.tree.flatten(structure)
+        if isinstance(leaf, keras.KerasTensor)
+    ]
+
+
+def _structure(model: keras.Model, end: str) -> Any:
+    """`input` or `output` of a functional model; a `Sequential` has one."""
+    return None if isinstance(model, keras.Sequential) else getattr(model, end)
+
+
+def _input_names(model: keras.Model) -> list[str]:
+    structure = _structure(model, "input")
+    if isinstance(structure, dict) and len(structure) == len(model.inputs):
+        return sorted(structure)  # as Keras flattens it
+    if isinstance(model, keras.Sequential):
+        # `layers` of a Sequential leaves out its input.
+        first = keras.Model.layers.fget(model)[0]
+        return [first.name if isinstance(first, keras.layers.InputLayer) else "input"]
+    layers = [x for x in model.layers if isinstance(x, keras.layers.InputLayer)]
+    names = {id(layer.output): layer.name for layer in layers}
+    return [names.get(id(symbol), symbol.name) for symbol in model.inputs]
+
+
+def _output_keys(model: keras.Model) -> list[str]:
+    """Names of the outputs, "" for those that are named after their layers."""
+    structure = _structure(model, "output")
+    if isinstance(structure, dict):
+        return [
+            str(key)
+            for key in sorted(structure)
+            for _ in keras.tree.flatten(structure[key])
+        ]
+    return [""] * len(model.outputs)
+
+
+class _Noted(keras.Operation):
+    """Stands for an operation that is not to be called itself, which would show."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.operation = operation
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.operation.compute_output_spec(*args, **kwargs)
+
+    def call(self, *args, **kwargs):
+        return self.operation(*args, **kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class _Note:
+    """A call in the trace of one model."""
+
+    called: Any
+    args: tuple
+    kwargs: dict[str, Any]
+    outputs: Any
+
+    @property
+    def results(self) -> list[Symbol]:
+        return symbols_in(self.outputs)
+
+
+def _in_order(notes: list[_Note], operations: list) -> list[_Note]:
+    """Notes in the order of a model's operations, as far as sources come first."""
+    place = {id(operation): i for i, operation in enumerate(operations)}
+    maker = {id(y): i for i, note in enumerate(notes) for y in note.results}
+    needs = [
+        {maker[id(x)] for x in symbols_in((n.args, n.kwargs)) if id(x) in maker}
+        for n in notes
+    ]
+    waiting = sorted(range(len(notes)), key=lambda i: place[id(notes[i].called)])
+    waiting.reverse()
+    order: dict[int, _Note] = {}
+    while waiting:
+        i = waiting[-1]
+        missing = [need for need in needs[i] if need not in order]
+        if i not in order and not missing:
+            order[i] = notes[i]
+        if missing:
+            waiting += sorted(missing, reverse=True)
+        else:
+            waiting.pop()
+    return list(order.values())
+
+
+@dataclass
+class _Walk:
+    """Notes the calls of a model, and of the models in it.
+
+    Each model is traced on symbols of its own, without the axes that wrappers fold into
+    the batch. What is noted are the symbols of the outermost model instead, or others
+    that have these axes.
+
+    Attributes:
+        calls: by name, in order.
+        noted: by the `id` of a symbol of a trace, what is noted in its place.
+        alive: the symbols of all traces, so that no `id` is used twice.
+    """
+
+    calls: dict[str, Call] = field(default_factory=dict)
+    noted: dict[int, Symbol] = field(default_factory=dict)
+    alive: list[Any] = field(default_factory=list)
+
+    def model(self, model, sources=None, prefix: str = "", wrappers: tuple = ()):
+        """Notes the calls of a model.
+
+        Args:
+            model: that can be taken apart.
+            sources: the symbols of its inputs, in this trace, or None for fresh ones.
+            prefix: of paths.
+            wrappers: as of a `Call`.
+
+        Returns:
+            Its inputs; and of each output the name of the layer, or "" if it is an
+            input, and what is noted for it.
+        """
+        notes: list[_Note] = []
+
+        def note(operation, *args, **kwargs):
+            outputs = _Noted(operation)(*args, **kwargs)
+            notes.append(_Note(operation, args, kwargs, outputs))
+            return outputs
+
+        # Without what the model was compiled with, which would be cloned, too.
+        bare = keras.Model(model.inputs, model.outputs)
+        clone = keras.models.clone_model(
+            bare,
+            input_tensors=sources,
+            clone_function=lambda operation: operation,
+            call_function=note,
+        )
+        self.alive.append((clone, notes))
+        for one in _in_order(notes, bare.operations):
+            self.operation(one, prefix, wrappers)
+        names = {id(y): one.called.name for one in notes for y in one.results}
+        ends = [(names.get(id(y), ""), self._of(y)) for y in clone.outputs]
+        return clone.inputs, ends
+
+    def operation(self, note: "_Note", prefix: str, outer: tuple) -> None:
+        """Notes what the call of one operation stands for."""
+        called, args, kwargs, outputs = (
+            note.called,
+            note.args,
+            note.kwargs,
+            note.outputs,
+        )
+        path, operation, wrappers = prefix + called.name, called, outer
+        while _folds(operation):
+            wrappers = (*wrappers, operation)
+            operation = operation.layer
+        if isinstance(operation, keras.Model) and _comes_apart(
+            operation, args, note.kwargs
+        ):
+            n_axes = len(wrappers) - len(outer)
+            self._nested(operation, args, outputs, f"{path}/", wrappers, n_axes)
+            return
+        args, kwargs = keras.tree.map_structure(self._of, (args, note.kwargs))
+        self._unfold(outputs, symbols_in((args, kwargs)), len(outer))
+        noted = keras.tree.map_structure(self._of, outputs)
+        name = unused(path, self.calls, ":")
+        self.calls[name] = Call(
+            operation, name, path, args, kwargs, noted, wrappers, called, len(outer)
+        )
+
+    def _nested(self, model, args, outputs, prefix, wrappers, n_axes: int) -> None:
+        """Notes the calls of a model in the model.
+
+        Args:
+            n_axes: number of axes that are folded into its batch.
+        """
+        sources = []
+        for tensor in symbols_in(args):
+            shape = (tensor.shape[0], *tensor.shape[1 + n_axes :])
+            sources.append(keras.Input(batch_shape=shape, dtype=tensor.dtype))
+            self.noted[id(sources[-1])] = self._of(tensor)
+        self.alive.append(sources)
+        _, ends = self.model(model, sources, prefix, wrappers)
+        for symbol, (_, end) in zip(symbols_in(outputs), ends, strict=True):
+            self.noted[id(symbol)] = end
+
+    def _of(self, leaf):
+        """What is noted in the place of a symbol of a trace."""
+        return self.noted.get(id(leaf), leaf)
+
+    def _unfold(self, outputs, inputs: list[Symbol], n_folded: int) -> None:
+        """Gives outputs of a trace the axes that are folded in it."""
+        if not n_folded:
+            return
+        axes = tuple(inputs[0].shape[1 : 1 + n_folded])
+        for symbol in symbols_in(outputs):
+            first, *features = symbol.shape
+            shape = (first, *axes, *features)
+            self.noted[id(symbol)] = Symbol(shape, dtype=symbol.dtype)
+
+
+def _folds(operation) -> bool:
+    """Whether it applies a layer to every step, and does nothing else."""
+    kind = keras.layers.TimeDistributed
+    return isinstance(operation, kind) and type(operation).call in (
+        kind.call,
+        PerStep.call,
+    )
+
+
+def _comes_apart(model, args, kwargs) -> bool:
+    """Whether the calls of a model's layers are all that a call of it is."""
+    # Keras writes down a mask of None for each input of a model.
+    further = any(
+        not (value is None or value is False) for value in keras.tree.flatten(kwargs)
+    )
+    same = len(symbols_in(args)) == len(getattr(model, "inputs", None) or ())
+    return not is_opaque(model) and not further and len(args) == 1 and same
