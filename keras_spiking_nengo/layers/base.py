@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops import Step, scan
+from keras_spiking_nengo.dynamics.loops import StepFunction, scan
 
 __all__ = ["Cell", "SequenceLayer"]
 
@@ -74,7 +74,7 @@ class Cell(keras.layers.Layer):
         features = self._features
         return features[0] if features is not None and len(features) == 1 else features
 
-    def program(self, training: bool = False) -> tuple[Step, dict[str, Any]]:
+    def program(self, training: bool = False) -> tuple[StepFunction, dict[str, Any]]:
         """The `step` and `parameters` for `dynamics.kernels.scan`."""
         raise NotImplementedError
 

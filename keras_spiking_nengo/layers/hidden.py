@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops import Step, scan
+from keras_spiking_nengo.dynamics.loops import StepFunction, scan
 from keras_spiking_nengo.layers.base import Cell
 
 __all__ = [
@@ -65,7 +65,7 @@ class Stage(ABC):
         """States before the first step."""
 
     @abstractmethod
-    def program(self, training) -> tuple[Step, dict[str, Any]]:
+    def program(self, training) -> tuple[StepFunction, dict[str, Any]]:
         """The `step` and `parameters` for `dynamics.kernels.scan`."""
 
     @abstractmethod
@@ -180,7 +180,7 @@ def _called(layer, training, *arguments):
     return layer(*arguments)
 
 
-def _program(layer, call) -> tuple[Step, dict[str, Any]]:
+def _program(layer, call) -> tuple[StepFunction, dict[str, Any]]:
     """`call(x, state)`, in which the weights of `layer` are parameters."""
     variables = [v for v in layer.variables if "float" in v.dtype]
     names = [str(i) for i in range(len(variables))]

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_spiking_nengo.checks import is_number
 from keras_spiking_nengo.dynamics import legendre
-from keras_spiking_nengo.dynamics.loops import Step, scan, static_length
+from keras_spiking_nengo.dynamics.loops import StepFunction, scan, static_length
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.hidden import (
     check_repeatable,
@@ -222,7 +222,7 @@ class LMUCell(Cell):
 
         return step, values
 
-    def _program(self, training) -> tuple[list[Step], dict[str, Any]]:
+    def _program(self, training) -> tuple[list[StepFunction], dict[str, Any]]:
         """The steps of the hidden stages, and all tensors that a step uses."""
         values = {k: ops.convert_to_tensor(w) for k, w in self.kernels.items()}
         values["A"], values["B"] = self.matrices()

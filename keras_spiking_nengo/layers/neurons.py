@@ -13,7 +13,7 @@ from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
-from keras_spiking_nengo.dynamics.loops import Step, scan
+from keras_spiking_nengo.dynamics.loops import StepFunction, scan
 from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
     constants_of_mode,
@@ -187,7 +187,7 @@ class NeuronsCell(Cell):
         step = self._step(self.dynamics, mode, self._spike(training))
         return step, self._constants(mode)
 
-    def _step(self, dynamics: Neuron, mode: str, spike: Surrogate) -> Step:
+    def _step(self, dynamics: Neuron, mode: str, spike: Surrogate) -> StepFunction:
         step = step_of_mode(dynamics, mode, spike, self._width)
         return lambda p, x, state: step(p, x[0], state)
 

@@ -129,6 +129,117 @@ def test_the_traced_program_does_not_grow_with_time():
     assert size(10) == size(1000)
 
 
+# --- nested structures ---------------------------------------------------------------
+
+
+def nested(step):
+    """`scan` of `oscillation`'s arguments, in structures of all kinds."""
+
+    def run(d, k, x, w, v, u, **options):
+        parameters = {"decay": {"d": d, "k": k, "n": 2}, "rest": [None, ARRAY]}
+        state = {"v": v, "of": (u, None)}
+        inputs = {"x": x, "more": [w, 3.0]}
+        y, end = scan(step, parameters, inputs, state, **options)
+        return y["v"], y["all"][0], end["v"], end["of"][0]
+
+    return run
+
+
+ARRAY = np.array([0.5, 1.0, -1.0, 2.0])
+
+
+def nested_step(p, x, s):
+    v, (u, none) = s["v"], s["of"]
+    (w, three), (nothing, array) = x["more"], p["rest"]
+    # What is constant can be folded: it is no tensor.
+    assert type(p["decay"]["n"]) is int and type(three) is float
+    assert none is None and nothing is None and isinstance(array, np.ndarray)
+    v, u = oscillation(p["decay"]["d"], p["decay"]["k"], x["x"], w, v, u)
+    return {"v": v, "all": (v * u,)}, {"of": [u, None], "v": v}
+
+
+def oscillation(d, k, x, w, v, u):
+    v = d * v + k * u / (1 + u * u) + x * ops.cast(ARRAY, x.dtype)
+    return v, u - 2 * d * v + 3.0 * w
+
+
+def flat_step(p, x, s):
+    v, u = oscillation(p["d"], p["k"], x[0], x[1], *s)
+    return ops.concatenate([v, v * u], axis=-1), [v, u]
+
+
+def flat(d, k, x, w, v, u, **options):
+    y, (v, u) = scan(flat_step, {"d": d, "k": k}, [x, w], [v, u], **options)
+    return y[..., :N], y[..., N:], v, u
+
+
+def arguments():
+    rng = np.random.RandomState(0)
+    shapes = (), (N,), (BATCH, TIME, N), (BATCH, TIME, N), (BATCH, N), (BATCH, N)
+    return [0.3 * rng.standard_normal(shape) for shape in shapes]
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("save", [True, False])
+@pytest.mark.parametrize("unroll", [False, True])
+def test_nested_structures_are_scanned_as_flat_ones_are(save, unroll, float64):
+    options = {"save": save, "unroll": unroll}
+    tensors = list(map(ops.convert_to_tensor, arguments()))
+    runs = [
+        compiled(lambda *a, run=run: run(*a, **options))(*tensors)
+        for run in (flat, nested(nested_step))
+    ]
+    for ours, expected in zip(runs[1], runs[0], strict=True):
+        pair = map(ops.convert_to_numpy, (ours, expected))
+        np.testing.assert_allclose(*pair, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("eager", [False, True])
+def test_gradients_of_nested_structures_are_those_of_flat_ones(eager, float64):
+    def total(run, **options):
+        return lambda *a: sum(map(ops.sum, run(*a, **options)))
+
+    run = nested(nested_step)
+    y, slopes = gradient(total(run), *arguments(), eager=eager)
+    for other in (total(flat), total(run, unroll=True), total(run, save=False)):
+        y_other, expected = gradient(other, *arguments(), eager=eager)
+        np.testing.assert_allclose(y, y_other, rtol=1e-12)
+        for slope, theirs in zip(slopes, expected, strict=True):
+            assert np.any(theirs)
+            np.testing.assert_allclose(slope, theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.torch
+def test_numbers_and_arrays_are_inputs_states_and_outputs():
+    def step(p, x, s):
+        total = s[0] + x
+        return (total, 7, ops.cast(total, "int32")), (total, 2 * s[1], 1.0, s[3])
+
+    x, start = np.ones((2, 3, 1), "float32"), np.zeros((2, 1), "float32")
+
+    def run(x):
+        return scan(step, None, x, (start, 1, 5.0, None))
+
+    (y, sevens, whole), (total, power, one, none) = run(x)
+    sums = ops.convert_to_numpy(y)[..., 0].tolist()
+    assert sums == ops.convert_to_numpy(whole)[..., 0].tolist() == [[1, 2, 3]] * 2
+    assert ops.convert_to_numpy(sevens).tolist() == [[7] * 3] * 2
+    assert (np.ravel(ops.convert_to_numpy(total)).tolist()) == [3, 3]
+    assert (int(power), float(one), none) == (8, 1.0, None)
+    _, slope = gradient(lambda x: run(x)[0][0], x)
+    np.testing.assert_array_equal(slope[..., 0], [[3, 2, 1]] * 2)
+
+
+@pytest.mark.torch
+def test_what_cannot_be_scanned_is_refused():
+    with pytest.raises(ValueError, match="no tensor among them"):
+        scan(lambda p, x, s: (s, s), {}, [1.0], ops.zeros((1, 1)))
+    x = ops.zeros((1, 2, 1))
+    with pytest.raises(ValueError, match="in the structure of the one it gets"):
+        scan(lambda p, x, s: (x, [s, s]), {}, x, ops.zeros((1, 1)))
+
+
 # --- Python in a compiled program --------------------------------------------------
 
 

@@ -1,0 +1,176 @@
+"""`scan`: one step of any nested structures, run over a sequence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_spiking_nengo.dynamics.loops.backends import backend_name
+from keras_spiking_nengo.dynamics.loops.structures import tensors_of
+from keras_spiking_nengo.dynamics.loops.unrolled import scan_unrolled
+
+__all__ = ["StepFunction", "scan", "static_length"]
+
+# `(parameters, x, state) -> (y, state)`
+StepFunction = Callable[[Any, Any, Any], tuple[Any, Any]]
+
+
+def static_length(inputs) -> int | None:
+    """Number of time steps of `(batch, time, ...)`, or None if not known now."""
+    length = inputs.shape[1]
+    # JAX exports with symbolic dimensions, which are not integers.
+    return length if isinstance(length, int) else None
+
+
+def scan(
+    step: StepFunction,
+    parameters: Any,
+    inputs: Any,
+    state: Any,
+    save: bool = True,
+    unroll: bool = False,
+    shape: tuple[int, ...] | None = None,
+    forward: StepFunction | None = None,
+) -> tuple[Any, Any]:
+    """Run `step` along axis 1 of `inputs`.
+
+    `parameters`, `inputs`, `state` and what `step` returns are tensors, or any nested
+    dicts, lists and tuples of them.
+
+    Args:
+        step: `(parameters, x, state) -> (y, state)` for one step of time, which gets
+            the structures that were given. It may use `parameters` and constants, but
+            no other tensors.
+        parameters: tensors, which get gradients, and constants: Python numbers, NumPy
+            arrays and None reach `step` as they are.
+        inputs: tensors or arrays `(batch, time, ...)`, at least one. Python numbers
+            and None are constants.
+        state: tensors or arrays `(batch, ...)`, or None for a place that stays empty.
+            The next state has the same structure.
+        save: keep the states for the reverse pass. Without, TensorFlow's own
+            reverse pass, which is slow under XLA, gives the gradient; a loop
+            without a custom gradient can be exported without a warning.
+        unroll: write the steps out one by one; needs a static length.
+        shape: of the output of a step, without the batch, where that is one tensor
+            whose shape is known and whose dtype is the first input's. TensorFlow then
+            traces the step once less.
+        forward: the same numbers as `step`, without a useful derivative and what it
+            costs: what runs forward. States that were not saved are then computed
+            again for the reverse pass, which is ours with `save` or without.
+
+    Returns:
+        Outputs `(batch, time, ...)`, in the structure of a step's, and the final
+        state, in that of `state`.
+
+    Raises:
+        ValueError: if no input is a sequence, or the next state has another
+            structure.
+
+    Example:
+        >>> import keras
+        >>> def decay(p, x, s):
+        ...     y = p["d"] * s["y"] + x
+        ...     return y, {"y": y}
+        >>> y, _ = scan(decay, {"d": 0.5}, keras.ops.ones((1, 3, 1)),
+        ...             {"y": keras.ops.zeros((1, 1))})
+        >>> [float(v) for v in y[0, :, 0]]
+        [1.0, 1.5, 1.75]
+    """
+    values, with_values = tensors_of(_map(_from_variable, parameters))
+    sequences, with_inputs = tensors_of(_map(_from_array, inputs))
+    states, with_states = tensors_of(_map(_from_number, state))
+    if not sequences:
+        raise ValueError(
+            "scan runs over axis 1 of its inputs, (batch, time, ...), and received no"
+            f" tensor among them: {inputs!r}. Give it one, of zeros if need be."
+        )
+    form = _Form()
+
+    def flat(step):
+        def of_tensors(values, x, s):
+            y, new = step(with_values(values), with_inputs(x), with_states(s))
+            return form.flattened(y, x), _next_tensors(new, with_states(s), s)
+
+        return of_tensors
+
+    if unroll or backend_name() not in _LOOPS:
+        outputs, final = scan_unrolled(flat(step), values, sequences, states)
+    else:
+        steps = flat(step), flat(forward) if forward else None
+        loop = _LOOPS[backend_name()]()
+        outputs, final = loop(*steps, values, sequences, states, save, shape)
+    return form.nested(outputs), with_states(final)
+
+
+def _scan_tensorflow():
+    from keras_spiking_nengo.dynamics.loops.tensorflow import scan_tensorflow
+
+    return scan_tensorflow
+
+
+def _scan_jax():
+    from keras_spiking_nengo.dynamics.loops.jax import scan_jax
+
+    return scan_jax
+
+
+_LOOPS = {"tensorflow": _scan_tensorflow, "jax": _scan_jax}
+
+
+class _Form:
+    """The structure of a step's output, which is known once the step has run."""
+
+    def flattened(self, y, x: list) -> list:
+        """Tensors of the output; numbers are the same for all items of a batch."""
+        self.structure = keras.tree.map_structure(lambda _: 0, y)
+        return [
+            leaf if ops.is_tensor(leaf) else _filled(leaf, ops.shape(x[0])[0])
+            for leaf in keras.tree.flatten(y)
+        ]
+
+    def nested(self, outputs: list):
+        return keras.tree.pack_sequence_as(self.structure, outputs)
+
+
+def _filled(value, batch):
+    value = ops.convert_to_tensor(value)
+    return value if len(value.shape) else ops.zeros((batch,), value.dtype) + value
+
+
+def _next_tensors(new, state, tensors: list) -> list:
+    """The next state as the tensors that it consists of."""
+    leaves, before = keras.tree.flatten(new), keras.tree.flatten(state)
+    if len(leaves) != len(before):
+        raise ValueError(
+            f"step returns the next state in the structure of the one it gets,"
+            f" {_outline(state)}; received {_outline(new)}."
+        )
+    pairs = zip(leaves, before, strict=True)
+    changed = (leaf for leaf, old in pairs if ops.is_tensor(old))
+    return [
+        value if ops.is_tensor(value) else ops.zeros_like(tensor) + value
+        for value, tensor in zip(changed, tensors, strict=True)
+    ]
+
+
+def _outline(structure) -> str:
+    return str(keras.tree.map_structure(lambda leaf: type(leaf).__name__, structure))
+
+
+def _map(convert, structure):
+    return keras.tree.map_structure(convert, structure)
+
+
+def _from_variable(leaf):
+    return ops.convert_to_tensor(leaf) if isinstance(leaf, keras.Variable) else leaf
+
+
+def _from_array(leaf):
+    array = isinstance(leaf, np.ndarray | keras.Variable)
+    return ops.convert_to_tensor(leaf) if array else leaf
+
+
+def _from_number(leaf):
+    return leaf if leaf is None else ops.convert_to_tensor(leaf)
