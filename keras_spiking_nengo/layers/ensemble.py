@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import nengo
 import numpy as np
 from nengo.learning_rules import LearningRuleType
@@ -11,11 +10,11 @@ from nengo.learning_rules import LearningRuleType
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_seed
 from keras_spiking_nengo.layers.network import Network, NetworkCell
+from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Ensemble", "EnsembleCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
 Function = Callable | np.ndarray | None
 
@@ -50,7 +49,7 @@ _STORED = (
 )
 
 
-@_register
+@registered()
 class EnsembleCell(NetworkCell):
     """One step of an ensemble.
 
@@ -358,7 +357,7 @@ def _is_array(image) -> bool:
     return isinstance(image, np.ndarray) and image.ndim == 2
 
 
-@_register
+@registered()
 class Ensemble(Network):
     """A population that represents a vector, over time: encode, fire, decode.
 

@@ -1,13 +1,11 @@
 """Legendre memory units as Keras layers."""
 
-import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import checked_count, one_of, positive
 from keras_spiking_nengo.dynamics import legendre
 from keras_spiking_nengo.dynamics.loops import StepFunction, scan, static_length
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
@@ -19,13 +17,12 @@ from keras_spiking_nengo.layers.hidden import (
     stage,
 )
 from keras_spiking_nengo.layers.parameters import Trained
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["LMU", "LMUCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class LMUCell(Cell):
     """One step of a Legendre memory unit.
 
@@ -79,9 +76,9 @@ class LMUCell(Cell):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.memory_d = _checked_count("memory_d", "channels", memory_d)
-        self.order = _checked_count("order", "Legendre polynomials", order)
-        self.discretizer = _checked_discretizer(discretizer)
+        self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
+        self.order = checked_count("order", order, "It counts Legendre polynomials.")
+        self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = _checked_switch("trainable_theta", trainable_theta)
         self.hidden_to_memory = bool(hidden_to_memory)
@@ -341,16 +338,6 @@ def _own(values: dict[str, Any], prefix: str) -> dict[str, Any]:
 # --- arguments ------------------------------------------------------------------
 
 
-def _checked_count(name: str, what: str, value) -> int:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise ValueError(
-            f"{name} is the number of {what}, an integer of at least 1; received"
-            f" {value!r}."
-        )
-    return int(value)
-
-
 def _checked_switch(name: str, value) -> bool:
     if not isinstance(value, bool):
         raise ValueError(
@@ -360,30 +347,18 @@ def _checked_switch(name: str, value) -> bool:
     return value
 
 
-def _checked_discretizer(value: str) -> str:
-    if value not in legendre.DISCRETIZERS:
-        raise ValueError(
-            f"discretizer is one of {legendre.DISCRETIZERS}; received {value!r}."
-        )
-    return value
-
-
 def _checked_theta(theta, order: int, discretizer: str) -> float:
-    if not is_number(theta) or not 0 < theta < math.inf:
-        raise ValueError(
-            "theta is the length of the window in steps, a finite number above 0;"
-            f" received {theta!r}."
-        )
+    theta = positive("theta, in steps,", theta)
     if discretizer == "euler" and theta <= legendre.least_theta(order):
         raise ValueError(
             "discretizer='euler' needs a longer window, or the memory grows without"
             f" bounds: theta above {legendre.least_theta(order):.4g} for"
             f" order={order}; received {theta!r}. Or use discretizer='zoh'."
         )
-    return float(theta)
+    return theta
 
 
-@_register
+@registered()
 class LMU(SequenceLayer):
     """A Legendre memory unit over time.
 

@@ -24,13 +24,12 @@ from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import checked_surrogate
 from keras_spiking_nengo.layers.ports import Ports, mapped
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Network", "NetworkCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class NetworkCell(Cell):
     """One step of a Nengo network.
 
@@ -313,7 +312,7 @@ def _built(net: nengo.Network, dt: float) -> Model:
     return model
 
 
-@_register
+@registered()
 class Network(SequenceLayer):
     """A whole Nengo network over time, as one layer.
 

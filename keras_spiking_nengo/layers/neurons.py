@@ -34,15 +34,13 @@ from keras_spiking_nengo.layers.parameters import (
     checked_surrogate,
     checked_trainable,
 )
+from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Neurons", "NeuronsCell"]
 
-# Registered names are the format of saved files.
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class NeuronsCell(Cell):
     """One step of a population of Nengo neurons.
 
@@ -283,7 +281,7 @@ def _frozen(value):
     return ops.stop_gradient(value) if ops.is_tensor(value) else value
 
 
-@_register
+@registered()
 class Neurons(SequenceLayer):
     """A population of Nengo neurons over time.
 

@@ -3,10 +3,12 @@
 import keras
 from keras import ops
 
+from keras_spiking_nengo.saving import registered
+
 __all__ = ["PerStep"]
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class PerStep(keras.layers.TimeDistributed):
     """Apply a layer to all steps of time at once.
 

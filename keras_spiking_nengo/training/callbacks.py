@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt
+from keras_spiking_nengo.checks import checked_count, checked_dt
 from keras_spiking_nengo.layers import (
     BernoulliEncoderCell,
     DeltaEncoderCell,
@@ -261,14 +261,10 @@ class SpikeSummaries(keras.callbacks.Callback):
         every: int = 1,
     ):
         super().__init__()
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(
-                f"every is a number of epochs from 1 on; received {every!r}."
-            )
         self.log_dir = os.fspath(log_dir)
         self.x = x
         self.layers = layers
-        self.every = every
+        self.every = checked_count("every", every, "It counts epochs.")
         self._writer: Any = None
 
     def on_train_begin(self, logs=None):

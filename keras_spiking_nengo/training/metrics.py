@@ -10,24 +10,21 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
 `watch` gives a model the activities of its inner layers as outputs.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, is_number
+from keras_spiking_nengo.checks import checked_dt, positive
 from keras_spiking_nengo.layers import Neurons
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
 
-_PACKAGE = "keras_spiking_nengo"
-_register = keras.saving.register_keras_serializable(_PACKAGE)
-
 
 # Regularizers have a FiringRate, too.
-@keras.saving.register_keras_serializable(_PACKAGE, name="FiringRateMetric")
+@registered("FiringRateMetric")
 class FiringRate(keras.metrics.Mean):
     """Mean firing rate, in Hz, over items, steps and neurons.
 
@@ -62,7 +59,7 @@ class FiringRate(keras.metrics.Mean):
 
     def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.amplitude = _amplitude(amplitude)
+        self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
     def of(cls, layer: keras.Layer, **kwargs: Any) -> "FiringRate":
@@ -77,7 +74,7 @@ class FiringRate(keras.metrics.Mean):
         return {**super().get_config(), "amplitude": self.amplitude}
 
 
-@_register
+@registered()
 class Sparsity(keras.metrics.Mean):
     """Share of silent steps, over items, steps and neurons.
 
@@ -116,7 +113,7 @@ class Sparsity(keras.metrics.Mean):
         super().update_state(ops.cast(silent, self.dtype), sample_weight)
 
 
-@_register
+@registered()
 class SpikesPerInference(keras.metrics.Mean):
     """Mean number of spikes that all neurons together send for an item.
 
@@ -159,7 +156,7 @@ class SpikesPerInference(keras.metrics.Mean):
     ):
         super().__init__(name=name, dtype=dtype)
         self.dt = checked_dt(dt)
-        self.amplitude = _amplitude(amplitude)
+        self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
     def of(cls, layer: keras.Layer, **kwargs: Any) -> "SpikesPerInference":
@@ -181,7 +178,7 @@ class SpikesPerInference(keras.metrics.Mean):
         return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
 
 
-@_register
+@registered()
 class DeadNeurons(keras.metrics.Metric):
     """Share of neurons that have not fired at all since the last reset.
 
@@ -259,12 +256,6 @@ def _activity(metric, y_pred):
     return ops.cast(y_pred, metric.dtype)
 
 
-def _amplitude(value) -> float:
-    if not is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"amplitude is above 0, and finite; received {value!r}.")
-    return float(value)
-
-
 def _amplitude_of(layer) -> float:
     if not isinstance(layer, Neurons):
         raise ValueError(
@@ -282,7 +273,7 @@ def _amplitude_of(layer) -> float:
 # --- inner layers -----------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable(_PACKAGE, name="WatchedModel")
+@registered("WatchedModel")
 class _Watched(keras.Model):
     """A functional model with further outputs, which have no targets.
 

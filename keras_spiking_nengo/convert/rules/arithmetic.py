@@ -24,6 +24,7 @@ from keras_spiking_nengo.convert.rules.rearranging import (
     measured,
     origins,
 )
+from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import Elementwise
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -36,7 +37,7 @@ class _Slot:
     number: int
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class Operation(keras.layers.Layer):
     """An operation of `keras.ops`, or a layer of several arguments, as a layer.
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, is_number
+from keras_spiking_nengo.checks import checked_dt
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.repeat import Repeat
 
@@ -15,19 +15,12 @@ from keras_spiking_nengo.layers.repeat import Repeat
 SLACK = 1e-3
 
 
-def with_slope(value, smooth, training):
+def counted_as(value, smooth, training):
     """`value`, while training with the gradient of `smooth`."""
     value, given = ops.stop_gradient(value), ops.stop_gradient(smooth)
     # Both terms are 0, or NaN if the input is: the difference but for a rounding, where
     # XLA fuses a product into it.
     return value + (smooth - given if training else 0 * given)
-
-
-def positive(name: str, value, unit: str) -> float:
-    """A number that is positive, and finite; raises if it is not."""
-    if not is_number(value) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} is a positive number{unit}; received {value!r}.")
-    return float(value)
 
 
 class EncoderCell(Cell):
