@@ -83,8 +83,8 @@ class DelayCell(Cell):
         for kind in kinds:
             start = self.longest - kind
             shifted = past[:, start : start + n_steps]
-            own = np.broadcast_to(self.steps == kind, self.features)
-            y = shifted if y is None else ops.where(own, shifted, y)
+            chosen = np.broadcast_to(self.steps == kind, self.features)
+            y = shifted if y is None else ops.where(chosen, shifted, y)
         return y
 
     def program(self, training=False):

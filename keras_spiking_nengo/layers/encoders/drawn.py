@@ -1,5 +1,6 @@
 """Spikes that are drawn, with the mean or the probability that the value is."""
 
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,13 @@ class RandomCell(EncoderCell):
         keys = random.fold(keys, ops.cumsum(ones, axis=0))
         return [keys, ops.zeros_like(keys)]
 
+    @abstractmethod
     def mean(self, x):
         """Expected number of spikes in a step, differentiable in `x`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drawn(self, mean, state):
         """Numbers of spikes for means, and the next state."""
-        raise NotImplementedError
 
     def _spikes(self, x, state, training):
         mean = self.mean(x)

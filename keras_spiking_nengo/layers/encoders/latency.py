@@ -98,10 +98,10 @@ class LatencyEncoderCell(EncoderCell):
             due, smooth = self._due(x[0], ops.stop_gradient(waited) + 1)
             waiting = waited >= 0
             spikes = ops.cast(ops.logical_and(due, waiting), waited.dtype)
-            kept = ops.logical_and(waiting, ops.logical_not(due))
+            waits_on = ops.logical_and(waiting, ops.logical_not(due))
             smooth = smooth * ops.cast(waiting, smooth.dtype)
             y = counted_as(spikes, smooth, training) * self.height
-            return y, [ops.where(kept, waited + 1, -1.0)]
+            return y, [ops.where(waits_on, waited + 1, -1.0)]
 
         return step, {}
 
@@ -116,8 +116,8 @@ class LatencyEncoderCell(EncoderCell):
         before = ops.cumsum(due, axis=1) - due
         waiting = waiting * ops.cast(before == 0, inputs.dtype)
         y = counted_as(due * waiting, smooth * waiting, training) * self.height
-        kept = waiting[:, -1] * (1 - due[:, -1]) > 0
-        return y, [ops.where(kept, steps[:, -1], -1.0)]
+        waits_on = waiting[:, -1] * (1 - due[:, -1]) > 0
+        return y, [ops.where(waits_on, steps[:, -1], -1.0)]
 
     def get_config(self):
         return {
