@@ -7,10 +7,10 @@ import keras
 
 __all__ = ["registered"]
 
-C = TypeVar("C", bound=type)
+Class = TypeVar("Class", bound=type)
 
 
-def registered(name: str | None = None) -> Callable[[C], C]:
+def registered(name: str | None = None) -> Callable[[Class], Class]:
     """Decorator of a class that Keras saves: registers it for this package.
 
     Args:

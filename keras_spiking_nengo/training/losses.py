@@ -15,6 +15,7 @@ Reference:
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import keras
@@ -132,7 +133,7 @@ def _check_alike(true, pred) -> None:
         )
 
 
-class _ItemLoss(_Loss):
+class _ItemLoss(_Loss, ABC):
     """A cross-entropy of what is read from the spikes of an item, `(batch,)`."""
 
     def __init__(self, amplitude: float, name: str, reduction, dtype):
@@ -155,12 +156,13 @@ class _ItemLoss(_Loss):
         logits = self._logits(y_pred)
         return _entropy(_one_hot(y_true, logits), logits)
 
+    @abstractmethod
     def _weighted(self, y_pred, share):
         """`y_pred`, of which `share` counts in each step."""
-        return y_pred * share
 
+    @abstractmethod
     def _logits(self, y_pred):
-        raise NotImplementedError
+        """Logits `(batch, classes)` of `y_pred (batch, time, classes)`."""
 
     def get_config(self):
         return {**super().get_config(), "amplitude": self.amplitude}
@@ -282,6 +284,9 @@ class SpikeCountCrossEntropy(_ItemLoss):
         super().__init__(amplitude, name, reduction, dtype)
         self.dt = checked_dt(dt)
         self.window = None if window is None else _checked_window(window, self.dt)
+
+    def _weighted(self, y_pred, share):
+        return y_pred * share
 
     def _logits(self, y_pred):
         if self.window is not None:

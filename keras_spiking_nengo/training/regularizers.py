@@ -131,14 +131,14 @@ def _band(target) -> tuple[Bound, Bound]:
     if is_number(target):
         target = (target, target)
     bounds = tuple(target) if isinstance(target, Sequence) else ()
-    known = [bound for bound in bounds if bound is not None]
-    numbers = all(is_number(bound) and math.isfinite(bound) for bound in known)
-    if len(bounds) != 2 or not known or not numbers:
+    numbers = [bound for bound in bounds if bound is not None]
+    finite = all(is_number(bound) and math.isfinite(bound) for bound in numbers)
+    if len(bounds) != 2 or not numbers or not finite:
         raise ValueError(
             "target is a rate in Hz, or a band (lo, hi) of which one may be None;"
             f" received {target!r}."
         )
-    if known[0] > known[-1]:
+    if numbers[0] > numbers[-1]:
         raise ValueError(
             f"target is (lo, hi), the lower rate first; received {target}."
         )
