@@ -6,6 +6,8 @@
 True
 """
 
+import sys
+
 from keras_spiking_nengo import analysis, layers, serialization, serving, types
 from keras_spiking_nengo.convert import (
     Comparison,
@@ -62,5 +64,22 @@ __all__ = [
     "types",
     "verify",
 ]
+
+# What `ksn.losses` is, `from keras_spiking_nengo.losses import ...` finds, too: as `os`
+# does it with `os.path`.
+sys.modules.update(
+    {
+        f"{__name__}.{module.__name__.rpartition('.')[2]}": module
+        for module in (
+            callbacks,
+            constraints,
+            initializers,
+            losses,
+            metrics,
+            regularizers,
+            surrogates,
+        )
+    }
+)
 
 __version__ = "0.1.0"

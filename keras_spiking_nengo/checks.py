@@ -11,6 +11,8 @@ import numpy as np
 
 __all__ = [
     "check_fits",
+    "checked_array",
+    "checked_count",
     "checked_dt",
     "checked_number",
     "checked_seed",
@@ -53,11 +55,14 @@ def checked_number(
     """
     if is_number(value) and math.isfinite(value) and low <= value <= high:
         return float(value)
+    unit = f" {unit}" if unit else ""
     if high < math.inf:
-        possible = f"from {low:g} to {high:g}"
+        possible = f"from {low:g} to {high:g}{unit}"
+    elif low == -math.inf:
+        possible = f"a finite number{unit}"
     else:
-        possible = "a finite number" if low == -math.inf else f"at least {low:g}"
-    raise _refused(name, value, possible, unit, advice)
+        possible = f"at least {low:g}{unit}, and finite"
+    raise _refused(name, value, possible, advice)
 
 
 def positive(name: str, value: Any, unit: str = "", advice: str = "") -> float:
@@ -75,12 +80,55 @@ def positive(name: str, value: Any, unit: str = "", advice: str = "") -> float:
     """
     if is_number(value) and 0 < value < math.inf:
         return float(value)
-    raise _refused(name, value, "above 0, and finite", unit, advice)
+    unit = f" {unit}" if unit else ""
+    raise _refused(name, value, f"above 0{unit}, and finite", advice)
 
 
-def _refused(name, value, possible: str, unit: str, advice: str) -> ValueError:
-    unit, advice = (f" {text}" if text else "" for text in (unit, advice))
-    return ValueError(f"{name} is {possible}{unit}; received {value!r}.{advice}")
+def _refused(name, value, possible: str, advice: str) -> ValueError:
+    message = f"{name} is {possible}; received {value!r}."
+    return ValueError(f"{message} {advice}" if advice else message)
+
+
+def checked_count(name: str, value: Any, advice: str = "") -> int:
+    """`value` as an int, of at least 1.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> checked_count("n_steps", 10)
+        10
+    """
+    if _is_whole(value) and value >= 1:
+        return int(value)
+    raise _refused(name, value, "an integer of at least 1", advice)
+
+
+def checked_array(
+    name: str, value: Any, low: float = -math.inf, advice: str = ""
+) -> np.ndarray:
+    """`value` as an array of floats, from `low` on, and finite.
+
+    Raises:
+        ValueError: for anything else, an empty array included.
+
+    Example:
+        >>> checked_array("delay", [1, 2], low=0).tolist()
+        [1.0, 2.0]
+    """
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.array(math.nan)
+    if numbers.size and np.all(np.isfinite(numbers) & (numbers >= low)):
+        return numbers
+    least = "" if low == -math.inf else f" of at least {low:g}"
+    possible = f"a finite number{least}, or an array of them"
+    raise _refused(name, value, possible, advice)
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def one_of(name: str, value: Choice, possible: Collection[Choice]) -> Choice:
@@ -119,8 +167,7 @@ def checked_seed(seed: int | None) -> int | None:
     Raises:
         ValueError: unless it is None or an integer that NumPy takes.
     """
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    if seed is not None and not (whole and 0 <= seed < 2**32):
+    if seed is not None and not (_is_whole(seed) and 0 <= seed < 2**32):
         raise ValueError(
             f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
         )

@@ -272,7 +272,7 @@ CURVES: dict[str, Callable[[Any, Any, Any], Any]] = {
     "squareplus": lambda m, x, a: (x + m.sqrt(x * x + a)) / 2,
     "tanh_shrink": lambda m, x, a: x - m.tanh(x),
 }
-_ALPHAS = {
+_DEFAULT_ALPHAS = {
     "celu": 1.0,
     "elu": 1.0,
     "hard_shrink": 0.5,
@@ -336,12 +336,12 @@ class Elementwise(nengo.neurons.NeuronType):
     def __init__(self, function="elu", alpha=None, initial_state=None):
         super().__init__(initial_state=initial_state)
         self.function = function
-        if alpha is not None and self.function not in _ALPHAS:
+        if alpha is not None and self.function not in _DEFAULT_ALPHAS:
             raise ValueError(
                 f"alpha: {function!r} takes none; received {alpha!r}. Functions with"
-                f" one are {', '.join(sorted(_ALPHAS))}."
+                f" one are {', '.join(sorted(_DEFAULT_ALPHAS))}."
             )
-        self.alpha = _ALPHAS.get(self.function) if alpha is None else alpha
+        self.alpha = _DEFAULT_ALPHAS.get(self.function) if alpha is None else alpha
 
     def step(self, dt, J, output):
         """Write the activity for the currents `J` into `output`."""
@@ -371,9 +371,9 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
     ratio = None if tau is None else dt / tau
     d = 1.0 if ratio is None else exp(-ratio) if exact else 1 - ratio
     gain = r * dt if tau is None else r * (1 - d)
-    found = {"d": d, "l": 0.0 if tau is None else (1 - d) * p["v_leak"]}
+    terms = {"d": d, "l": 0.0 if tau is None else (1 - d) * p["v_leak"]}
     if "tau_syn" not in p:
-        return found | {"b": gain * p["w_in"]}
+        return terms | {"b": gain * p["w_in"]}
     tau_syn = p["tau_syn"]
     D = exp(-dt / tau_syn) if exact else 1 - dt / tau_syn
     if not exact:
@@ -383,7 +383,7 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
     else:
         # r (D - d) tau_syn / (tau_syn - tau), in a form that has no pole.
         a = r * d * ratio * _growth(dt / tau - dt / tau_syn, exp)
-    return found | {
+    return terms | {
         "D": D,
         "u": (1 - D) * p["w_in"],
         "a": a,
@@ -406,7 +406,7 @@ def _growth(x, exp):
     return total
 
 
-def _positive(owner, *names: str) -> None:
+def _check_time_constants(owner, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         if value is not None and np.any(np.asarray(value) <= 0):
@@ -479,7 +479,7 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
         self.w_in = w_in
         self.discretization = discretization
         self.amplitude = amplitude
-        _positive(self, "tau_mem", "tau_syn")
+        _check_time_constants(self, "tau_mem", "tau_syn")
 
     def _moved(self, dt, J, current, voltage):
         """Current and voltage after a step, before any reset."""

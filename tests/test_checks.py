@@ -12,7 +12,7 @@ NOT_NUMBERS = ["1", None, True, math.nan, math.inf, -math.inf, [1.0], 1j]
 
 @pytest.mark.parametrize("value", [*NOT_NUMBERS, 0, -1e-9])
 def test_what_is_not_above_0_is_refused_by_name(value):
-    with pytest.raises(ValueError, match="tau is above 0, and finite s; received"):
+    with pytest.raises(ValueError, match="tau is above 0 s, and finite; received"):
         positive("tau", value, "s")
 
 
@@ -26,7 +26,7 @@ def test_numbers_become_floats(value):
     ("low", "high", "possible"),
     [
         (0, 1, "from 0 to 1"),
-        (-2, math.inf, "at least -2"),
+        (-2, math.inf, "at least -2, and finite"),
         (-math.inf, math.inf, "a finite number"),
     ],
 )

@@ -70,6 +70,15 @@ def test_there_are_modules_and_public_objects():
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize(
+    "name", [name for name in ksn.__all__ if inspect.ismodule(getattr(ksn, name))]
+)
+def test_modules_are_imported_by_the_names_that_the_package_shows(name):
+    module = importlib.import_module(f"{ksn.__name__}.{name}")
+    assert module is getattr(ksn, name)
+
+
+@pytest.mark.torch
 @pytest.mark.parametrize("name", MODULES)
 def test_all_that_is_named_exists_once_with_a_docstring(name):
     module = importlib.import_module(name)

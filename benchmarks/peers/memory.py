@@ -26,7 +26,7 @@ BASE = "at once"
 class LoopedCell(LMUCell):
     """A cell that takes single steps, whatever is fed back."""
 
-    sequence = LMUCell.looped
+    sequence = last = LMUCell.looped
 
 
 class Looped(LMU):

@@ -7,11 +7,10 @@ from memory, spikes sent between cores, input and output. On real devices that i
 the larger part, so these figures bound from below and compare orders of magnitude.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import checked_number
 
 __all__ = ["DEVICES", "Device", "chosen", "device"]
 
@@ -46,13 +45,10 @@ class Device:
 
     def __post_init__(self):
         for field in ("mac", "ac", "update"):
-            value = getattr(self, field)
-            if not is_number(value) or not 0 <= value < math.inf:
-                raise ValueError(
-                    f"{field} is an energy in joules, 0 or more; received {value!r}"
-                    f" for {self.name!r}. A picojoule is 1e-12."
-                )
-            object.__setattr__(self, field, float(value))
+            name, value = f"{field} of {self.name!r}", getattr(self, field)
+            advice = "A picojoule is 1e-12."
+            energy = checked_number(name, value, 0, unit="J", advice=advice)
+            object.__setattr__(self, field, energy)
 
     def joules(self, dense: float, macs: float, acs: float, updates: float) -> float:
         """Energy of numbers of operations.

@@ -21,6 +21,7 @@ from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
 from keras_spiking_nengo.analysis.operation_counts import Signal, unmoved
 from keras_spiking_nengo.analysis.report import EnergyReport, LayerEnergy
+from keras_spiking_nengo.checks import checked_count
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
 
@@ -93,11 +94,7 @@ def energy(
     """
     check(model)
     for name, number in (("steps", steps), ("batch_size", batch_size)):
-        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
-        if not whole or number < 1:
-            raise ValueError(
-                f"{name} is an integer of at least 1; received {number!r}."
-            )
+        checked_count(name, number)
     compared = chosen(devices)
     arrays = data(model, x)
     counter = Counter(strict)

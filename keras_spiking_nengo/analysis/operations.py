@@ -30,14 +30,14 @@ from keras_spiking_nengo.registry import Registry
 
 __all__ = ["RULES", "Rule", "refusal"]
 
-Signals = Sequence[Signal]
+InputSignals = Sequence[Signal]
 
 
-def _plain(layer, inputs: Signals, value) -> Signal:
+def _plain(layer, inputs: InputSignals, value) -> Signal:
     return Signal(value)
 
 
-def _nothing(layer, inputs: Signals, outputs) -> Work:
+def _nothing(layer, inputs: InputSignals, outputs) -> Work:
     return Work()
 
 
@@ -52,8 +52,8 @@ class Rule:
         kernels: `layer -> arrays` of connection weights.
     """
 
-    work: Callable[[Any, Signals, list], Work] = _nothing
-    signal: Callable[[Any, Signals, Any], Signal] = _plain
+    work: Callable[[Any, InputSignals, list], Work] = _nothing
+    signal: Callable[[Any, InputSignals, Any], Signal] = _plain
     kernels: Callable[[Any], list] = lambda layer: []
 
 
@@ -230,7 +230,7 @@ def _global_work(layer, inputs, outputs) -> Work:
     return Work(dense=float(active.size), acs=float(np.sum(active)))
 
 
-def _shaped(layer, inputs: Signals, value) -> Signal:
+def _shaped(layer, inputs: InputSignals, value) -> Signal:
     """Of a layer that only moves values about: it moves heights likewise."""
     if not any(s.height is not None and np.any(s.height) for s in inputs):
         return Signal(value)
@@ -273,7 +273,7 @@ RULES.add(
 )
 
 
-def _operands(inputs: Signals) -> np.ndarray:
+def _operands(inputs: InputSignals) -> np.ndarray:
     """Where operands are not 0, on a first axis."""
     values = np.broadcast_arrays(*(array(signal.value) for signal in inputs))
     return np.stack([value != 0 for value in values])
@@ -293,7 +293,7 @@ def _product_work(layer, inputs, outputs) -> Work:
     return Work(dense=float(active[0].size * products), macs=macs)
 
 
-def _sum_signal(layer, inputs: Signals, value) -> Signal:
+def _sum_signal(layer, inputs: InputSignals, value) -> Signal:
     """Spikes of one height add up to several."""
     heights = [0.0 if s.height is None else s.height for s in inputs]
     first = np.asarray(heights[0])
@@ -323,7 +323,7 @@ def _normalisation_work(layer, inputs, outputs) -> Work:
     return Work() if inputs[0].linear else _scale_work(layer, inputs, outputs)
 
 
-def _still_linear(layer, inputs: Signals, value) -> Signal:
+def _still_linear(layer, inputs: InputSignals, value) -> Signal:
     return Signal(value, linear=inputs[0].linear)
 
 

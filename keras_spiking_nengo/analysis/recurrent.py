@@ -18,7 +18,7 @@ from keras_spiking_nengo.analysis.operation_counts import (
     array,
     linear,
 )
-from keras_spiking_nengo.analysis.operations import RULES, Rule, Signals
+from keras_spiking_nengo.analysis.operations import RULES, InputSignals, Rule
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.registry import Registry
 
@@ -27,7 +27,7 @@ __all__ = ["CELLS", "spike_height"]
 CELLS: Registry = Registry("energy of a cell", governing=("call", "program"))
 
 
-def presented(layer, inputs: Signals):
+def presented(layer, inputs: InputSignals):
     """The sequence that a layer runs over."""
     x = inputs[0].value
     steps = getattr(layer, "n_steps", None)
@@ -35,7 +35,7 @@ def presented(layer, inputs: Signals):
     return ops.flip(x, axis=1) if layer.go_backwards else x
 
 
-def whole(layer, inputs: Signals, outputs: list):
+def whole(layer, inputs: InputSignals, outputs: list):
     """What a layer's cell returns at all steps, also if the layer does not."""
     if outputs and layer.return_sequences:
         return outputs[0]
@@ -57,7 +57,7 @@ def spike_height(cell) -> np.ndarray | None:
     return np.asarray(cell.height) if hasattr(cell, "height") else None
 
 
-def _spikes(layer, inputs: Signals, value) -> Signal:
+def _spikes(layer, inputs: InputSignals, value) -> Signal:
     height = spike_height(layer.cell)
     return Signal(value, None if height is None else height[None])
 
@@ -87,12 +87,12 @@ def _delay_work(layer, inputs, outputs) -> Work:
     return Work()
 
 
-def _delay_signal(layer, inputs: Signals, value) -> Signal:
+def _delay_signal(layer, inputs: InputSignals, value) -> Signal:
     # What comes in goes out later.
     return Signal(value, inputs[0].height if layer.return_sequences else None)
 
 
-def _synapse_signal(layer, inputs: Signals, value) -> Signal:
+def _synapse_signal(layer, inputs: InputSignals, value) -> Signal:
     # Without a memory and with a gain of 1, what comes in goes out.
     system = layer.cell.system
     same = not system.order and system.D == 1 and layer.return_sequences

@@ -11,10 +11,11 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import positive
 from keras_spiking_nengo.dynamics.loops import precise
+from keras_spiking_nengo.saving import registered
 
 __all__ = [
     "Arctan",
@@ -25,8 +26,6 @@ __all__ = [
     "Triangle",
     "surrogate",
 ]
-
-_PACKAGE = "keras_spiking_nengo"
 
 
 class Surrogate(abc.ABC):
@@ -59,13 +58,12 @@ class Surrogate(abc.ABC):
     differentiable: ClassVar[bool] = True
 
     def __init__(self, width: float):
-        if not (isinstance(width, int | float) and 0 < width < math.inf):
-            raise ValueError(
-                f"{type(self).__name__} needs a width that is positive and finite;"
-                f" received {width!r}. Membranes are scaled so that the threshold"
-                " is 1 above reset: widths from 0.05 to 1 are usual."
-            )
-        self.width = float(width)
+        self.width = positive(
+            f"The width of {type(self).__name__}",
+            width,
+            advice="Membranes are scaled so that the threshold is 1 above reset:"
+            " widths from 0.05 to 1 are usual.",
+        )
 
     @abc.abstractmethod
     def smooth(self, x):
@@ -165,7 +163,7 @@ class _Plain(_Inline):
         return forward(x)
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@registered()
 class SoftLIF(Surrogate):
     """Softplus smoothing with scale `width`: `smooth(x) = sigmoid(x / width)`.
 
@@ -201,7 +199,7 @@ class SoftLIF(Surrogate):
         return s * (1 - s) / self.width
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@registered()
 class Arctan(Surrogate):
     """`smooth(x) = atan(pi * x / width) / pi + 1/2`; the peak is `1 / width`.
 
@@ -231,7 +229,7 @@ class Arctan(Surrogate):
         return 1 / (self.width * (1 + ops.square(math.pi / self.width * x)))
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@registered()
 class FastSigmoid(Surrogate):
     """SuperSpike: `smooth(x) = x / (1 + |x| / width)`; the peak is 1.
 
@@ -261,7 +259,7 @@ class FastSigmoid(Surrogate):
         return 1 / ops.square(1 + ops.abs(x) / self.width)
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@registered()
 class Triangle(Surrogate):
     """Derivative `max(0, 1 - |x| / width) / width`, zero beyond `width`.
 
@@ -292,7 +290,7 @@ class Triangle(Surrogate):
         return ops.maximum(1 - ops.abs(x) / self.width, 0) / self.width
 
 
-@keras.saving.register_keras_serializable(_PACKAGE)
+@registered()
 class StraightThrough(Surrogate):
     """`smooth(x) = x / width`: the gradient passes as if the spike were linear.
 

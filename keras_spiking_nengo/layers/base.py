@@ -9,24 +9,32 @@ when `stateful`; masks that act the same on every backend; whole-sequence forms.
 """
 
 import inspect
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import StepFunction, scan
+from keras_spiking_nengo.layers.masks import masked_sequence
+from keras_spiking_nengo.layers.sizes import (
+    Shape,
+    check_batch,
+    check_precision,
+    check_steps,
+    checked_states,
+    static_features,
+)
 
-__all__ = ["Cell", "SequenceLayer"]
-
-Shape = tuple[int | None, ...]
+__all__ = ["Cell", "SequenceLayer", "Signature"]
 
 
-class Cell(keras.layers.Layer):
+class Cell(keras.layers.Layer, ABC):
     """One step of time, with named states.
 
-    A subclass sets `state_names`, and overrides `program` and `initial_state`; it
-    may override `sequence` with something faster.
+    A subclass sets `state_names`, and has `program` and `initial_state`; it may
+    override `sequence`, `last` and `from_start` with something faster.
     """
 
     state_names: tuple[str, ...] = ()
@@ -37,7 +45,7 @@ class Cell(keras.layers.Layer):
         self._features: tuple[int, ...] | None = None
 
     def build(self, input_shape: Shape) -> None:
-        self._features = _static_features(self, input_shape[1:])
+        self._features = static_features(self.name, input_shape[1:])
         super().build(input_shape)
 
     @property
@@ -74,23 +82,31 @@ class Cell(keras.layers.Layer):
         features = self._features
         return features[0] if features is not None and len(features) == 1 else features
 
-    def program(self, training: bool = False) -> tuple[StepFunction, dict[str, Any]]:
-        """The `step` and `parameters` for `dynamics.kernels.scan`."""
-        raise NotImplementedError
+    @abstractmethod
+    def program(self, training: bool = False) -> tuple[StepFunction, Any]:
+        """The `step` and `parameters` for `dynamics.loops.scan`."""
 
     def sequence(self, inputs, state: list, training: bool, unroll: bool):
         """All steps of `(batch, time, *features)`: outputs and final state."""
         step, parameters = self.program(training)
         return scan(step, parameters, [inputs], state, bool(training), unroll)
 
-    def from_start(self, inputs, training: bool, unroll: bool):
-        """`sequence` from the cell's own initial state."""
-        state = self.initial_state(ops.shape(inputs)[0])
+    def last(self, inputs, state: list, training: bool, unroll: bool):
+        """As `sequence`, where of the outputs only the last one is asked for.
+
+        It is that of the last step returned, of which there is one at least.
+        """
         return self.sequence(inputs, state, training, unroll)
 
+    def from_start(self, inputs, training: bool, unroll: bool, whole: bool = True):
+        """`sequence` from the cell's own initial state; `last` if not `whole`."""
+        state = self.initial_state(ops.shape(inputs)[0])
+        run = self.sequence if whole else self.last
+        return run(inputs, state, training, unroll)
+
+    @abstractmethod
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
-        raise NotImplementedError
 
     def get_initial_state(self, batch_size=None) -> list:
         """`initial_state` for `keras.layers.RNN`, which cannot do without a state."""
@@ -99,36 +115,11 @@ class Cell(keras.layers.Layer):
 
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
-        self._check_precision(states)
+        check_precision(self, states)
         step, parameters = self.program(training)
-        known = states if self.state_names else []
-        output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], known)
+        named = states if self.state_names else []
+        output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], named)
         return ops.cast(output, self.compute_dtype), list(new) or states
-
-    def _check_precision(self, states) -> None:
-        for name, state in zip(self.state_names, states, strict=False):
-            actual = keras.backend.standardize_dtype(state.dtype)
-            if actual in ("float16", "bfloat16"):
-                dtype = self.state_dtype
-                raise ValueError(
-                    f"{type(self).__name__} needs its state {name!r} in {dtype};"
-                    f" received {actual}. Half-precision membranes lose spikes. Use"
-                    f" ksn.layers.{type(self).__name__.removesuffix('Cell')}, which"
-                    " keeps the state's dtype under mixed precision, or give the cell"
-                    f" dtype={dtype!r}."
-                )
-
-
-def _static_features(owner, features: Shape) -> tuple[int, ...]:
-    known = tuple(size for size in features if size is not None)
-    if len(known) < len(features) or not features:
-        raise ValueError(
-            f"{owner.name} needs inputs (batch, time, *features) with every feature"
-            f" dimension known; received features {tuple(features)}. Give keras.Input"
-            " a shape such as (None, 128), or add a feature axis with"
-            " keras.layers.Reshape."
-        )
-    return known
 
 
 _FLAGS = (
@@ -142,8 +133,17 @@ _FLAGS = (
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")
 
 
-class _Signature:
-    """Of a layer's class: the cell's arguments, then those of an RNN layer."""
+class Signature:
+    """Of a layer's class: the cell's arguments, then those of an RNN layer.
+
+    Args:
+        **defaults: further arguments of the layer, and their defaults.
+    """
+
+    def __init__(self, **defaults: Any):
+        self.defaults: Mapping[str, Any] = (
+            dict.fromkeys((*_FLAGS, "save_state"), False) | defaults
+        )
 
     def __get__(self, instance, owner) -> inspect.Signature:
         if instance is not None:
@@ -154,9 +154,11 @@ class _Signature:
         parameters = inspect.signature(owner.cell_class.__init__).parameters
         _, *named, rest = parameters.values()
         keyword = inspect.Parameter.KEYWORD_ONLY
-        names = (*_FLAGS, "save_state")
-        flags = [inspect.Parameter(name, keyword, default=False) for name in names]
-        return inspect.Signature([*named, *flags, rest])
+        further = [
+            inspect.Parameter(name, keyword, default=default)
+            for name, default in self.defaults.items()
+        ]
+        return inspect.Signature([*named, *further, rest])
 
 
 class SequenceLayer(keras.layers.RNN):
@@ -180,23 +182,23 @@ class SequenceLayer(keras.layers.RNN):
     """
 
     cell_class: ClassVar[Callable[..., Cell]]
-    __signature__ = _Signature()
+    __signature__ = Signature()
 
     def __init__(self, *args, save_state: bool = False, **kwargs):
-        own = {
+        options = {
             name: kwargs.pop(name)
             for name in (*_FLAGS, *_LAYER_ARGUMENTS)
             if name in kwargs
         }
-        if not isinstance(own.get("trainable", True), bool):
+        if not isinstance(options.get("trainable", True), bool):
             raise TypeError(
                 f"trainable is Keras's switch for all of a layer's weights, True or"
-                f" False; received {own['trainable']!r}. To make time constants and"
+                f" False; received {options['trainable']!r}. To make time constants and"
                 " other physics trainable, pass their names as"
                 " trainable_parameters=(...)."
             )
-        cell = type(self).cell_class(*args, dtype=own.get("dtype"), **kwargs)
-        super().__init__(cell, autocast=False, **own)
+        cell = type(self).cell_class(*args, dtype=options.get("dtype"), **kwargs)
+        super().__init__(cell, autocast=False, **options)
         self.save_state = save_state
 
     # --- shapes ---------------------------------------------------------------
@@ -209,7 +211,7 @@ class SequenceLayer(keras.layers.RNN):
                 " ksn.layers.Repeat(n_steps), or add an axis with"
                 " keras.layers.Reshape."
             )
-        self._check_time(sequences_shape)
+        check_steps(self, sequences_shape)
         if not self.cell.built:
             self.cell.build((sequences_shape[0], *sequences_shape[2:]))
         self.state_size = self.cell.state_size
@@ -223,7 +225,10 @@ class SequenceLayer(keras.layers.RNN):
                     " keras.Input(batch_shape=(...)), or pass states yourself with"
                     " return_state=True and initial_state."
                 )
-            self._create_state_variables(sequences_shape[0])
+            # Keras must not count them as weights: a stateful layer has to take the
+            # weights of one that is not.
+            states = _state_variables(self.cell, sequences_shape[0])
+            object.__setattr__(self, "states", states)
             self._expected_batch_size = sequences_shape[0]
         self.built = True
 
@@ -238,8 +243,8 @@ class SequenceLayer(keras.layers.RNN):
         return output, *[(batch, *shape) for shape in self.cell.state_shapes()]
 
     def compute_output_spec(self, sequences, *args, **kwargs):
-        self._check_time(sequences.shape)
-        self._check_batch(sequences.shape)
+        check_steps(self, sequences.shape)
+        check_batch(self, sequences.shape, self._expected_batch_size)
         shapes = self.compute_output_shape(sequences.shape)
         if not self.return_state:
             return keras.KerasTensor(shapes, dtype=self.compute_dtype)
@@ -257,18 +262,6 @@ class SequenceLayer(keras.layers.RNN):
 
     def get_initial_state(self, batch_size) -> list:
         return self.cell.initial_state(batch_size)
-
-    def _create_state_variables(self, batch_size: int) -> None:
-        values = self.get_initial_state(batch_size)
-        variables = [
-            keras.Variable(value, trainable=False, dtype=dtype, name=f"state_{name}")
-            for name, value, dtype in zip(
-                self.cell.state_names, values, self.cell.state_dtypes(), strict=True
-            )
-        ]
-        # Keras must not count them as weights: a stateful layer has to take the
-        # weights of one that is not.
-        object.__setattr__(self, "states", variables)
 
     @property
     def variables(self) -> list:
@@ -312,16 +305,20 @@ class SequenceLayer(keras.layers.RNN):
 
     def call(self, sequences, initial_state=None, mask=None, training=False):
         cell = self.cell
-        self._check_time(sequences.shape)
-        self._check_batch(sequences.shape)
+        check_steps(self, sequences.shape)
+        check_batch(self, sequences.shape, self._expected_batch_size)
         if initial_state is None and self.stateful:
             initial_state = self.states
-        state = None if initial_state is None else self._checked(initial_state)
+        state = (
+            None
+            if initial_state is None
+            else checked_states(self.name, cell, initial_state)
+        )
         inputs = ops.cast(sequences, cell.state_dtype)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
-        outputs, state = self._steps(inputs, state, mask, training)
+        outputs, state = self._run(inputs, state, mask, training)
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)
@@ -329,88 +326,18 @@ class SequenceLayer(keras.layers.RNN):
         output = outputs if self.return_sequences else outputs[:, -1]
         return (output, *state) if self.return_state else output
 
-    def _steps(self, inputs, state: list | None, mask, training):
+    def _run(self, inputs, state: list | None, mask, training):
+        """Outputs, of the last step at least, and the final state."""
+        cell, whole = self.cell, self.return_sequences
         if state is None and mask is None:
-            return self.cell.from_start(inputs, training, self.unroll)
+            return cell.from_start(inputs, training, self.unroll, whole)
         if state is None:
-            state = self.get_initial_state(ops.shape(inputs)[0])
+            state = cell.initial_state(ops.shape(inputs)[0])
         if mask is None:
-            return self.cell.sequence(inputs, state, training, self.unroll)
-        return self._masked(inputs, state, mask, training)
-
-    def _check_time(self, shape) -> None:
-        if self.unroll and not isinstance(shape[1], int):
-            raise ValueError(
-                f"{self.name} cannot unroll an unknown number of steps; received an"
-                f" input of shape {tuple(shape)}. Give the time dimension in"
-                " keras.Input, or leave unroll=False."
-            )
-        if isinstance(shape[1], int) and shape[1] < 1:
-            raise ValueError(
-                f"{self.name} needs at least one step of time; received an input of"
-                f" shape {tuple(shape)}."
-            )
-
-    def _check_batch(self, shape) -> None:
-        expected, actual = self._expected_batch_size, shape[0]
-        if self.stateful and not isinstance(actual, int | None):
-            # JAX exports with symbolic sizes unless told.
-            raise ValueError(
-                f"{self.name} is stateful with batch size {expected}; received"
-                f" {actual}. Name the sizes when exporting: model.export(path,"
-                " input_signature=[keras.InputSpec(shape=(...))])."
-            )
-        if self.stateful and isinstance(actual, int) and actual != expected:
-            raise ValueError(
-                f"{self.name} is stateful with batch size {expected}; received"
-                f" {actual}. Choose a batch_size that divides the data, and"
-                f" keras.Input(batch_shape=({actual}, ...)) to change it."
-            )
-
-    def _checked(self, states) -> list:
-        """States that were given, in their dtypes."""
-        states = states if isinstance(states, list | tuple) else [states]
-        names, shapes = self.cell.state_names, self.cell.state_shapes()
-        if len(states) != len(names):
-            raise ValueError(
-                f"{self.name} has {len(names)} states {names}; received initial_state"
-                f" with {len(states)}."
-            )
-        for name, shape, state in zip(names, shapes, states, strict=True):
-            if tuple(state.shape[1:]) != tuple(shape):
-                raise ValueError(
-                    f"{self.name} needs its state {name!r} in the shape"
-                    f" {(None, *shape)}; received {tuple(state.shape)}. Pass what it"
-                    " returned with return_state=True."
-                )
-        pairs = zip(states, self.cell.state_dtypes(), strict=True)
-        return [ops.cast(ops.convert_to_tensor(s), dtype) for s, dtype in pairs]
-
-    def _masked(self, inputs, state, mask, training):
-        """A step whose mask is False keeps the state and repeats the output."""
-        step, parameters = self.cell.program(training)
-
-        def masked(parameters, x, state):
-            x, keep = x
-            last, *state = state
-            y, new = step(parameters, [x], state)
-            y, shown = (
-                _where(keep, y, last),
-                _where(
-                    keep, y, ops.zeros_like(y) if self.zero_output_for_mask else last
-                ),
-            )
-            new = [_where(keep, n, s) for n, s in zip(new, state, strict=True)]
-            return shown, [y, *new]
-
-        size = self.cell.output_size
-        features = size if isinstance(size, tuple) else (size,)
-        last = ops.zeros((ops.shape(inputs)[0], *features), dtype=inputs.dtype)
-        mask = ops.cast(mask, "bool")
-        outputs, (_, *state) = scan(
-            masked, parameters, [inputs, mask], [last, *state], training, self.unroll
-        )
-        return outputs, state
+            run = cell.sequence if whole else cell.last
+            return run(inputs, state, training, self.unroll)
+        zeros = self.zero_output_for_mask
+        return masked_sequence(cell, inputs, state, mask, training, self.unroll, zeros)
 
     # --- configuration --------------------------------------------------------
 
@@ -427,6 +354,11 @@ class SequenceLayer(keras.layers.RNN):
         return cls(**config)
 
 
-def _where(keep, new, old):
-    extra = (1,) * (len(new.shape) - 1)
-    return ops.where(ops.reshape(keep, (-1, *extra)), new, old)
+def _state_variables(cell: Cell, batch_size: int) -> list[keras.Variable]:
+    values = cell.initial_state(batch_size)
+    return [
+        keras.Variable(value, trainable=False, dtype=dtype, name=f"state_{name}")
+        for name, value, dtype in zip(
+            cell.state_names, values, cell.state_dtypes(), strict=True
+        )
+    ]

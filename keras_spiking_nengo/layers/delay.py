@@ -1,21 +1,18 @@
 """Signals as they were some time ago."""
 
-import math
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import check_fits, checked_dt
+from keras_spiking_nengo.checks import check_fits, checked_array, checked_dt
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Delay", "DelayCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class DelayCell(Cell):
     """One step of a delay.
 
@@ -49,7 +46,9 @@ class DelayCell(Cell):
     def __init__(self, delay: Any = 0.001, dt: float = 0.001, **kwargs: Any):
         super().__init__(**kwargs)
         self.dt = checked_dt(dt)
-        self.delay = _checked_delay(delay)
+        self.delay = checked_array(
+            "delay", delay, 0, "It is a time in seconds, in the shape of the features."
+        )
         steps = self.delay / self.dt
         self.steps = np.rint(steps).astype(int)
         if not np.allclose(steps, self.steps, rtol=1e-6, atol=1e-6):
@@ -84,8 +83,8 @@ class DelayCell(Cell):
         for kind in kinds:
             start = self.longest - kind
             shifted = past[:, start : start + n_steps]
-            own = np.broadcast_to(self.steps == kind, self.features)
-            y = shifted if y is None else ops.where(own, shifted, y)
+            chosen = np.broadcast_to(self.steps == kind, self.features)
+            y = shifted if y is None else ops.where(chosen, shifted, y)
         return y
 
     def program(self, training=False):
@@ -107,20 +106,7 @@ class DelayCell(Cell):
         return {**super().get_config(), "delay": self.delay.tolist(), "dt": self.dt}
 
 
-def _checked_delay(value) -> np.ndarray:
-    try:
-        delay = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        delay = np.array(math.nan)
-    if not delay.size or not np.all((delay >= 0) & (delay < math.inf)):
-        raise ValueError(
-            "delay is a time in seconds, 0 or more and finite, or an array of them in"
-            f" the shape of the features; received {value!r}."
-        )
-    return delay
-
-
-@_register
+@registered()
 class Delay(SequenceLayer):
     """A delay of every feature, `y(t) = x(t - delay)`; zeros come before the start.
 

@@ -1,56 +1,24 @@
 """Nengo's ensembles as Keras layers: encode, fire, decode."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import nengo
 import numpy as np
-from nengo.learning_rules import LearningRuleType
 
-from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.layers.design import (
+    Design,
+    VectorFunction,
+    ensemble_network,
+)
 from keras_spiking_nengo.layers.network import Network, NetworkCell
-from keras_spiking_nengo.types import neuron_type as to_neuron_type
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Ensemble", "EnsembleCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-Function = Callable | np.ndarray | None
-
-_OUTPUTS = ("decoded", "neurons")
-_TEACHERS = ("error", "target")
-# Arguments of `nengo.Ensemble` that are passed on where they are given.
-_NENGOS = (
-    "encoders",
-    "max_rates",
-    "intercepts",
-    "gain",
-    "bias",
-    "eval_points",
-    "n_eval_points",
-    "noise",
-)
-# What a configuration stores of an ensemble; its functions are in its decoders.
-_STORED = (
-    "neuron_type",
-    "radius",
-    *_NENGOS,
-    "normalize_encoders",
-    "solver",
-    "output",
-    "recurrent_synapse",
-    "recurrent_transform",
-    "recurrent_solver",
-    "synapse",
-    "transform",
-    "learning_rule",
-    "teacher",
-)
-
-
-@_register
+@registered()
 class EnsembleCell(NetworkCell):
     """One step of an ensemble.
 
@@ -96,10 +64,10 @@ class EnsembleCell(NetworkCell):
         n_eval_points: int | None = None,
         noise: Any = None,
         normalize_encoders: bool = True,
-        function: Function | Mapping[str, Function] = None,
+        function: VectorFunction | Mapping[str, VectorFunction] = None,
         solver: nengo.solvers.Solver | dict | None = None,
         output: str = "decoded",
-        recurrent: Function | bool = None,
+        recurrent: VectorFunction | bool = None,
         recurrent_synapse: Any = 0.1,
         recurrent_transform: Any = None,
         recurrent_solver: nengo.solvers.Solver | dict | None = None,
@@ -115,19 +83,33 @@ class EnsembleCell(NetworkCell):
         built: dict | None = None,
         **kwargs: Any,
     ):
-        given = locals()
-        arguments = {name: given[name] for name in _STORED}
-        if built is not None:  # by a configuration
-            arguments = {k: serialization.from_config(v) for k, v in arguments.items()}
-        arguments["neuron_type"] = to_neuron_type(arguments["neuron_type"])
-        seed = checked_seed(seed)
-        if seed is None:
-            # Of NumPy's global generator, which Keras's set_random_seed seeds.
-            seed = int(np.random.randint(2**31))  # noqa: NPY002
-        if built is None:
-            built = _network(
-                n_neurons, dimensions, function, recurrent, seed, **arguments
-            )
+        design = Design(
+            neuron_type=neuron_type,
+            encoders=encoders,
+            max_rates=max_rates,
+            intercepts=intercepts,
+            gain=gain,
+            bias=bias,
+            eval_points=eval_points,
+            n_eval_points=n_eval_points,
+            noise=noise,
+            radius=radius,
+            normalize_encoders=normalize_encoders,
+            solver=solver,
+            output=output,
+            recurrent_synapse=recurrent_synapse,
+            recurrent_transform=recurrent_transform,
+            recurrent_solver=recurrent_solver,
+            synapse=synapse,
+            transform=transform,
+            learning_rule=learning_rule,
+            teacher=teacher,
+            encoded=built is not None,
+        )
+        seed = _seed_or_draw(seed)
+        built = built or ensemble_network(
+            design, n_neurons, dimensions, function, recurrent, seed
+        )
         super().__init__(
             **built,
             dt=dt,
@@ -139,8 +121,7 @@ class EnsembleCell(NetworkCell):
         )
         self.n_neurons = n_neurons
         self.dimensions = dimensions
-        # Keras would wrap the lists and dicts among them.
-        object.__setattr__(self, "arguments", arguments)
+        self.design = design
 
     @property
     def ensemble(self) -> nengo.Ensemble:
@@ -154,211 +135,19 @@ class EnsembleCell(NetworkCell):
             **config,
             "n_neurons": int(self.n_neurons),
             "dimensions": int(self.dimensions),
-            **{
-                name: serialization.to_config(value)
-                for name, value in self.arguments.items()
-            },
+            **self.design.to_config(),
             "recurrent": any(c.label == "recurrent" for c in self.net.connections),
             "built": built,
         }
 
 
-def _network(
-    n_neurons, dimensions, function, recurrent, seed, **arguments
-) -> dict[str, Any]:
-    """The network of one ensemble, and its inputs and outputs for a `NetworkCell`."""
-    _check(arguments, function, recurrent)
-    given = {name: arguments[name] for name in _NENGOS if arguments[name] is not None}
-    functions = function if isinstance(function, Mapping) else {"": function}
-    rules = _rules(arguments["learning_rule"], functions, recurrent)
-    with nengo.Network(label="ensemble", seed=seed) as net:
-        source = nengo.Node(np.zeros(_size_in(arguments, dimensions)), label="input")
-        ensemble = nengo.Ensemble(
-            n_neurons,
-            dimensions,
-            neuron_type=arguments["neuron_type"],
-            radius=arguments["radius"],
-            normalize_encoders=arguments["normalize_encoders"],
-            seed=seed,
-            label="ensemble",
-            **given,
-        )
-        inputs: dict[str, nengo.Node] = {"input": source}
-        nengo.Connection(
-            source,
-            ensemble,
-            synapse=arguments["synapse"],
-            label="input",
-            **_transform(arguments["transform"]),
-            **_rule(rules.get("input")),
-        )
-        if recurrent is not None and recurrent is not False:
-            _recur(ensemble, recurrent, arguments, rules.get("recurrent"))
-        if arguments["output"] == "neurons":
-            return {
-                "net": net,
-                "inputs": source,
-                "outputs": nengo.Probe(ensemble.neurons, label="neurons"),
-            }
-        probes = {}
-        for name, image in functions.items():
-            label = name or "decoded"
-            node = nengo.Node(size_in=_size(image, dimensions), label=label)
-            connection = nengo.Connection(
-                ensemble,
-                node,
-                synapse=None,
-                label=name or "decoders",
-                **_function(image, arguments["eval_points"]),
-                **_solver(arguments["solver"]),
-                **_rule(rules.get(name)),
-            )
-            probes[name] = nengo.Probe(node, label=label)
-            if name in rules:
-                key = arguments["teacher"] + (f"_{name}" if name else "")
-                inputs[key] = _teach(connection, node, arguments["teacher"], key)
-    return {
-        "net": net,
-        "inputs": inputs if len(inputs) > 1 else source,
-        "outputs": probes if isinstance(function, Mapping) else probes[""],
-    }
+def _seed_or_draw(seed: int | None) -> int:
+    seed = checked_seed(seed)
+    # Of NumPy's global generator, which Keras's set_random_seed seeds.
+    return int(np.random.randint(2**31)) if seed is None else seed  # noqa: NPY002
 
 
-def _recur(ensemble, recurrent, arguments, rule) -> None:
-    image = None if recurrent is True else recurrent
-    solver = arguments["recurrent_solver"] or arguments["solver"]
-    nengo.Connection(
-        ensemble,
-        ensemble,
-        synapse=arguments["recurrent_synapse"],
-        label="recurrent",
-        **_function(image, arguments["eval_points"]),
-        **_transform(arguments["recurrent_transform"]),
-        **_solver(solver),
-        **_rule(rule),
-    )
-
-
-def _teach(connection, node, teacher: str, key: str) -> nengo.Node:
-    """The node whose values teach a connection."""
-    given = nengo.Node(np.zeros(node.size_in), label=key)
-    if teacher == "error":
-        nengo.Connection(given, connection.learning_rule, synapse=None, label="error")
-        return given
-    error = nengo.Node(size_in=node.size_in, label=f"error of {node.label}")
-    nengo.Connection(node, error, synapse=None, label="actual")
-    nengo.Connection(given, error, transform=-1, synapse=None, label="target")
-    nengo.Connection(error, connection.learning_rule, synapse=None, label="error")
-    return given
-
-
-# --- arguments ------------------------------------------------------------------
-
-
-def _transform(transform) -> dict:
-    return {} if transform is None else {"transform": transform}
-
-
-def _solver(solver) -> dict:
-    return {} if solver is None else {"solver": solver}
-
-
-def _rule(rule) -> dict:
-    return {} if rule is None else {"learning_rule_type": rule}
-
-
-def _function(image, eval_points) -> dict:
-    if image is None:
-        return {}
-    if isinstance(image, np.ndarray):
-        return {"function": image, "eval_points": eval_points}
-    return {"function": image}
-
-
-def _size(image, dimensions: int) -> int:
-    """Number of values of a function."""
-    if image is None:
-        return dimensions
-    if isinstance(image, np.ndarray):
-        return image.shape[1]
-    return np.size(image(np.zeros(dimensions)))
-
-
-def _size_in(arguments, dimensions: int) -> int:
-    transform = arguments["transform"]
-    if isinstance(transform, nengo.transforms.Transform):
-        return transform.size_in
-    return np.shape(transform)[1] if np.ndim(transform) == 2 else dimensions
-
-
-def _rules(rule, functions: Mapping, recurrent) -> dict[str, Any]:
-    """Learning rules, by "input", "recurrent" or the name of a function."""
-    if rule is None:
-        return {}
-    if isinstance(rule, Mapping):
-        unknown = sorted(set(rule) - set(functions))
-        if unknown:
-            raise ValueError(
-                f"learning_rule names {unknown}; the functions are {sorted(functions)}."
-            )
-        return {name: r for name, r in rule.items() if r is not None}
-    found: dict[str, Any] = {}
-    for one in rule if isinstance(rule, list | tuple) else [rule]:
-        if not isinstance(one, LearningRuleType):
-            raise TypeError(
-                "learning_rule is a nengo learning rule such as nengo.PES(), a list of"
-                f" them, or a dict from names of functions; received {one!r}."
-            )
-        if one.modifies == "encoders":
-            found["input"] = one
-        elif one.modifies == "decoders":
-            found |= dict.fromkeys(functions, one)
-        elif recurrent is None or recurrent is False:
-            raise ValueError(
-                f"{one} changes the weights between neurons, and the ensemble has no"
-                " recurrent connection. Give it recurrent=True, and"
-                " recurrent_solver=nengo.solvers.LstsqL2(weights=True)."
-            )
-        else:
-            found["recurrent"] = one
-    return found
-
-
-def _check(arguments, function, recurrent) -> None:
-    output, teacher = arguments["output"], arguments["teacher"]
-    if output not in _OUTPUTS:
-        raise ValueError(f"output is one of {_OUTPUTS}; received {output!r}.")
-    if teacher not in _TEACHERS:
-        raise ValueError(f"teacher is one of {_TEACHERS}; received {teacher!r}.")
-    if output == "neurons" and function is not None:
-        raise ValueError(
-            "output='neurons' gives the activity of the neurons, and no function of"
-            f" what they represent; received function={function!r}. Leave one of them"
-            " out."
-        )
-    if isinstance(function, Mapping) and not function:
-        raise ValueError("function is an empty dict, so there would be no output.")
-    for name, image in {
-        **(function if isinstance(function, Mapping) else {"function": function}),
-        "recurrent": None if isinstance(recurrent, bool) else recurrent,
-    }.items():
-        if image is not None and not callable(image) and not _is_array(image):
-            raise TypeError(
-                f"{name} is a function of a vector, an array of its values at"
-                f" eval_points, or None for the identity; received {image!r}."
-            )
-        if _is_array(image) and arguments["eval_points"] is None:
-            raise ValueError(
-                f"{name} is an array of values: give eval_points, the points that they"
-                " belong to, too."
-            )
-
-
-def _is_array(image) -> bool:
-    return isinstance(image, np.ndarray) and image.ndim == 2
-
-
-@_register
+@registered()
 class Ensemble(Network):
     """A population that represents a vector, over time: encode, fire, decode.
 

@@ -1,12 +1,14 @@
 """The hidden part of a Legendre memory unit: layers and cells, step by step.
 
 Layers that act on every step alike, cells of Keras and cells of this package are
-stages, with one interface: the sizes of their states, a pure `step` in which the
-weights are parameters, and a form for all steps at once.
+links of a chain, with one interface: the sizes of their states, a pure `step` in which
+the weights are parameters, and a form for all steps at once.
 """
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,19 +18,17 @@ from keras_spiking_nengo.dynamics.loops import StepFunction, scan
 from keras_spiking_nengo.layers.base import Cell
 
 __all__ = [
-    "Stage",
+    "HiddenPart",
     "check_repeatable",
     "checked_layer",
     "configuration",
-    "shows_state",
-    "stage",
 ]
 
 # Their first state is their output.
 _SHOWING = (keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)
 
 
-class Stage(ABC):
+class _Link(ABC):
     """A layer or cell of the hidden part.
 
     Attributes:
@@ -65,15 +65,15 @@ class Stage(ABC):
         """States before the first step."""
 
     @abstractmethod
-    def program(self, training) -> tuple[StepFunction, dict[str, Any]]:
-        """The `step` and `parameters` for `dynamics.kernels.scan`."""
+    def program(self, training) -> tuple[StepFunction, Any]:
+        """The `step` and `parameters` for `dynamics.loops.scan`."""
 
     @abstractmethod
     def sequence(self, z, state: list, training) -> tuple[Any, list]:
         """All steps of `(batch, time, size)`: outputs and final states."""
 
 
-class _Feedforward(Stage):
+class _Feedforward(_Link):
     """A layer that acts on every step alike."""
 
     def _describe(self, size):
@@ -86,7 +86,7 @@ class _Feedforward(Stage):
         def call(x, state):
             return _called(self.layer, training, x), []
 
-        return _program(self.layer, call)
+        return _with_weights(self.layer, call)
 
     def sequence(self, z, state, training):
         # What the layer would see in one step: vectors.
@@ -94,7 +94,7 @@ class _Feedforward(Stage):
         return ops.reshape(y, (-1, z.shape[1], y.shape[-1])), []
 
 
-class _KerasCell(Stage):
+class _KerasCell(_Link):
     """A cell as `keras.layers.RNN` takes it."""
 
     def __init__(self, cell):
@@ -126,14 +126,14 @@ class _KerasCell(Stage):
             y, new = _called(self.layer, training, x, state)
             return y, keras.tree.flatten(new)
 
-        return _program(self.layer, call)
+        return _with_weights(self.layer, call)
 
     def sequence(self, z, state, training):
         step, values = self.program(training)
         return scan(step, values, [z], state, bool(training))
 
 
-class _OwnCell(Stage):
+class _OwnCell(_Link):
     """A cell of this package, which brings its own forms."""
 
     def __init__(self, cell: Cell):
@@ -157,16 +157,82 @@ class _OwnCell(Stage):
         return self.layer.sequence(z, state, training, False)
 
 
-def stage(layer) -> Stage:
-    """The stage of a layer or cell."""
+class HiddenPart:
+    """A chain of layers and cells, of which each reads what the one before it makes.
+
+    Args:
+        layers: of them.
+        dtype: of the memory: that of all outputs, and of states that are floats.
+
+    Attributes:
+        n_states: number of states of all.
+        shows: position of the state that is the output, too, or None.
+    """
+
+    def __init__(self, layers: Sequence[keras.Layer], dtype: str):
+        self._links = tuple(map(_link, layers))
+        self._dtype = dtype
+        counts = [link.n_states for link in self._links]
+        self.n_states = sum(counts)
+        shown = any(type(layer) in _SHOWING for layer in layers[-1:])
+        self.shows = sum(counts[:-1]) if shown else None
+
+    def build(self, size: int) -> int:
+        """Builds it for vectors of `size`; the size of what it makes of them."""
+        for link in self._links:
+            size = link.build(size)
+        return size
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the states, once built."""
+        return [shape for link in self._links for shape in link.shapes]
+
+    @property
+    def dtypes(self) -> list[str]:
+        """Of the states, once built."""
+        return [dtype or self._dtype for link in self._links for dtype in link.dtypes]
+
+    def initial_state(self, batch_size) -> list:
+        """States before the first step."""
+        return self._cast([s for k in self._links for s in k.initial_state(batch_size)])
+
+    def program(self, training) -> tuple[StepFunction, list]:
+        """The `step` and `parameters` for `dynamics.loops.scan`."""
+        programs = [link.program(training) for link in self._links]
+
+        def step(p, x, state):
+            runs = [
+                lambda z, state, step=step, values=values: step(values, [z], state)
+                for (step, _), values in zip(programs, p, strict=True)
+            ]
+            return self._chained(runs, x[0], state)
+
+        return step, [values for _, values in programs]
+
+    def sequence(self, z, state: list, training) -> tuple[Any, list]:
+        """All steps of `(batch, time, size)`: outputs and final states."""
+        runs = [partial(link.sequence, training=training) for link in self._links]
+        return self._chained(runs, z, state)
+
+    def _chained(self, runs, z, state: list) -> tuple[Any, list]:
+        new: list = []
+        for link, run in zip(self._links, runs, strict=True):
+            z, states = run(z, state[len(new) : len(new) + link.n_states])
+            z = ops.cast(z, self._dtype)
+            new += states
+        return z, self._cast(new)
+
+    def _cast(self, states: list) -> list:
+        return [
+            ops.cast(s, dtype) for s, dtype in zip(states, self.dtypes, strict=True)
+        ]
+
+
+def _link(layer) -> _Link:
     if isinstance(layer, Cell):
         return _OwnCell(layer)
     return _KerasCell(layer) if _is_cell(layer) else _Feedforward(layer)
-
-
-def shows_state(layer) -> bool:
-    """Whether the output of a cell is its first state, too."""
-    return type(layer) in _SHOWING
 
 
 def _is_cell(layer) -> bool:
@@ -180,18 +246,16 @@ def _called(layer, training, *arguments):
     return layer(*arguments)
 
 
-def _program(layer, call) -> tuple[StepFunction, dict[str, Any]]:
+def _with_weights(layer, call) -> tuple[StepFunction, list]:
     """`call(x, state)`, in which the weights of `layer` are parameters."""
     variables = [v for v in layer.variables if "float" in v.dtype]
-    names = [str(i) for i in range(len(variables))]
 
     def step(p, x, state):
-        given = [(v, p[name]) for v, name in zip(variables, names, strict=True)]
-        with keras.StatelessScope(state_mapping=given):
+        mapping = list(zip(variables, p, strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
             return call(x[0], state)
 
-    values = map(ops.convert_to_tensor, variables)
-    return step, dict(zip(names, values, strict=True))
+    return step, list(map(ops.convert_to_tensor, variables))
 
 
 # --- arguments ------------------------------------------------------------------
@@ -217,7 +281,7 @@ def checked_layer(value) -> keras.Layer:
             f"hidden_cell is one step of time, and {type(layer).__name__} runs over"
             " all of them. Give a cell, such as keras.layers.SimpleRNNCell(units)."
         )
-    for part in _parts(layer):
+    for part in _inner_layers(layer):
         if getattr(part, "activity_regularizer", None) is not None:
             raise ValueError(
                 f"hidden_cell {part.name!r} has an activity_regularizer, which single"
@@ -241,7 +305,7 @@ def configuration(layer) -> dict:
 
 def check_repeatable(layers, training) -> None:
     """Refuses what would draw, or change, something in each step of training."""
-    for part in (part for layer in layers for part in _parts(layer)):
+    for part in (part for layer in layers for part in _inner_layers(layer)):
         normalizes = isinstance(part, keras.layers.BatchNormalization)
         if training and (normalizes or getattr(part, "rate", 0)):
             raise ValueError(
@@ -252,10 +316,10 @@ def check_repeatable(layers, training) -> None:
             )
 
 
-def _parts(layer) -> list[keras.Layer]:
+def _inner_layers(layer) -> list[keras.Layer]:
     """A layer, and those that it is made of."""
     inner = [*getattr(layer, "cells", ()), *getattr(layer, "layers", ())]
-    return [layer, *(part for child in inner for part in _parts(child))]
+    return [layer, *(part for child in inner for part in _inner_layers(child))]
 
 
 def _dropout(layer) -> float:

@@ -1,31 +1,27 @@
 """Legendre memory units as Keras layers."""
 
-import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import checked_count, one_of, positive
 from keras_spiking_nengo.dynamics import legendre
 from keras_spiking_nengo.dynamics.loops import StepFunction, scan, static_length
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.hidden import (
+    HiddenPart,
     check_repeatable,
     checked_layer,
     configuration,
-    shows_state,
-    stage,
 )
 from keras_spiking_nengo.layers.parameters import Trained
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["LMU", "LMUCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class LMUCell(Cell):
     """One step of a Legendre memory unit.
 
@@ -79,9 +75,9 @@ class LMUCell(Cell):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.memory_d = _checked_count("memory_d", "channels", memory_d)
-        self.order = _checked_count("order", "Legendre polynomials", order)
-        self.discretizer = _checked_discretizer(discretizer)
+        self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
+        self.order = checked_count("order", order, "It counts Legendre polynomials.")
+        self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = _checked_switch("trainable_theta", trainable_theta)
         self.hidden_to_memory = bool(hidden_to_memory)
@@ -97,22 +93,19 @@ class LMUCell(Cell):
         self._several = isinstance(hidden_cell, list | tuple)
         several = hidden_cell if self._several else [hidden_cell]
         self.hidden_layers = [checked_layer(h) for h in several if h is not None]
-        self._stages = tuple(map(stage, self.hidden_layers))
-        if self.hidden_to_memory and not self._stages:
+        if self.hidden_to_memory and not self.hidden_layers:
             raise ValueError(
                 "hidden_to_memory=True feeds the output of the hidden part back;"
                 " received hidden_cell=None. Give a hidden_cell, or use"
                 " memory_to_memory=True."
             )
-        counts = [part.n_states for part in self._stages]
-        shown = any(map(shows_state, self.hidden_layers[-1:]))
-        self._keeps_output = self.hidden_to_memory and not shown
+        self._hidden = HiddenPart(self.hidden_layers, self.state_dtype)
+        shows = self._hidden.shows
+        self._keeps_output = self.hidden_to_memory and shows is None
         # Of the states after the memory, the one that is fed back.
-        self._fed_back = sum(counts[:-1]) if shown else 0
-        hidden = [f"hidden_{i}" for i in range(sum(counts))]
+        self._fed_back = shows or 0
+        hidden = [f"hidden_{i}" for i in range(self._hidden.n_states)]
         self.state_names = ("memory", *["output"] * self._keeps_output, *hidden)
-        # Or only the last step of the output is asked for.
-        self.shows_all = True
 
     @property
     def hidden_cell(self):
@@ -133,55 +126,17 @@ class LMUCell(Cell):
             )
         (n_in,) = self.features
         size = self.memory_d * self.order + self.input_to_hidden * n_in
-        for part in self._stages:
-            size = part.build(size)
-        self._size = size
-        self.kernels = self._made_weights(n_in, size)
+        self._size = self._hidden.build(size)
+        self.kernels = _added_weights(self, n_in, self._size)
         self._theta = None
         if self.trainable_theta:
             self._theta = Trained(self, "theta", self.theta, (), positive=True)
-
-    def _made_weights(self, n_in: int, n_hidden: int) -> dict[str, Any]:
-        """Encoders of the input, the hidden output and the memory, and a bias."""
-        sizes = {"kernel": n_in}
-        if self.hidden_to_memory:
-            sizes["hidden_kernel"] = n_hidden
-        found = {}
-        for name, size in sizes.items():
-            if self.kernel_initializer is not None:
-                found[name] = self._weight(name, size, "kernel")
-            elif size != self.memory_d:
-                what = "input" if name == "kernel" else "hidden output"
-                raise ValueError(
-                    f"{self.name} has kernel_initializer=None, so that its {what} goes"
-                    f" to the memory as it is, and needs as many channels,"
-                    f" memory_d={self.memory_d}; received {size}. Give a"
-                    " kernel_initializer, or change memory_d."
-                )
-        if self.memory_to_memory:
-            size = self.memory_d * self.order
-            found["recurrent_kernel"] = self._weight(
-                "recurrent_kernel", size, "recurrent"
-            )
-        if self.use_bias:
-            found["bias"] = self._weight("bias", None, "bias")
-        return found
-
-    def _weight(self, name: str, size: int | None, kind: str):
-        return self.add_weight(
-            name=name,
-            shape=(self.memory_d,) if size is None else (size, self.memory_d),
-            initializer=getattr(self, f"{kind}_initializer"),
-            regularizer=getattr(self, f"{kind}_regularizer"),
-            dtype=self.state_dtype,
-            autocast=False,
-        )
 
     def parameters(self) -> dict[str, Any]:
         """Present values of what is trained besides the kernels, tensors by name."""
         return {} if self._theta is None else {"theta": self._theta.value()}
 
-    def matrices(self) -> tuple:
+    def matrices(self) -> tuple[Any, Any]:
         """`A'` and `B'` of a step of the memory: arrays, or tensors if trained."""
         theta = self.parameters().get("theta", self.theta)
         return legendre.discretized(self.order, theta, self.discretizer)
@@ -193,52 +148,34 @@ class LMUCell(Cell):
         return self._size if self.built else None
 
     def state_shapes(self):
-        own = [(self.memory_d * self.order,), *[(self._size,)] * self._keeps_output]
-        return own + [shape for part in self._stages for shape in part.shapes]
+        memory = (self.memory_d * self.order,)
+        output = [(self._size,)] * self._keeps_output
+        return [memory, *output, *self._hidden.shapes]
 
     def state_dtypes(self):
-        own = [self.state_dtype] * (1 + self._keeps_output)
-        kept = [dtype for part in self._stages for dtype in part.dtypes]
-        return own + [dtype or self.state_dtype for dtype in kept]
+        return [self.state_dtype] * (1 + self._keeps_output) + self._hidden.dtypes
 
     def initial_state(self, batch_size):
-        n_own = 1 + self._keeps_output
-        own = [
+        memory_and_output = [
             ops.zeros((batch_size, *shape), dtype=self.state_dtype)
-            for shape in self.state_shapes()[:n_own]
+            for shape in self.state_shapes()[: 1 + self._keeps_output]
         ]
-        hidden = [s for part in self._stages for s in part.initial_state(batch_size)]
-        dtypes = self.state_dtypes()[n_own:]
-        return own + [ops.cast(s, d) for s, d in zip(hidden, dtypes, strict=True)]
+        return memory_and_output + self._hidden.initial_state(batch_size)
 
     # --- one step ---------------------------------------------------------------
 
     def program(self, training=False):
         check_repeatable(self.hidden_layers, training)
-        steps, values = self._program(training)
+        hidden_step, values = self._hidden.program(training)
+        a, b = self.matrices()
 
         def step(p, x, state):
-            return self._advanced(steps, p, self._encoded(p, x[0]), x[0], state)
+            u = _encoded_input(p, x[0])
+            return self._advanced(hidden_step, p, u, x[0], state)
 
-        return step, values
+        return step, _weight_tensors(self.kernels) | {"A": a, "B": b, "hidden": values}
 
-    def _program(self, training) -> tuple[list[StepFunction], dict[str, Any]]:
-        """The steps of the hidden stages, and all tensors that a step uses."""
-        values = {k: ops.convert_to_tensor(w) for k, w in self.kernels.items()}
-        values["A"], values["B"] = self.matrices()
-        steps = []
-        for i, part in enumerate(self._stages):
-            step, own = part.program(training)
-            steps.append(step)
-            values |= {f"{i}/{name}": value for name, value in own.items()}
-        return steps, values
-
-    def _encoded(self, p, x):
-        """What the input adds to the memory's input."""
-        u = ops.matmul(x, p["kernel"]) if "kernel" in p else x
-        return u + p["bias"] if "bias" in p else u
-
-    def _advanced(self, steps, p, u, x, state):
+    def _advanced(self, hidden_step: StepFunction, p, u, x, state):
         """Output and states after a step, from the encoded input and the input."""
         memory, *hidden = state
         if self.hidden_to_memory:
@@ -249,63 +186,49 @@ class LMUCell(Cell):
         channels = ops.reshape(memory, (-1, self.memory_d, self.order))
         channels = legendre.step(p["A"], p["B"], u, channels)
         memory = ops.reshape(channels, (-1, self.memory_d * self.order))
-
-        def run(i, z, state):
-            return steps[i](_own(p, f"{i}/"), [z], state)
-
-        y, hidden = self._hidden(run, memory, x, hidden[self._keeps_output :])
+        z = _with_input(self, memory, x)
+        y, hidden = hidden_step(p["hidden"], [z], hidden[self._keeps_output :])
         return y, [memory, *[y] * self._keeps_output, *hidden]
-
-    def _hidden(self, run, memory, x, state) -> tuple[Any, list]:
-        """Output of the hidden part, and its states."""
-        z = memory
-        new: list = []
-        if self.input_to_hidden:
-            z = ops.concatenate([memory, x], axis=-1)
-        for i, part in enumerate(self._stages):
-            own = state[len(new) : len(new) + part.n_states]
-            z, own = run(i, z, own)
-            z = ops.cast(z, self.state_dtype)
-            new += own
-        dtypes = self.state_dtypes()[1 + self._keeps_output :]
-        return z, [ops.cast(s, d) for s, d in zip(new, dtypes, strict=True)]
 
     # --- all steps --------------------------------------------------------------
 
-    def sequence(self, inputs, state, training, unroll):
+    def sequence(self, inputs, state, training, unroll, whole=True):
         fed_back = self.hidden_to_memory or self.memory_to_memory
         if unroll or fed_back or static_length(inputs) is None:
             return self.looped(inputs, state, training, unroll)
-        values = {k: ops.convert_to_tensor(w) for k, w in self.kernels.items()}
-        u, (memory, *hidden) = self._encoded(values, inputs), state
+        u = _encoded_input(_weight_tensors(self.kernels), inputs)
+        memory, *hidden = state
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
-        a, b = self.matrices()
-        if self.shows_all or hidden:
-            memory = legendre.sequence(a, b, u, memory)
+        if whole or hidden:
+            memory = legendre.sequence(*self.matrices(), u, memory)
         else:
-            memory = legendre.last(a, b, u, memory)[:, None]
+            memory = legendre.last(*self.matrices(), u, memory)[:, None]
             inputs = inputs[:, -1:]
         memory = ops.reshape(memory, (-1, memory.shape[1], self.memory_d * self.order))
-
-        def run(i, z, state):
-            return self._stages[i].sequence(z, state, training)
-
-        y, hidden = self._hidden(run, memory, inputs, hidden)
+        z = _with_input(self, memory, inputs)
+        y, hidden = self._hidden.sequence(z, hidden, training)
         return y, [memory[:, -1], *hidden]
+
+    def last(self, inputs, state, training, unroll):
+        return self.sequence(inputs, state, training, unroll, whole=False)
 
     def looped(self, inputs, state, training, unroll):
         """One step after the other, of inputs that are encoded all at once."""
         check_repeatable(self.hidden_layers, training)
-        steps, values = self._program(training)
-        u = self._encoded(values, inputs)
-        values = {k: v for k, v in values.items() if k not in ("kernel", "bias")}
+        hidden_step, hidden_values = self._hidden.program(training)
+        kernels = _weight_tensors(self.kernels)
+        a, b = self.matrices()
+        feedback = {k: v for k, v in kernels.items() if k not in ("kernel", "bias")}
+        values = feedback | {"A": a, "B": b, "hidden": hidden_values}
 
         def step(p, x, state):
-            return self._advanced(steps, p, x[0], x[-1], state)
+            u, x = x
+            return self._advanced(hidden_step, p, u, x, state)
 
-        given = [u, inputs] if self.input_to_hidden else [u]
+        u = _encoded_input(kernels, inputs)
+        sequences = u, inputs if self.input_to_hidden else None
         shape = (self._size,)
-        return scan(step, values, given, state, bool(training), unroll, shape)
+        return scan(step, values, sequences, state, bool(training), unroll, shape)
 
     def get_config(self):
         hidden = list(map(configuration, self.hidden_layers))
@@ -332,23 +255,67 @@ class LMUCell(Cell):
         }
 
 
-def _own(values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """The values whose names have the prefix, by their names without it."""
-    names = [name for name in values if name.startswith(prefix)]
-    return {name.removeprefix(prefix): values[name] for name in names}
+# --- weights --------------------------------------------------------------------
+
+
+def _added_weights(cell: LMUCell, n_in: int, n_hidden: int) -> dict[str, Any]:
+    """Encoders of the input, the hidden output and the memory, and a bias."""
+    sizes = {"kernel": n_in}
+    if cell.hidden_to_memory:
+        sizes["hidden_kernel"] = n_hidden
+    if cell.kernel_initializer is None:
+        _check_channels(cell, sizes)
+        sizes = {}
+    weights = {name: _added(cell, name, "kernel", size) for name, size in sizes.items()}
+    if cell.memory_to_memory:
+        size = cell.memory_d * cell.order
+        weights["recurrent_kernel"] = _added(
+            cell, "recurrent_kernel", "recurrent", size
+        )
+    if cell.use_bias:
+        weights["bias"] = _added(cell, "bias", "bias")
+    return weights
+
+
+def _check_channels(cell: LMUCell, sizes: dict[str, int]) -> None:
+    for name, size in sizes.items():
+        if size != cell.memory_d:
+            what = "input" if name == "kernel" else "hidden output"
+            raise ValueError(
+                f"{cell.name} has kernel_initializer=None, so that its {what} goes"
+                " to the memory as it is, and needs as many channels,"
+                f" memory_d={cell.memory_d}; received {size}. Give a"
+                " kernel_initializer, or change memory_d."
+            )
+
+
+def _added(cell: LMUCell, name: str, kind: str, *sizes: int):
+    return cell.add_weight(
+        name=name,
+        shape=(*sizes, cell.memory_d),
+        initializer=getattr(cell, f"{kind}_initializer"),
+        regularizer=getattr(cell, f"{kind}_regularizer"),
+        dtype=cell.state_dtype,
+        autocast=False,
+    )
+
+
+def _weight_tensors(weights: dict[str, Any]) -> dict[str, Any]:
+    return {name: ops.convert_to_tensor(weight) for name, weight in weights.items()}
+
+
+def _with_input(cell: LMUCell, memory, x):
+    """What the hidden part reads."""
+    return ops.concatenate([memory, x], axis=-1) if cell.input_to_hidden else memory
+
+
+def _encoded_input(p, x):
+    """What the input adds to the memory's input."""
+    u = ops.matmul(x, p["kernel"]) if "kernel" in p else x
+    return u + p["bias"] if "bias" in p else u
 
 
 # --- arguments ------------------------------------------------------------------
-
-
-def _checked_count(name: str, what: str, value) -> int:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < 1:
-        raise ValueError(
-            f"{name} is the number of {what}, an integer of at least 1; received"
-            f" {value!r}."
-        )
-    return int(value)
 
 
 def _checked_switch(name: str, value) -> bool:
@@ -360,30 +327,18 @@ def _checked_switch(name: str, value) -> bool:
     return value
 
 
-def _checked_discretizer(value: str) -> str:
-    if value not in legendre.DISCRETIZERS:
-        raise ValueError(
-            f"discretizer is one of {legendre.DISCRETIZERS}; received {value!r}."
-        )
-    return value
-
-
 def _checked_theta(theta, order: int, discretizer: str) -> float:
-    if not is_number(theta) or not 0 < theta < math.inf:
-        raise ValueError(
-            "theta is the length of the window in steps, a finite number above 0;"
-            f" received {theta!r}."
-        )
+    theta = positive("theta, in steps,", theta)
     if discretizer == "euler" and theta <= legendre.least_theta(order):
         raise ValueError(
             "discretizer='euler' needs a longer window, or the memory grows without"
             f" bounds: theta above {legendre.least_theta(order):.4g} for"
             f" order={order}; received {theta!r}. Or use discretizer='zoh'."
         )
-    return float(theta)
+    return theta
 
 
-@_register
+@registered()
 class LMU(SequenceLayer):
     """A Legendre memory unit over time.
 
@@ -459,7 +414,3 @@ class LMU(SequenceLayer):
     """
 
     cell_class = LMUCell
-
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        self.cell.shows_all = self.return_sequences
-        return super().call(sequences, initial_state, mask, training)

@@ -24,13 +24,13 @@ from keras_spiking_nengo.engine.trainable import weights_of
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import checked_surrogate
 from keras_spiking_nengo.layers.ports import Ports, mapped
+from keras_spiking_nengo.layers.sizes import check_batch, check_steps
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Network", "NetworkCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class NetworkCell(Cell):
     """One step of a Nengo network.
 
@@ -313,7 +313,7 @@ def _built(net: nengo.Network, dt: float) -> Model:
     return model
 
 
-@_register
+@registered()
 class Network(SequenceLayer):
     """A whole Nengo network over time, as one layer.
 
@@ -546,8 +546,8 @@ class Network(SequenceLayer):
             else sequences.shape
         )
         joined = self._joined_shape(shapes)
-        self._check_time(joined)
-        self._check_batch(joined)
+        check_steps(self, joined)
+        check_batch(self, joined, self._expected_batch_size)
         shapes = self.compute_output_shape(shapes)
         output, *states = shapes if self.return_state else (shapes,)
         dtypes = self.cell.state_dtypes()

@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import serialization
-from keras_spiking_nengo.checks import checked_dt, checked_seed
+from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
 from keras_spiking_nengo.dynamics.loops import StepFunction, scan
@@ -34,15 +34,13 @@ from keras_spiking_nengo.layers.parameters import (
     checked_surrogate,
     checked_trainable,
 )
+from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Neurons", "NeuronsCell"]
 
-# Registered names are the format of saved files.
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class NeuronsCell(Cell):
     """One step of a population of Nengo neurons.
 
@@ -145,16 +143,11 @@ class NeuronsCell(Cell):
             )
             for name, kind in self.trainable_parameters.items()
         }
-        self._folds = self._may_fold(values)
+        self._folds = _may_fold(self, values)
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
-        self._folds = self._may_fold(list(self.initial_values().values()))
-
-    def _may_fold(self, start: list[np.ndarray]) -> bool:
-        fixed = "tau_rc" not in self._trained
-        numbers = [self.dynamics.parameters]
-        return fixed and foldable(self.dynamics, numbers, start, self.dt)
+        self._folds = _may_fold(self, list(self.initial_values().values()))
 
     def state_dtypes(self):
         names = self.state_names
@@ -183,21 +176,14 @@ class NeuronsCell(Cell):
         return state
 
     def program(self, training=False):
-        mode = self._mode(training)
-        step = self._step(self.dynamics, mode, self._spike(training))
-        return step, self._constants(mode)
-
-    def _step(self, dynamics: Neuron, mode: str, spike: Surrogate) -> StepFunction:
-        step = step_of_mode(dynamics, mode, spike, self._width)
-        return lambda p, x, state: step(p, x[0], state)
-
-    def _constants(self, mode: str) -> dict[str, Any]:
-        return constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
+        mode = _mode_of(self, training)
+        step = _step_of(self, self.dynamics, mode, _spike_of(self, training))
+        return step, constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
 
     def sequence(self, inputs, state, training, unroll):
         return self._run(self.dynamics, inputs, state, training, unroll)
 
-    def from_start(self, inputs, training, unroll):
+    def from_start(self, inputs, training, unroll, whole=True):
         state = self.initial_state(ops.shape(inputs)[0])
         # Of other states than its own, it is not known whether they can be folded.
         if not self._folds:
@@ -208,37 +194,23 @@ class NeuronsCell(Cell):
         return outputs, [*unfold(state[0]), *state[1:]]
 
     def _run(self, dynamics: Neuron, inputs, state, training, unroll):
-        mode = self._mode(training)
+        mode = _mode_of(self, training)
         if mode == "rate" or not self.state_names:
             # Without a recurrence all steps are one.
             step, constants = self.program(training)
             return step(constants, [inputs], state)
-        constants = self._constants(mode)
-        plain = self._step(dynamics, "spikes", self._spike(training).plain())
+        spike = _spike_of(self, training)
+        constants = constants_of_mode(dynamics, mode, self.parameters(), self.dt)
+        plain = _step_of(self, dynamics, "spikes", spike.plain())
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
-            constants = {k: _frozen(v) for k, v in constants.items()}
-            frozen = ops.stop_gradient(inputs)
-            spikes, state = scan(plain, constants, [frozen], state, False, unroll)
-            rates = curve(dynamics, self.parameters(), inputs, self._width)
+            constants = keras.tree.map_structure(_without_gradient, constants)
+            currents = ops.stop_gradient(inputs)
+            spikes, state = scan(plain, constants, [currents], state, False, unroll)
+            rates = curve(dynamics, self.parameters(), inputs, _width_of(self))
             return with_slope(spikes, rates), state
-        step, save = self._step(dynamics, mode, self._spike(training)), bool(training)
+        step, save = _step_of(self, dynamics, mode, spike), bool(training)
         return scan(step, constants, [inputs], state, save, unroll, forward=plain)
-
-    def _mode(self, training) -> str:
-        return self.training_mode if training and self.dynamics.spiking else "spikes"
-
-    def _spike(self, training) -> Surrogate:
-        # Only "spikes" differentiates the spike itself.
-        spike = self.surrogate or surrogates.Arctan()
-        # What is exported has no custom gradient inside another.
-        return spike if training else spike.inline()
-
-    @property
-    def _width(self) -> float:
-        """Width over which the rate curve is smoothed."""
-        surrogate = self.surrogate
-        return surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
 
     def get_config(self):
         return {
@@ -252,10 +224,39 @@ class NeuronsCell(Cell):
         }
 
 
+def _may_fold(cell: NeuronsCell, start: list[np.ndarray]) -> bool:
+    constant = "tau_rc" not in cell.trainable_parameters
+    numbers = [cell.dynamics.parameters]
+    return constant and foldable(cell.dynamics, numbers, start, cell.dt)
+
+
+def _mode_of(cell: NeuronsCell, training) -> str:
+    return cell.training_mode if training and cell.dynamics.spiking else "spikes"
+
+
+def _spike_of(cell: NeuronsCell, training) -> Surrogate:
+    # Only "spikes" differentiates the spike itself.
+    spike = cell.surrogate or surrogates.Arctan()
+    # What is exported has no custom gradient inside another.
+    return spike if training else spike.inline()
+
+
+def _width_of(cell: NeuronsCell) -> float:
+    """Width over which the rate curve is smoothed."""
+    surrogate = cell.surrogate
+    return surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
+
+
+def _step_of(
+    cell: NeuronsCell, dynamics: Neuron, mode: str, spike: Surrogate
+) -> StepFunction:
+    step = step_of_mode(dynamics, mode, spike, _width_of(cell))
+    return lambda p, x, state: step(p, x[0], state)
+
+
 def _check_forward(cell: NeuronsCell, dt: float) -> None:
     kind, mode = repr(cell.neuron_type), cell.training_mode
-    if mode not in FORWARDS:
-        raise ValueError(f"forward must be one of {FORWARDS}; received {mode!r}.")
+    one_of("forward", mode, FORWARDS)
     if mode == "spikes" or not cell.dynamics.spiking:
         return
     if cell.dynamics.rates is None:
@@ -279,11 +280,11 @@ def _check_forward(cell: NeuronsCell, dt: float) -> None:
         )
 
 
-def _frozen(value):
+def _without_gradient(value):
     return ops.stop_gradient(value) if ops.is_tensor(value) else value
 
 
-@_register
+@registered()
 class Neurons(SequenceLayer):
     """A population of Nengo neurons over time.
 

@@ -3,10 +3,12 @@
 import keras
 from keras import ops
 
+from keras_spiking_nengo.saving import registered
+
 __all__ = ["PerStep"]
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class PerStep(keras.layers.TimeDistributed):
     """Apply a layer to all steps of time at once.
 
@@ -50,12 +52,12 @@ class PerStep(keras.layers.TimeDistributed):
     def call(self, inputs, training=None, mask=None):
         first = inputs[0] if isinstance(inputs, list | tuple) else inputs
         lead = ops.shape(first)[:2]
-        folded = keras.tree.map_structure(_folded, inputs)
-        result = self.layer(folded)
+        items = keras.tree.map_structure(_as_items, inputs)
+        result = self.layer(items)
         return ops.reshape(result, (*lead, *result.shape[1:]))
 
 
-def _folded(x):
+def _as_items(x):
     return ops.reshape(x, (-1, *x.shape[2:]))
 
 

@@ -1,13 +1,15 @@
 """A static input, presented for a number of steps."""
 
 import keras
-import numpy as np
 from keras import ops
+
+from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Repeat"]
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class Repeat(keras.layers.Layer):
     """Present a static input for `n_steps` steps of time.
 
@@ -36,13 +38,7 @@ class Repeat(keras.layers.Layer):
 
     def __init__(self, n_steps: int, **kwargs):
         super().__init__(**kwargs)
-        whole = isinstance(n_steps, int | np.integer) and not isinstance(n_steps, bool)
-        if not whole or n_steps < 1:
-            raise ValueError(
-                f"n_steps is the number of steps, an integer of at least 1; received"
-                f" {n_steps!r}."
-            )
-        self.n_steps = int(n_steps)
+        self.n_steps = checked_count("n_steps", n_steps)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.n_steps, *input_shape[1:])

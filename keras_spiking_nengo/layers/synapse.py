@@ -1,26 +1,29 @@
 """Nengo synapses, linear filters over time, as Keras layers."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import nengo
 import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import serialization
-from keras_spiking_nengo.checks import check_fits, checked_dt, is_number
+from keras_spiking_nengo.checks import (
+    check_fits,
+    checked_array,
+    checked_dt,
+    checked_number,
+    is_number,
+)
 from keras_spiking_nengo.dynamics import synapses
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import Trained, checked_trainable
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Synapse", "SynapseCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class SynapseCell(Cell):
     """One step of a linear synapse, the same for every feature.
 
@@ -75,9 +78,11 @@ class SynapseCell(Cell):
                 "delay is 1 (Nengo's order of events) or 0 (no lag); received"
                 f" {delay!r}. For a longer delay use ksn.layers.Delay."
             )
-        self.synapse = _synapse(synapse)
+        self.synapse = _checked_synapse(synapse)
         self.delay = int(delay)
-        self.initial_level = _level(initial_level)
+        self.initial_level = checked_array(
+            "initial_level", initial_level, advice="It has the shape of the features."
+        )
         self.dt = dt
         self.state_names = ("filter",) if self.system.order else ()
         possible = ("tau",) * synapses.is_tunable(self.synapse) + ("initial_level",)
@@ -104,7 +109,7 @@ class SynapseCell(Cell):
     @dt.setter
     def dt(self, dt: float) -> None:
         dt = checked_dt(dt)
-        system = _system(self.synapse, dt, self.delay)
+        system = _stepped_system(self.synapse, dt, self.delay)
         if self.built and system.order != self.system.order:
             raise ValueError(
                 f"{self.synapse!r} has a state of {self.system.order} values with"
@@ -148,11 +153,11 @@ class SynapseCell(Cell):
 
     def program(self, training=False):
         if "tau" not in self._trained:
-            return lambda p, x, state: _step(self.system, x, state), {}
+            return lambda p, x, state: _filtered_step(self.system, x, state), {}
 
         def tuned(p, x, state):
             system = synapses.tuned_system(self.synapse, p["tau"], self.dt, self.delay)
-            return _step(system, x, state)
+            return _filtered_step(system, x, state)
 
         return tuned, {"tau": self.parameters()["tau"]}
 
@@ -173,14 +178,9 @@ class SynapseCell(Cell):
         }
 
 
-def _synapse(value) -> nengo.synapses.Synapse | None:
+def _checked_synapse(value) -> nengo.synapses.Synapse | None:
     if is_number(value):
-        if not 0 <= value < math.inf:
-            raise ValueError(
-                f"A time constant is 0 or more, in seconds, and finite; received"
-                f" {value!r}."
-            )
-        return nengo.Lowpass(float(value))
+        return nengo.Lowpass(checked_number("A time constant", value, 0, unit="s"))
     if value is None or isinstance(value, nengo.synapses.Synapse):
         return value
     raise ValueError(
@@ -189,20 +189,7 @@ def _synapse(value) -> nengo.synapses.Synapse | None:
     )
 
 
-def _level(value) -> np.ndarray:
-    try:
-        level = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        level = np.array(np.nan)
-    if not np.all(np.isfinite(level)):
-        raise ValueError(
-            "initial_level is a finite number, or an array of them in the shape of the"
-            f" features; received {value!r}."
-        )
-    return level
-
-
-def _system(synapse, dt, delay):
+def _stepped_system(synapse, dt, delay):
     try:
         return synapses.linear_system(synapse, dt, delay)
     except ValueError as error:
@@ -212,12 +199,12 @@ def _system(synapse, dt, delay):
         ) from error
 
 
-def _step(system, x, state):
+def _filtered_step(system, x, state):
     y, *state = synapses.step(system, x[0], *(state or [None]))
     return y, state if system.order else []
 
 
-@_register
+@registered()
 class Synapse(SequenceLayer):
     """A Nengo synapse over time: a linear filter of every feature.
 

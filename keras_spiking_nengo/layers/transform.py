@@ -11,6 +11,7 @@ from keras import ops
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_seed
 from keras_spiking_nengo.dynamics import transforms
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Transform"]
 
@@ -24,7 +25,7 @@ _KINDS = (
 _Convolution = nengo.Convolution | nengo.ConvolutionTranspose
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class Transform(keras.layers.Layer):
     """What the transform of a `nengo.Connection` does, with its weights trainable.
 

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_spiking_nengo.models.calls import Call, Symbol, symbols_in
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["OperationLayer", "Slot"]
 
@@ -21,7 +22,7 @@ class Slot:
     number: int
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo", name="Operation")
+@registered("Operation")
 class OperationLayer(keras.layers.Layer):
     """An operation of `keras.ops`, or a layer of several arguments, as a layer.
 

@@ -1,17 +1,15 @@
 """What a simulator shows: probed data, built parameters, signals."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import nengo
 import numpy as np
+from nengo.builder import Model
 from nengo.builder.connection import BuiltConnection
 from nengo.builder.ensemble import BuiltEnsemble
 
 from keras_spiking_nengo.engine.signals import elements
-
-if TYPE_CHECKING:
-    from keras_spiking_nengo.simulator.simulator import Simulator
 
 __all__ = ["Signals", "SimulationData", "written_signals"]
 
@@ -20,15 +18,34 @@ class SimulationData(Mapping):
     """What was probed, by probe, and what was built, by any other object.
 
     Built parameters are those after training, where there was some.
+
+    Args:
+        model: what Nengo has built.
+        trained: gives the present values of the signals that were trained.
+        batched: whether what is probed has a batch axis first.
+
+    Attributes:
+        records: of each probe, arrays of some steps each, one after the other.
     """
 
-    def __init__(self, sim: "Simulator"):
-        self._sim = sim
+    def __init__(
+        self, model: Model, trained: Callable[[], Mapping[Any, np.ndarray]], batched
+    ):
+        self._model, self._trained = model, trained
+        self._axis = 1 if batched else 0
+        self.records: dict[nengo.Probe, list[np.ndarray]] = {}
         self._joined: dict[nengo.Probe, np.ndarray] = {}
+        self.reset()
 
     def reset(self) -> None:
-        """Forget joined arrays."""
+        """Forget what was probed."""
+        self.records = {probe: [] for probe in self._model.probes}
         self._joined.clear()
+
+    def last(self, probe: nengo.Probe) -> np.ndarray | None:
+        """What the probe showed last, of the first item of a batch."""
+        values = self[probe]
+        return values[(0, -1) if self._axis else -1] if values.size else None
 
     @property
     def raw(self) -> "RawData":
@@ -37,24 +54,21 @@ class SimulationData(Mapping):
 
     def cut(self, probe: nengo.Probe, steps) -> None:
         """Forget some of a probe's steps."""
-        record, axis = self._sim._records[probe], self._axis
+        record, axis = self.records[probe], self._axis
         if record:
-            kept = np.delete(self[probe], steps, axis=axis)
-            record[:] = [kept] if kept.shape[axis] else []
+            rest = np.delete(self[probe], steps, axis=axis)
+            record[:] = [rest] if rest.shape[axis] else []
         self._joined.pop(probe, None)
 
-    @property
-    def _axis(self) -> int:
-        return 1 if self._sim.minibatch_size else 0
-
     def __getitem__(self, key):
-        records = self._sim._records
-        if key not in records:
-            return self._trained(key, self._sim.model.params[key])
-        if not records[key]:
+        if key not in self.records:
+            built = self._model.params[key]
+            return _after_training(self._trained(), self._model.sig, key, built)
+        record = self.records[key]
+        if not record:
             return _readonly(np.zeros(0))
-        if len(records[key]) > 1 or key not in self._joined:
-            self._joined[key] = _readonly(self._join(records[key]))
+        if len(record) > 1 or key not in self._joined:
+            self._joined[key] = _readonly(self._join(record))
         return self._joined[key]
 
     def _join(self, record: list[np.ndarray]) -> np.ndarray:
@@ -62,33 +76,33 @@ class SimulationData(Mapping):
             record[:] = [np.concatenate(record, axis=self._axis)]
         return record[0]
 
-    def _trained(self, obj, built):
-        values = self._sim._training.values()
-        if not values or not isinstance(built, BuiltConnection | BuiltEnsemble):
-            return built
-        sig = self._sim.model.sig
-
-        def now(signal, former):
-            value = values.get(signal.base) if signal is not None else None
-            return former if value is None else np.reshape(value, np.shape(former))
-
-        if isinstance(built, BuiltConnection):
-            return built._replace(weights=now(sig[obj]["weights"], built.weights))
-        scaled = now(sig[obj]["encoders"], built.scaled_encoders)
-        bias = now(sig[obj.neurons].get("bias"), built.bias)
-        if built.gain is None:
-            return built
-        encoders = scaled * (obj.radius / built.gain)[:, None]
-        return built._replace(scaled_encoders=scaled, encoders=encoders, bias=bias)
-
     def __iter__(self):
-        return iter(self._sim.model.params)
+        return iter(self._model.params)
 
     def __len__(self) -> int:
-        return len(self._sim.model.params)
+        return len(self._model.params)
 
     def __repr__(self) -> str:
         return f"SimulationData({list(self)})"
+
+
+def _after_training(values: Mapping, sig, obj, built):
+    """What was built of an object, with the values that were trained since."""
+    if not values or not isinstance(built, BuiltConnection | BuiltEnsemble):
+        return built
+
+    def now(signal, former):
+        value = values.get(signal.base) if signal is not None else None
+        return former if value is None else np.reshape(value, np.shape(former))
+
+    if isinstance(built, BuiltConnection):
+        return built._replace(weights=now(sig[obj]["weights"], built.weights))
+    scaled = now(sig[obj]["encoders"], built.scaled_encoders)
+    bias = now(sig[obj.neurons].get("bias"), built.bias)
+    if built.gain is None:
+        return built
+    encoders = scaled * (obj.radius / built.gain)[:, None]
+    return built._replace(scaled_encoders=scaled, encoders=encoders, bias=bias)
 
 
 class RawData(Mapping):
@@ -98,15 +112,15 @@ class RawData(Mapping):
         self._data = data
 
     def __getitem__(self, probe: nengo.Probe) -> "Steps":
-        if probe not in self._data._sim._records:
+        if probe not in self._data.records:
             raise KeyError(probe)
         return Steps(self._data, probe)
 
     def __iter__(self):
-        return iter(self._data._sim._records)
+        return iter(self._data.records)
 
     def __len__(self) -> int:
-        return len(self._data._sim._records)
+        return len(self._data.records)
 
 
 class Steps(Sequence):
@@ -151,28 +165,40 @@ class Signals(Mapping):
     """Present values of signals, for as long as the simulator keeps them.
 
     A compiled step does not keep what nothing reads afterwards: put a probe on it.
+
+    Args:
+        model: what Nengo has built.
+        data: what was probed.
+        watched: values of base signals that are kept without a probe.
+        clock: gives the number of steps done.
     """
 
-    def __init__(self, sim: "Simulator"):
-        self._sim = sim
-        self._written = set(written_signals(sim.model))
-        last = (0, -1) if sim.minibatch_size else -1
-        ports = {probe: sim.model.sig[probe]["in"] for probe in sim.model.probes}
-        self._probed = sim._watched | {
-            signal.base: sim.data[probe][last]
-            for probe, signal in ports.items()
-            if not signal.is_view and sim.data[probe].size
+    def __init__(
+        self,
+        model: Model,
+        data: SimulationData,
+        watched: Mapping[Any, np.ndarray],
+        clock: Callable[[], int],
+    ):
+        self._model, self._clock = model, clock
+        self._written = set(written_signals(model))
+        values = {
+            signal.base: data.last(probe)
+            for probe in model.probes
+            if not (signal := model.sig[probe]["in"]).is_view
         }
+        probed = {base: array for base, array in values.items() if array is not None}
+        self._values = {**watched, **probed}
 
     def __getitem__(self, signal) -> np.ndarray:
-        sim, base = self._sim, signal.base
-        times = {sim.model.step: sim.n_steps, sim.model.time: sim.time}
+        model, base, steps = self._model, signal.base, self._clock()
+        times = {model.step: steps, model.time: steps * model.dt}
         if base in times:
             return np.array(times[base], dtype=base.dtype)
-        if base not in self._written or not sim.n_steps:
+        if base not in self._written or not steps:
             array = base.initial_value
-        elif base in self._probed:
-            array = self._probed[base]
+        elif base in self._values:
+            array = self._values[base]
         else:
             raise KeyError(f"{signal} is not kept by a compiled program: probe it.")
         if base.sparse:
@@ -180,13 +206,13 @@ class Signals(Mapping):
         return np.asarray(array).ravel()[elements(signal)].reshape(signal.shape)
 
     def __iter__(self):
-        bases = (s.base for op in self._sim.model.operators for s in op.all_signals)
+        bases = (s.base for op in self._model.operators for s in op.all_signals)
         return iter([base for base in dict.fromkeys(bases) if self._keeps(base)])
 
     def _keeps(self, base) -> bool:
-        written = base in self._written and bool(self._sim.n_steps)
-        times = (self._sim.model.step, self._sim.model.time)
-        return not written or base in self._probed or base in times
+        written = base in self._written and bool(self._clock())
+        times = (self._model.step, self._model.time)
+        return not written or base in self._values or base in times
 
     def __len__(self) -> int:
         return len(list(iter(self)))

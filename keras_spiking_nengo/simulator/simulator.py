@@ -37,7 +37,7 @@ from keras_spiking_nengo.simulator.data import (
     SimulationData,
     written_signals,
 )
-from keras_spiking_nengo.simulator.given import frames_of, node_of
+from keras_spiking_nengo.simulator.frames import frames_of, node_of
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
@@ -121,7 +121,7 @@ class Simulator:
                 decoder_cache=get_default_decoder_cache(),
             )
         self.model = model
-        self._training = Training(self)
+        self._training = Training(network, model, self.dtype)
         if isinstance(model, TrainableModel):
             model.attach(self._training)
         progress = ProgressTracker(progress_bar, Progress("Building", "Build"))
@@ -130,8 +130,9 @@ class Simulator:
                 stage = tracker.next_stage("Building", "Build")
                 self.model.build(network, progress=stage)
             self._compile()
-        self._records: dict[nengo.Probe, list[np.ndarray]] = {}
-        self.data = SimulationData(self)
+        batched = minibatch_size is not None
+        self.data = SimulationData(self.model, self._training.values, batched)
+        self._watched: dict[Any, np.ndarray] = {}
         if seed is None and network is not None and network.seed is not None:
             seed = network.seed + 1
         if seed is None:
@@ -170,14 +171,14 @@ class Simulator:
     def _function(self, tensors, state, inputs):
         packed = [n | t for n, t in zip(self._numbers, tensors, strict=True)]
         values = dict(zip(self._program.inputs, inputs, strict=True))
-        given = packed, state, values, self._mode
+        arguments = packed, state, values, self._mode
         steps = inputs[0].shape[1]
         parted = self._program.outputs and not self._program.hosts
         length = _cached_steps(steps) if parted else steps
         if length < steps:
-            outputs, state = self._program.in_blocks(*given, length)
+            outputs, state = self._program.in_blocks(*arguments, length)
         else:
-            outputs, state = self._program.sequence(*given)
+            outputs, state = self._program.sequence(*arguments)
         return [outputs[probe] for probe in self._program.outputs], state
 
     # --- training ---------------------------------------------------------------
@@ -200,7 +201,9 @@ class Simulator:
                 output is no function and no process.
             forward, surrogate: as in `ksn.layers.Network`.
         """
-        self._training.compile(args, kwargs, inputs, forward, surrogate)
+        self._training.compile(
+            *args, inputs=inputs, forward=forward, surrogate=surrogate, **kwargs
+        )
 
     def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
         """Train: as `keras.Model.fit`.
@@ -212,15 +215,15 @@ class Simulator:
             n_steps: int. Length of each item where no node is given data.
             **kwargs: of `keras.Model.fit`; `validation_data` is keyed as `x` and `y`.
         """
-        return self._training.call("fit", x, y, n_steps, kwargs)
+        return self._training.fit(x, y, n_steps=n_steps, **kwargs)
 
     def evaluate(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
         """Measure losses and metrics: as `keras.Model.evaluate`, keyed as `fit`."""
-        return self._training.call("evaluate", x, y, n_steps, kwargs)
+        return self._training.evaluate(x, y, n_steps=n_steps, **kwargs)
 
     def predict(self, x=None, *, n_steps: int | None = None, **kwargs):
         """What the probes show from the start: a dict from each probe to an array."""
-        return self._training.predict(x, n_steps, kwargs)
+        return self._training.predict(x, n_steps=n_steps, **kwargs)
 
     def network(self) -> nengo.Network:
         """A Nengo network with the trained values, for any Nengo backend."""
@@ -240,7 +243,7 @@ class Simulator:
     @property
     def signals(self) -> "Signals":
         """Arrays of the signals that outlive a step: constants, time, and probes."""
-        return Signals(self)
+        return Signals(self.model, self.data, self._watched, lambda: self._n_steps)
 
     @property
     def n_steps(self) -> int:
@@ -261,9 +264,9 @@ class Simulator:
         if self.closed:
             raise SimulatorClosed("Cannot reset closed Simulator.")
         if seed is not None:
-            self.seed = seed
+            self.seed = self._training.seed = seed
         self._n_steps = 0
-        self._watched: dict[Any, np.ndarray] = {}
+        self._watched = {}
         with precision(self.dtype):
             batch = self.minibatch_size or 1
             self._state = self._program.initial_state(batch, self._mode)
@@ -287,7 +290,6 @@ class Simulator:
 
     def clear_probes(self) -> None:
         """Forget what was probed."""
-        self._records = {probe: [] for probe in self.model.probes}
         self.data.reset()
 
     def close(self) -> None:
@@ -333,12 +335,12 @@ class Simulator:
         """
         if progress_bar is None:
             progress_bar = self.progress_bar
-        given = self._given(data or {}, steps)
+        frames = self._frames(data or {}, steps)
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
             start = 0
             for length in self._pieces(steps):
-                part = [v[:, start : start + length] for v in given]
+                part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)
                 start += length
                 tracker.total_progress.step(length)
@@ -382,7 +384,7 @@ class Simulator:
             "trained": list(self._training.values().items()),
             "state": [ops.convert_to_numpy(value) for value in self._state],
             "n_steps": self._n_steps,
-            "records": self._records,
+            "records": self.data.records,
             "memory": [call.memory() for _, call in self._program.calls],
             "closed": self.closed,
         }
@@ -397,7 +399,7 @@ class Simulator:
         with precision(self.dtype):
             self._state = [ops.convert_to_tensor(value) for value in state["state"]]
         self._n_steps = state["n_steps"]
-        self._records = state["records"]
+        self.data.records = state["records"]
         for (_, call), memory in zip(self._program.calls, state["memory"], strict=True):
             call.restore(memory)
         if state["closed"]:
@@ -430,8 +432,8 @@ class Simulator:
             steps -= longest
         for length in sorted(self._lengths, reverse=True):
             rest = steps % length
-            known = rest == 0 or any(rest % k == 0 for k in self._lengths)
-            if steps // length <= _PIECES and known:
+            compiled_too = rest == 0 or any(rest % k == 0 for k in self._lengths)
+            if steps // length <= _PIECES and compiled_too:
                 while steps >= length:
                     yield length
                     steps -= length
@@ -452,7 +454,7 @@ class Simulator:
         fitting = _BUDGET // max(1, itemsize * self._program.width)
         return int(np.clip(fitting, 1, _LONGEST))
 
-    def _steps(self, n_steps: int, given=()) -> None:
+    def _steps(self, n_steps: int, frames=()) -> None:
         if self.closed:
             raise SimulatorClosed("Simulator cannot run because it is closed.")
         self._take_trained()
@@ -462,7 +464,7 @@ class Simulator:
         sources = [
             source(self._n_steps, n_steps, batch) for source in self._program.sources
         ]
-        inputs = [steps, steps * self.dt, *given, *sources]
+        inputs = [steps, steps * self.dt, *frames, *sources]
         inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
         with precision(self.dtype):
             inputs = [ops.convert_to_tensor(v, dtype=self.dtype) for v in inputs]
@@ -501,15 +503,15 @@ class Simulator:
             raise
 
     def _record(self, probe, values, steps) -> None:
-        kept = sampled(steps, probe.sample_every, self.dt)
+        due = sampled(steps, probe.sample_every, self.dt)
         shape = self.model.sig[probe]["in"].shape
-        values = values[:, kept] if not kept.all() else values
+        values = values[:, due] if not due.all() else values
         values = values.reshape((*values.shape[:2], *shape))
         if values.shape[1]:
             values = values if self.minibatch_size else values[0]
-            self._records[probe].append(values)
+            self.data.records[probe].append(values)
 
-    def _given(self, data: Mapping, steps: int) -> list[np.ndarray]:
+    def _frames(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
         nodes = {node_of(key, self.network_given): value for key, value in data.items()}
         missing = [node for node in nodes if node not in self._inputs]

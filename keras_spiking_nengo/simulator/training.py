@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import nengo
@@ -13,9 +13,6 @@ from nengo.exceptions import ValidationError
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
-
-if TYPE_CHECKING:
-    from keras_spiking_nengo.simulator.simulator import Simulator
 
 __all__ = ["TrainableModel", "Training"]
 
@@ -38,151 +35,147 @@ class TrainableModel(Model):
         return {k: v for k, v in vars(self).items() if k != "_training"}
 
     def compile(self, *args, **kwargs) -> None:
-        self._simulator.compile(*args, **kwargs)
+        self._attached.compile(*args, **kwargs)
 
     def fit(self, *args, **kwargs):
-        return self._simulator.fit(*args, **kwargs)
+        return self._attached.fit(*args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
-        return self._simulator.evaluate(*args, **kwargs)
+        return self._attached.evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
-        return self._simulator.predict(*args, **kwargs)
+        return self._attached.predict(*args, **kwargs)
 
     @property
-    def _simulator(self) -> "Simulator":
+    def _attached(self) -> "Training":
         if self._training is None:
             raise ValidationError("This model has no simulator yet.", attr="model")
-        return self._training.sim
+        return self._training
 
 
 class Training:
     """The Keras model of a simulator's network.
 
+    Args:
+        network: of Nengo; None where a built model is all there is.
+        built: what Nengo has built of it.
+        dtype: `"float32"` or `"float64"`.
+
     Attributes:
-        sim: the simulator.
+        seed: of random processes, for the next model that is made.
     """
 
-    def __init__(self, sim: "Simulator"):
-        self.sim = sim
+    def __init__(self, network: nengo.Network | None, built: Model, dtype: str):
+        self._network, self._built, self._dtype = network, built, dtype
+        self.seed: int | None = None
         self._layer: Network | None = None
         self._model: keras.Model | None = None
         self._inputs: dict[str, nengo.Node] = {}
         self._outputs: dict[str, nengo.Probe] = {}
-        self._kept: dict[Any, np.ndarray] = {}
+        self._restored: dict[Any, np.ndarray] = {}
 
     @property
     def model(self) -> keras.Model:
         if self._model is None:
-            with precision(self.sim.dtype):
+            with precision(self._dtype):
                 self._make(None, "spikes", None)
         assert self._model is not None
         return self._model
 
     def values(self) -> dict[Any, np.ndarray]:
         """Present weights by nengo's signals; empty where nothing was trained."""
-        return self._kept if self._layer is None else self._layer.cell.values()
+        return self._restored if self._layer is None else self._layer.cell.values()
 
     def keep(self, values: Mapping[Any, np.ndarray]) -> None:
         """Take over what another simulator's training has made of the weights."""
-        self._kept = dict(values)
+        self._restored = dict(values)
 
     def _make(self, inputs, forward, surrogate) -> None:
-        net = self.sim.network_given
-        if net is None:
+        if self._network is None:
             raise ValidationError(
                 "Training needs the network itself; this simulator was given a built"
                 " model alone.",
                 attr="network",
             )
         before = self.values()
-        nodes = held(net) if inputs is None else list(inputs)
-        self._inputs, self._outputs = _named(nodes), _named(self.sim.model.probes)
+        nodes = held(self._network) if inputs is None else list(inputs)
+        self._inputs, self._outputs = _by_label(nodes), _by_label(self._built.probes)
         self._layer = Network(
-            net,
+            self._network,
             inputs=dict(self._inputs),
             outputs=dict(self._outputs),
-            dt=self.sim.dt,
+            dt=self._built.dt,
             forward=forward,
             surrogate=surrogate,
-            seed=self.sim.seed,
-            model=self.sim.model,
+            seed=self.seed,
+            model=self._built,
             return_sequences=True,
-            dtype=self.sim.dtype,
+            dtype=self._dtype,
         )
-        given = {
-            name: keras.Input((None, node.size_out), name=name, dtype=self.sim.dtype)
+        symbols = {
+            name: keras.Input((None, node.size_out), name=name, dtype=self._dtype)
             for name, node in self._inputs.items()
         }
-        clock = keras.Input((None, 1), name=_CLOCK, dtype=self.sim.dtype)
-        outputs = self._layer(given or clock)
-        self._model = keras.Model(given or {_CLOCK: clock}, outputs)
-        self._restore(before)
-
-    def _restore(self, before: Mapping) -> None:
-        assert self._layer is not None
+        clock = keras.Input((None, 1), name=_CLOCK, dtype=self._dtype)
+        outputs = self._layer(symbols or clock)
+        self._model = keras.Model(symbols or {_CLOCK: clock}, outputs)
         self._layer.cell.assign(before)
 
-    def compile(self, args, kwargs, inputs, forward, surrogate) -> None:
-        with precision(self.sim.dtype):
+    def compile(
+        self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs
+    ) -> None:
+        """As `Simulator.compile`."""
+        with precision(self._dtype):
             self._make(inputs, forward, surrogate)
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if isinstance(kwargs.get(name), Mapping):
                 kwargs = {**kwargs, name: self._keyed(kwargs[name], self._outputs)}
         if args[1:] and isinstance(args[1], Mapping):
             args = (args[0], self._keyed(args[1], self._outputs), *args[2:])
-        with precision(self.sim.dtype):
+        with precision(self._dtype):
             self.model.compile(*args, **kwargs)
 
-    def call(self, method: str, x, y, n_steps, kwargs):
-        kwargs = dict(kwargs)
-        held_out = kwargs.get("validation_data")
-        if isinstance(held_out, tuple | list):
+    def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
+        """As `Simulator.fit`."""
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, tuple | list):
             kwargs["validation_data"] = (
-                self._given(held_out[0], n_steps, held_out[1]),
-                self._targets(held_out[1]),
-                *held_out[2:],
+                self._data(validation[0], n_steps, validation[1]),
+                self._targets(validation[1]),
+                *validation[2:],
             )
-        given, targets = self._given(x, n_steps, y), self._targets(y)
-        with precision(self.sim.dtype):
-            result = getattr(self.model, method)(given, targets, **kwargs)
-        return result
+        return self._call("fit", x, y, n_steps, kwargs)
 
-    def predict(self, x, n_steps, kwargs) -> dict[nengo.Probe, np.ndarray]:
-        given = self._given(x, n_steps, None)
-        with precision(self.sim.dtype):
-            found = self.model.predict(given, **kwargs)
-        return {probe: found[name] for name, probe in self._outputs.items()}
+    def evaluate(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
+        """As `Simulator.evaluate`."""
+        return self._call("evaluate", x, y, n_steps, kwargs)
+
+    def _call(self, method: str, x, y, n_steps, kwargs):
+        data, targets = self._data(x, n_steps, y), self._targets(y)
+        with precision(self._dtype):
+            return getattr(self.model, method)(data, targets, **kwargs)
+
+    def predict(
+        self, x=None, *, n_steps: int | None = None, **kwargs
+    ) -> dict[nengo.Probe, np.ndarray]:
+        """As `Simulator.predict`."""
+        data = self._data(x, n_steps, None)
+        with precision(self._dtype):
+            arrays = self.model.predict(data, **kwargs)
+        return {probe: arrays[name] for name, probe in self._outputs.items()}
 
     # --- data -------------------------------------------------------------------
 
-    def _given(self, x, n_steps, y):
+    def _data(self, x, n_steps, y):
         model = self.model  # makes it, and so the names, if there was none
         assert model is not None
         if x is None and not self._inputs:
-            return {_CLOCK: self._ticks(n_steps, y)}
+            return {_CLOCK: _ticks(n_steps, y, self._dtype)}
         if isinstance(x, Mapping):
-            found = self._keyed(x, self._inputs)
-            missing = sorted(set(self._inputs) - set(found))
-            if missing:
-                raise ValidationError(
-                    f"Data lack {missing}. All input nodes are given some:"
-                    f" {sorted(self._inputs)}.",
-                    attr="data",
-                )
-            for name, value in found.items():
-                self._check_size(name, np.shape(value))
-            lengths = {name: np.shape(value)[:2] for name, value in found.items()}
-            if len(set(lengths.values())) > 1:
-                raise ValidationError(
-                    f"All nodes need one number of items and steps; received {lengths}"
-                    " as (items, steps, size).",
-                    attr="data",
-                )
-            return found
+            return self._checked_data(self._keyed(x, self._inputs))
         if len(self._inputs) == 1 and hasattr(x, "shape"):
             (name,) = self._inputs
-            self._check_size(name, np.shape(x))
+            _check_frames(name, self._inputs[name], np.shape(x))
             return {name: x}
         if hasattr(x, "shape") or x is None:
             raise ValidationError(
@@ -192,22 +185,24 @@ class Training:
             )
         return x  # a data set, whose elements are keyed by labels
 
-    def _check_size(self, name: str, shape: tuple) -> None:
-        # Before Keras sees it: on JAX, a model is lost if a call of it fails.
-        size = self._inputs[name].size_out
-        if len(shape) != 3 or shape[2] != size:
+    def _checked_data(self, data: dict[str, Any]) -> dict[str, Any]:
+        missing = sorted(set(self._inputs) - set(data))
+        if missing:
             raise ValidationError(
-                f"{name} takes (items, steps, {size}); received {shape}.", attr="data"
+                f"Data lack {missing}. All input nodes are given some:"
+                f" {sorted(self._inputs)}.",
+                attr="data",
             )
-
-    def _ticks(self, n_steps, y):
-        if n_steps is None:
+        for name, value in data.items():
+            _check_frames(name, self._inputs[name], np.shape(value))
+        lengths = {name: np.shape(value)[:2] for name, value in data.items()}
+        if len(set(lengths.values())) > 1:
             raise ValidationError(
-                "No node of this network is given data: say n_steps.", attr="n_steps"
+                f"All nodes need one number of items and steps; received {lengths}"
+                " as (items, steps, size).",
+                attr="data",
             )
-        arrays = y.values() if isinstance(y, Mapping) else [y]
-        items = next((len(array) for array in arrays if array is not None), 1)
-        return np.zeros((items, n_steps, 1), dtype=self.sim.dtype)
+        return data
 
     def _targets(self, y):
         if isinstance(y, Mapping):
@@ -219,41 +214,65 @@ class Training:
     def _keyed(self, data: Mapping, objects: Mapping[str, Any]) -> dict[str, Any]:
         """Data by the names of objects, from objects or labels."""
         names = {obj: name for name, obj in objects.items()}
-        found: dict[str, Any] = {}
+        keyed: dict[str, Any] = {}
         for key, value in data.items():
-            name = names.get(key, "") if not isinstance(key, str) else key
             if isinstance(key, str):
-                same = [n for n, obj in objects.items() if obj.label == key]
-                if len(same) > 1:
-                    raise ValidationError(
-                        f"{len(same)} objects have the label {key!r}. Key the data by"
-                        " the objects themselves.",
-                        attr="data",
-                    )
-                name = same[0] if same else key
+                name = _name_by_label(key, objects)
+            else:
+                name = names.get(key, "")
             if name not in objects:
+                hint = _hint(self._network, key)
                 raise ValidationError(
-                    f"{key} is not among {sorted(objects)}: {self._hint(key)}",
-                    attr="data",
+                    f"{key} is not among {sorted(objects)}: {hint}", attr="data"
                 )
-            if name in found:
+            if name in keyed:
                 raise ValidationError(f"{key} is given twice.", attr="data")
-            found[name] = value
-        return found
-
-    def _hint(self, key) -> str:
-        net = self.sim.network_given
-        nodes = [] if net is None else net.all_nodes
-        found = [node for node in nodes if key in (node, node.label)]
-        output = found[0].output if found else None
-        if callable(output) or isinstance(output, nengo.Process):
-            return (
-                "its output is a function or process. Name it in compile(inputs=...)."
-            )
-        return "key data by source nodes, targets by probes, or by their labels."
+            keyed[name] = value
+        return keyed
 
 
-def _named(objects) -> dict[str, Any]:
+def _check_frames(name: str, node: nengo.Node, shape: tuple) -> None:
+    # Before Keras sees it: on JAX, a model is lost if a call of it fails.
+    size = node.size_out
+    if len(shape) != 3 or shape[2] != size:
+        raise ValidationError(
+            f"{name} takes (items, steps, {size}); received {shape}.", attr="data"
+        )
+
+
+def _ticks(n_steps: int | None, y, dtype: str) -> np.ndarray:
+    """Data for a network that is given none: as many items as there are targets."""
+    if n_steps is None:
+        raise ValidationError(
+            "No node of this network is given data: say n_steps.", attr="n_steps"
+        )
+    arrays = y.values() if isinstance(y, Mapping) else [y]
+    items = next((len(array) for array in arrays if array is not None), 1)
+    return np.zeros((items, n_steps, 1), dtype=dtype)
+
+
+def _hint(network: nengo.Network | None, key) -> str:
+    nodes = [] if network is None else network.all_nodes
+    outputs = [node.output for node in nodes if key in (node, node.label)]
+    output = outputs[0] if outputs else None
+    if callable(output) or isinstance(output, nengo.Process):
+        return "its output is a function or process. Name it in compile(inputs=...)."
+    return "key data by source nodes, targets by probes, or by their labels."
+
+
+def _name_by_label(label: str, objects: Mapping[str, Any]) -> str:
+    """The name of the object with a label, or the label itself."""
+    labelled = [name for name, obj in objects.items() if obj.label == label]
+    if len(labelled) > 1:
+        raise ValidationError(
+            f"{len(labelled)} objects have the label {label!r}. Key the data by"
+            " the objects themselves.",
+            attr="data",
+        )
+    return labelled[0] if labelled else label
+
+
+def _by_label(objects) -> dict[str, Any]:
     """Objects by label, made unique."""
     named: dict[str, Any] = {}
     for i, obj in enumerate(objects):

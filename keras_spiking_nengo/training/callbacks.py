@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt
+from keras_spiking_nengo.checks import checked_count, checked_dt
 from keras_spiking_nengo.layers import (
     BernoulliEncoderCell,
     DeltaEncoderCell,
@@ -110,15 +110,15 @@ class DtScheduler(keras.callbacks.Callback):
         self.layers = layers
         self.verbose = verbose
         self.restore = restore
-        self._own: list[tuple[Cell, float]] = []
+        self._before: list[tuple[Cell, float]] = []
 
     def on_train_begin(self, logs=None):
         cells = _cells_to_change(self.model, self.layers)
-        self._own = [(cell, cell.dt) for cell in cells]
+        self._before = [(cell, cell.dt) for cell in cells]
 
     def on_epoch_begin(self, epoch, logs=None):
         self._dt = self._at(epoch)
-        self._set((cell, self._dt) for cell, _ in self._own)
+        self._set((cell, self._dt) for cell, _ in self._before)
         if self.verbose:
             print(f"\nEpoch {epoch + 1}: DtScheduler sets dt to {self._dt:g} s.")
 
@@ -128,7 +128,7 @@ class DtScheduler(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if self.restore:
-            self._set(self._own)
+            self._set(self._before)
 
     def _at(self, epoch: int) -> float:
         if callable(self.schedule):
@@ -148,7 +148,7 @@ _STEPS = ("train_step", "test_step")
 
 def _forget_compiled(model) -> None:
     """Make the model's functions anew, to be compiled at their next call."""
-    own = {name: vars(model)[name] for name in _STEPS if name in vars(model)}
+    overrides = {name: vars(model)[name] for name in _STEPS if name in vars(model)}
     for name in _STEPS:
         # JAX takes a function for compiled if it equals one that is, as methods of a
         # model do; a partial equals itself only.
@@ -158,7 +158,7 @@ def _forget_compiled(model) -> None:
     model.make_predict_function(force=True)
     for name in _STEPS:
         delattr(model, name)
-    vars(model).update(own)
+    vars(model).update(overrides)
 
 
 def _cells_to_change(model, layers: Layers) -> list[Cell]:
@@ -166,9 +166,9 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
         chosen = list(model.layers)
     else:
         layers = [layers] if isinstance(layers, str | keras.Layer) else layers
-        named = {layer.name: layer for layer in _within(model)}
-        chosen = [_named(named, x) if isinstance(x, str) else x for x in layers]
-    within = [layer for top in chosen for layer in _within(top)]
+        named = {layer.name: layer for layer in _layers_in(model)}
+        chosen = [_layer_named(named, x) if isinstance(x, str) else x for x in layers]
+    within = [layer for top in chosen for layer in _layers_in(top)]
     cells = list({id(x): x for x in within if _has_step(x)}.values())
     for cell in cells:
         if not isinstance(cell, _CHANGEABLE):
@@ -190,20 +190,20 @@ def _has_step(layer) -> bool:
     return isinstance(layer, Cell) and hasattr(layer, "dt")
 
 
-def _named(layers: dict[str, keras.Layer], name: str) -> keras.Layer:
+def _layer_named(layers: dict[str, keras.Layer], name: str) -> keras.Layer:
     if name not in layers:
         raise ValueError(f"There is no layer {name!r}; there are {sorted(layers)}.")
     return layers[name]
 
 
-def _within(layer) -> Iterator[keras.Layer]:
+def _layers_in(layer) -> Iterator[keras.Layer]:
     """A layer and all that are in it."""
     yield layer
-    for inner in _parts(layer):
-        yield from _within(inner)
+    for inner in _inner(layer):
+        yield from _layers_in(inner)
 
 
-def _parts(layer) -> list[keras.Layer]:
+def _inner(layer) -> list[keras.Layer]:
     if isinstance(layer, keras.Model):
         return layer.layers
     if isinstance(layer, keras.layers.Bidirectional):
@@ -261,14 +261,10 @@ class SpikeSummaries(keras.callbacks.Callback):
         every: int = 1,
     ):
         super().__init__()
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(
-                f"every is a number of epochs from 1 on; received {every!r}."
-            )
         self.log_dir = os.fspath(log_dir)
         self.x = x
         self.layers = layers
-        self.every = every
+        self.every = checked_count("every", every, "It is a number of epochs.")
         self._writer: Any = None
 
     def on_train_begin(self, logs=None):
@@ -282,12 +278,12 @@ class SpikeSummaries(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch % self.every:
             return
-        steps = [x.dt for x in _within(self._watched) if _has_step(x)]
+        steps = [x.dt for x in _layers_in(self._watched) if _has_step(x)]
         if steps != self._compiled_for:
             # A DtScheduler has changed what is computed.
             self._watched.make_predict_function(force=True)
             self._compiled_for = steps
-        activities = _predicted(self._watched, self.x)
+        activities = _activities(self._watched, self.x)
         with self._writer.as_default(step=epoch):
             for layer in self._chosen:
                 activity = activities[layer.name].astype("float32")
@@ -298,11 +294,11 @@ class SpikeSummaries(keras.callbacks.Callback):
         self._writer.close()
 
 
-def _predicted(model, x) -> dict[str, np.ndarray]:
+def _activities(model, x) -> dict[str, np.ndarray]:
     """The model's outputs, with its states as they were."""
     states = [
         variable
-        for layer in _within(model)
+        for layer in _layers_in(model)
         if getattr(layer, "stateful", False)
         for variable in keras.tree.flatten(layer.states)
     ]

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_spiking_nengo.saving import registered
+
 __all__ = ["Mean"]
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class Mean(keras.constraints.Constraint):
     """Holds all elements of a weight to their mean, so that they are one parameter.
 

@@ -10,11 +10,12 @@ from keras import ops
 from nengo.params import Parameter
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["Distribution", "KerasDistribution"]
 
 
-@keras.saving.register_keras_serializable("keras_spiking_nengo")
+@registered()
 class Distribution(keras.initializers.Initializer):
     """A Nengo distribution as a Keras initializer.
 

@@ -15,12 +15,19 @@ Reference:
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, is_number
+from keras_spiking_nengo.checks import (
+    checked_dt,
+    checked_number,
+    is_number,
+    positive,
+)
+from keras_spiking_nengo.saving import registered
 
 __all__ = [
     "MaskedMeanSquaredError",
@@ -28,8 +35,6 @@ __all__ = [
     "SpikeRateCrossEntropy",
     "TemporalCrossEntropy",
 ]
-
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
 
 def _per_step(weights, shape):
@@ -46,7 +51,7 @@ class _Loss(keras.losses.Loss):
         return {**super().get_config(), "dtype": self.dtype}
 
 
-@_register
+@registered()
 class MaskedMeanSquaredError(_Loss):
     """Mean squared error where there is a target: elsewhere, the target is NaN.
 
@@ -128,12 +133,12 @@ def _check_alike(true, pred) -> None:
         )
 
 
-class _ItemLoss(_Loss):
+class _ItemLoss(_Loss, ABC):
     """A cross-entropy of what is read from the spikes of an item, `(batch,)`."""
 
     def __init__(self, amplitude: float, name: str, reduction, dtype):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.amplitude = _positive(amplitude, "amplitude")
+        self.amplitude = positive("amplitude", amplitude)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         _check_time(self, y_pred)
@@ -151,18 +156,19 @@ class _ItemLoss(_Loss):
         logits = self._logits(y_pred)
         return _entropy(_one_hot(y_true, logits), logits)
 
+    @abstractmethod
     def _weighted(self, y_pred, share):
         """`y_pred`, of which `share` counts in each step."""
-        return y_pred * share
 
+    @abstractmethod
     def _logits(self, y_pred):
-        raise NotImplementedError
+        """Logits `(batch, classes)` of `y_pred (batch, time, classes)`."""
 
     def get_config(self):
         return {**super().get_config(), "amplitude": self.amplitude}
 
 
-@_register
+@registered()
 class SpikeRateCrossEntropy(_ItemLoss):
     """Cross-entropy of the classes' mean firing rates.
 
@@ -212,7 +218,7 @@ class SpikeRateCrossEntropy(_ItemLoss):
         dtype=None,
     ):
         super().__init__(amplitude, name, reduction, dtype)
-        self.temperature = _positive(temperature, "temperature")
+        self.temperature = positive("temperature", temperature)
 
     def _weighted(self, y_pred, share):
         return y_pred * ops.divide_no_nan(share, ops.mean(share, axis=1, keepdims=True))
@@ -224,7 +230,7 @@ class SpikeRateCrossEntropy(_ItemLoss):
         return {**super().get_config(), "temperature": self.temperature}
 
 
-@_register
+@registered()
 class SpikeCountCrossEntropy(_ItemLoss):
     """Cross-entropy of the numbers of spikes that the classes send.
 
@@ -277,7 +283,10 @@ class SpikeCountCrossEntropy(_ItemLoss):
     ):
         super().__init__(amplitude, name, reduction, dtype)
         self.dt = checked_dt(dt)
-        self.window = None if window is None else _window(window, self.dt)
+        self.window = None if window is None else _checked_window(window, self.dt)
+
+    def _weighted(self, y_pred, share):
+        return y_pred * share
 
     def _logits(self, y_pred):
         if self.window is not None:
@@ -296,7 +305,7 @@ class SpikeCountCrossEntropy(_ItemLoss):
         return {**super().get_config(), "dt": self.dt, "window": window}
 
 
-def _window(window, dt: float) -> tuple[float, float]:
+def _checked_window(window, dt: float) -> tuple[float, float]:
     times = tuple(window) if isinstance(window, Sequence) else ()
     if len(times) != 2 or not all(is_number(t) and math.isfinite(t) for t in times):
         raise ValueError(
@@ -311,7 +320,7 @@ def _window(window, dt: float) -> tuple[float, float]:
     return float(start), float(stop)
 
 
-@_register
+@registered()
 class TemporalCrossEntropy(_Loss):
     """Temporal efficient training (TET): the cross-entropy of every step.
 
@@ -361,11 +370,8 @@ class TemporalCrossEntropy(_Loss):
         dtype=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        if not is_number(weight) or not 0 <= weight <= 1:
-            raise ValueError(f"weight is a share from 0 to 1; received {weight!r}.")
-        if not is_number(target) or not math.isfinite(target):
-            raise ValueError(f"target is a finite number; received {target!r}.")
-        self.weight, self.target = float(weight), float(target)
+        self.weight = checked_number("weight", weight, 0, 1)
+        self.target = checked_number("target", target)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         _check_time(self, y_pred)
@@ -413,9 +419,3 @@ def _check_time(loss, y_pred) -> None:
             f"{type(loss).__name__} needs outputs (batch, time, classes); received"
             f" {tuple(y_pred.shape)}. Give the last layer return_sequences=True."
         )
-
-
-def _positive(value, name: str) -> float:
-    if not is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"{name} is above 0, and finite; received {value!r}.")
-    return float(value)

@@ -10,24 +10,21 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
 `watch` gives a model the activities of its inner layers as outputs.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, is_number
+from keras_spiking_nengo.checks import checked_dt, positive
 from keras_spiking_nengo.layers import Neurons
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
 
-_PACKAGE = "keras_spiking_nengo"
-_register = keras.saving.register_keras_serializable(_PACKAGE)
-
 
 # Regularizers have a FiringRate, too.
-@keras.saving.register_keras_serializable(_PACKAGE, name="FiringRateMetric")
+@registered("FiringRateMetric")
 class FiringRate(keras.metrics.Mean):
     """Mean firing rate, in Hz, over items, steps and neurons.
 
@@ -62,7 +59,7 @@ class FiringRate(keras.metrics.Mean):
 
     def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.amplitude = _amplitude(amplitude)
+        self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
     def of(cls, layer: keras.Layer, **kwargs: Any) -> "FiringRate":
@@ -70,14 +67,14 @@ class FiringRate(keras.metrics.Mean):
         return cls(amplitude=_amplitude_of(layer), **kwargs)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        activity = _activity(self, y_pred)
+        activity = _checked_activity(self, y_pred)
         super().update_state(ops.abs(activity) / self.amplitude, sample_weight)
 
     def get_config(self):
         return {**super().get_config(), "amplitude": self.amplitude}
 
 
-@_register
+@registered()
 class Sparsity(keras.metrics.Mean):
     """Share of silent steps, over items, steps and neurons.
 
@@ -112,11 +109,11 @@ class Sparsity(keras.metrics.Mean):
         super().__init__(name=name, dtype=dtype)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        silent = ops.equal(_activity(self, y_pred), 0)
+        silent = ops.equal(_checked_activity(self, y_pred), 0)
         super().update_state(ops.cast(silent, self.dtype), sample_weight)
 
 
-@_register
+@registered()
 class SpikesPerInference(keras.metrics.Mean):
     """Mean number of spikes that all neurons together send for an item.
 
@@ -159,7 +156,7 @@ class SpikesPerInference(keras.metrics.Mean):
     ):
         super().__init__(name=name, dtype=dtype)
         self.dt = checked_dt(dt)
-        self.amplitude = _amplitude(amplitude)
+        self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
     def of(cls, layer: keras.Layer, **kwargs: Any) -> "SpikesPerInference":
@@ -168,7 +165,7 @@ class SpikesPerInference(keras.metrics.Mean):
         return cls(dt=layer.cell.dt, amplitude=amplitude, **kwargs)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        activity = ops.abs(_activity(self, y_pred)) * (self.dt / self.amplitude)
+        activity = ops.abs(_checked_activity(self, y_pred)) * (self.dt / self.amplitude)
         spikes = ops.sum(activity, axis=tuple(range(2, len(activity.shape))))
         if sample_weight is not None:
             sample_weight = ops.cast(sample_weight, self.dtype)
@@ -181,7 +178,7 @@ class SpikesPerInference(keras.metrics.Mean):
         return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
 
 
-@_register
+@registered()
 class DeadNeurons(keras.metrics.Metric):
     """Share of neurons that have not fired at all since the last reset.
 
@@ -218,10 +215,11 @@ class DeadNeurons(keras.metrics.Metric):
 
     def __init__(self, name: str = "dead_neurons", dtype=None):
         super().__init__(name=name, dtype=dtype)
+        # Made by the first call, which tells its shape, as in Keras's own metrics.
         self.fired: Any = None
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        activity = _activity(self, y_pred)
+        activity = _checked_activity(self, y_pred)
         if self.fired is None:
             self.fired = self._zeros(tuple(activity.shape[2:]))
         fires = ops.not_equal(activity, 0)
@@ -249,7 +247,7 @@ class DeadNeurons(keras.metrics.Metric):
         return ops.mean(ops.cast(ops.equal(self.fired, 0), self.dtype))
 
 
-def _activity(metric, y_pred):
+def _checked_activity(metric, y_pred):
     if len(y_pred.shape) < 3:
         raise ValueError(
             f"{type(metric).__name__} needs an activity (batch, time, *features);"
@@ -257,12 +255,6 @@ def _activity(metric, y_pred):
             " return_sequences=True."
         )
     return ops.cast(y_pred, metric.dtype)
-
-
-def _amplitude(value) -> float:
-    if not is_number(value) or not 0 < value < math.inf:
-        raise ValueError(f"amplitude is above 0, and finite; received {value!r}.")
-    return float(value)
 
 
 def _amplitude_of(layer) -> float:
@@ -282,46 +274,48 @@ def _amplitude_of(layer) -> float:
 # --- inner layers -----------------------------------------------------------------
 
 
-@keras.saving.register_keras_serializable(_PACKAGE, name="WatchedModel")
+@registered("WatchedModel")
 class _Watched(keras.Model):
     """A functional model with further outputs, which have no targets.
 
-    Its outputs are a dict. `own` has the structure of the outputs of the model that is
-    watched, with the names that they have in that dict; to a loss, they are all.
+    Its outputs are a dict. `targeted` has the structure of the outputs of the model
+    that is watched, with the names that they have in that dict; to a loss, they are
+    all.
     """
 
-    own: Any = None
+    targeted: Any = None
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        own = keras.tree.map_structure(lambda name: y_pred[name], self.own)
-        return super().compute_loss(x, y, own, sample_weight, training)
+        outputs = keras.tree.map_structure(lambda name: y_pred[name], self.targeted)
+        return super().compute_loss(x, y, outputs, sample_weight, training)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         # Keras wants a target for every output. That of an activity is not used.
-        names = keras.tree.flatten(self.own)
-        given = keras.tree.flatten(y) if y is not None else [None] * len(names)
+        names = keras.tree.flatten(self.targeted)
+        targets = keras.tree.flatten(y) if y is not None else [None] * len(names)
         if isinstance(y, dict):
-            given = [y.get(name) for name in names]
-        targets = {**y_pred, **dict(zip(names, given, strict=True))}
+            targets = [y.get(name) for name in names]
+        targets = {**y_pred, **dict(zip(names, targets, strict=True))}
         return super().compute_metrics(x, targets, y_pred, sample_weight)
 
     def get_config(self):
-        return {**super().get_config(), "own": self.own}
+        # Files know it by this name.
+        return {**super().get_config(), "own": self.targeted}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        own = config.pop("own")
+        targeted = config.pop("own")
         model = super().from_config(config, custom_objects)
-        return _owning(model, own)
+        return _with_targets(model, targeted)
 
 
-def _owning(model: _Watched, own) -> _Watched:
+def _with_targets(model: _Watched, targeted) -> _Watched:
     # Keras would wrap a list or dict.
-    object.__setattr__(model, "own", own)
+    object.__setattr__(model, "targeted", targeted)
     # By these Keras finds losses that are given by name.
-    model.output_names = keras.tree.flatten(own)
+    model.output_names = keras.tree.flatten(targeted)
     return model
 
 
@@ -369,11 +363,11 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
             f"watch takes a functional or Sequential model that is built; received"
             f" {model!r}. Give a Sequential a keras.Input first."
         )
-    own, chosen = _names(model), chosen_layers(model, layers)
+    targeted, chosen = _output_names(model), chosen_layers(model, layers)
     called, of_layers = _called_again(model)
-    outputs = dict(zip(keras.tree.flatten(own), called, strict=True))
+    outputs = dict(zip(keras.tree.flatten(targeted), called, strict=True))
     for layer in chosen:
-        activity = _sequence(layer, of_layers.get(id(layer), layer.output))
+        activity = _over_time(layer, of_layers.get(id(layer), layer.output))
         if outputs.setdefault(layer.name, activity) is not activity:
             raise ValueError(
                 f"An output of the model is called {layer.name!r}, as is the layer to"
@@ -381,7 +375,7 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
             )
     # A Sequential has no `input` of its own.
     inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
-    return _owning(_Watched(inputs, outputs, name=model.name), own)
+    return _with_targets(_Watched(inputs, outputs, name=model.name), targeted)
 
 
 def _called_again(model) -> tuple[list, dict[int, Any]]:
@@ -404,7 +398,7 @@ def _called_again(model) -> tuple[list, dict[int, Any]]:
     return again.outputs, first
 
 
-def _names(model):
+def _output_names(model):
     """Names of the outputs, in the structure of the outputs."""
     if isinstance(model, keras.Sequential):
         return model.layers[-1].name
@@ -423,28 +417,28 @@ def _names(model):
 def chosen_layers(model: keras.Model, layers) -> list[keras.Layer]:
     """The layers that `watch` takes `layers` for."""
     if layers is None:
-        found = [layer for layer in model.layers if _spikes(layer)]
-        if not found:
+        spiking = [layer for layer in model.layers if _is_spiking(layer)]
+        if not spiking:
             raise ValueError(
                 f"{model.name!r} has no Neurons layer that returns sequences. Give one"
                 " return_sequences=True, or name other layers to watch."
             )
-        return found
+        return spiking
     if isinstance(layers, str | keras.Layer):
         layers = [layers]
-    found = [model.get_layer(x) if isinstance(x, str) else x for x in layers]
-    for layer in found:
+    chosen = [model.get_layer(x) if isinstance(x, str) else x for x in layers]
+    for layer in chosen:
         if not any(layer is one for one in model.layers):
             names = [one.name for one in model.layers]
             raise ValueError(f"{layer!r} is not among the model's layers {names}.")
-    return found
+    return chosen
 
 
-def _spikes(layer) -> bool:
+def _is_spiking(layer) -> bool:
     return isinstance(layer, Neurons) and layer.return_sequences
 
 
-def _sequence(layer, output):
+def _over_time(layer, output):
     """What of a layer's output is over time."""
     if isinstance(output, list | tuple) and getattr(layer, "return_state", False):
         output = output[0]

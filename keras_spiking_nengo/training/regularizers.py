@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import checked_number, is_number, positive
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["FiringRate"]
 
@@ -21,9 +22,7 @@ Bound = float | None
 
 
 # Metrics have a FiringRate, too.
-@keras.saving.register_keras_serializable(
-    "keras_spiking_nengo", name="FiringRateRegularizer"
-)
+@registered("FiringRateRegularizer")
 class FiringRate(keras.regularizers.Regularizer):
     """Keeps the firing rates of a layer's neurons in a band.
 
@@ -83,21 +82,15 @@ class FiringRate(keras.regularizers.Regularizer):
         amplitude: float = 1.0,
     ):
         self.target = _band(target)
-        self.l1, self.l2 = _strength(l1, "l1"), _strength(l2, "l2")
+        self.l1, self.l2 = checked_number("l1", l1, 0), checked_number("l2", l2, 0)
         if not (self.l1 or self.l2):
             raise ValueError("l1 and l2 are both 0, so nothing is penalised.")
-        if percentile is not None and not (
-            is_number(percentile) and 0 <= percentile <= 100
-        ):
-            raise ValueError(
-                f"percentile is from 0 to 100, or None; received {percentile!r}."
+        if percentile is not None:
+            percentile = checked_number(
+                "percentile", percentile, 0, 100, advice="None takes each item."
             )
-        if not is_number(amplitude) or not 0 < amplitude < math.inf:
-            raise ValueError(
-                f"amplitude is above 0, and finite; received {amplitude!r}."
-            )
-        self.percentile = None if percentile is None else float(percentile)
-        self.amplitude = float(amplitude)
+        self.percentile = percentile
+        self.amplitude = positive("amplitude", amplitude)
 
     def __call__(self, x):
         if len(x.shape) < 3:
@@ -138,22 +131,16 @@ def _band(target) -> tuple[Bound, Bound]:
     if is_number(target):
         target = (target, target)
     bounds = tuple(target) if isinstance(target, Sequence) else ()
-    known = [bound for bound in bounds if bound is not None]
-    numbers = all(is_number(bound) and math.isfinite(bound) for bound in known)
-    if len(bounds) != 2 or not known or not numbers:
+    numbers = [bound for bound in bounds if bound is not None]
+    finite = all(is_number(bound) and math.isfinite(bound) for bound in numbers)
+    if len(bounds) != 2 or not numbers or not finite:
         raise ValueError(
             "target is a rate in Hz, or a band (lo, hi) of which one may be None;"
             f" received {target!r}."
         )
-    if known[0] > known[-1]:
+    if numbers[0] > numbers[-1]:
         raise ValueError(
             f"target is (lo, hi), the lower rate first; received {target}."
         )
     lo, hi = (None if bound is None else float(bound) for bound in bounds)
     return lo, hi
-
-
-def _strength(value, name: str) -> float:
-    if not is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} is 0 or more, and finite; received {value!r}.")
-    return float(value)

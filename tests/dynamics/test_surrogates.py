@@ -79,5 +79,5 @@ def test_serialisation(surrogate):
 def test_bad_input():
     with pytest.raises(ValueError, match="Unknown surrogate 'nope'.*'arctan'"):
         ksn.layers.Neurons("lif", surrogate="nope")
-    with pytest.raises(ValueError, match="width that is positive.*-1"):
+    with pytest.raises(ValueError, match="width of .* is above 0.*-1"):
         surrogates.Arctan(-1)

@@ -3,7 +3,9 @@
 import pytest
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.encoders.drawn import RandomCell
+from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
 from tests.cases import LAYERS
 from tests.conftest import BACKEND
 from tests.layers.contract import check_layer
@@ -23,6 +25,13 @@ def test_every_layer_over_time_has_a_case():
     public = [getattr(ksn.layers, name) for name in ksn.layers.__all__]
     layers = {c for c in public if issubclass(c, SequenceLayer)}
     assert layers == {case[0] for case in LAYERS.values()}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("base", [Cell, EncoderCell, RandomCell])
+def test_a_cell_without_its_step_cannot_be_made(base):
+    with pytest.raises(TypeError, match="abstract.*program|abstract.*drawn"):
+        base(dt=0.001, seed=0)
 
 
 QUICK = ("check_config", "check_saving", "check_stateful")

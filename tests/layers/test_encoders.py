@@ -360,15 +360,15 @@ def test_an_exported_encoder_sends_the_same_spikes(tmp_path):
 # --- refusals -----------------------------------------------------------------
 
 WRONG = {
-    "max_rate": (lambda: PoissonEncoder(0), "max_rate is a positive number"),
+    "max_rate": (lambda: PoissonEncoder(0), "max_rate is above 0"),
     "rate": (lambda: PoissonEncoder("100"), "received '100'"),
     "dt": (lambda: BernoulliEncoder(dt=0), "dt is the length of a step"),
     "seed": (lambda: PoissonEncoder(seed=-1), "seed is an integer"),
-    "tau": (lambda: LatencyEncoder(-0.1), "tau is a positive number of seconds"),
+    "tau": (lambda: LatencyEncoder(-0.1), "tau is above 0 s, and finite"),
     "threshold": (lambda: LatencyEncoder(threshold=1.0), "between 0 and 1"),
     "code": (lambda: LatencyEncoder(code="log"), "code is one of .*'log'"),
-    "delta": (lambda: DeltaEncoder(0.0), "threshold is a positive number"),
-    "level": (lambda: DeltaEncoder(initial_level=None), "initial_level is the finite"),
+    "delta": (lambda: DeltaEncoder(0.0), "threshold is above 0"),
+    "level": (lambda: DeltaEncoder(initial_level=None), "initial_level is a finite"),
     "n_steps": (lambda: PoissonEncoder(n_steps=0), "at least 1; received 0"),
 }
 

@@ -254,7 +254,7 @@ GAIN = nengo.LinearFilter([2.0], [1.0])
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"synapse": -0.1}, ValueError, "0 or.*received -0.1"),
+        ({"synapse": -0.1}, ValueError, "at least 0.*received -0.1"),
         ({"synapse": float("nan")}, ValueError, "received nan"),
         ({"synapse": float("inf")}, ValueError, "received inf"),
         ({"synapse": True}, ValueError, "received True"),

@@ -11,6 +11,7 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers, serialization, types
+from keras_spiking_nengo.checks import one_of, positive
 from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.layer_rules import refusal
 from keras_spiking_nengo.convert.spiking.calibration import NeuronType, drives_of, skew
@@ -101,7 +102,9 @@ def to_spiking(
         True
     """
     swaps = _swaps(activations)
-    _check(scale_firing_rates, calibration_data, output, percentile, target_rate)
+    _check_options(
+        scale_firing_rates, calibration_data, output, percentile, target_rate
+    )
     old = calls(model)
     timed = temporal(old)
     if timed and n_steps is not None:
@@ -152,28 +155,24 @@ def _swaps(activations) -> dict[str, NeuronType]:
     return swaps
 
 
-def _check(scale, data, output, percentile, target_rate) -> None:
+def _check_options(scale, data, output, percentile, target_rate) -> None:
     values = scale.values() if isinstance(scale, Mapping) else [scale]
     for value in values:
         if value is None or value == "calibrate":
             continue
-        if isinstance(value, str) or not 0 < value < math.inf:
-            raise ValueError(
-                "scale_firing_rates is a number above 0, a dict of them by layer,"
-                f' "calibrate" or None; received {value!r}.'
-            )
+        advice = 'It may be a dict of numbers by layer, "calibrate" or None, too.'
+        positive("scale_firing_rates", value, advice=advice)
     if (scale == "calibrate") != (data is not None):
         raise ValueError(
             'scale_firing_rates="calibrate" needs calibration_data, and nothing else'
             f" does; received scale_firing_rates={scale!r} and calibration_data"
             f" {'None' if data is None else 'of type ' + type(data).__name__}."
         )
-    if output not in OUTPUTS:
-        raise ValueError(f"output is one of {OUTPUTS}; received {output!r}.")
+    one_of("output", output, OUTPUTS)
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile is in (0, 100]; received {percentile!r}.")
-    if target_rate is not None and not 0 < target_rate < math.inf:
-        raise ValueError(f"target_rate is above 0, in Hz; received {target_rate!r}.")
+    if target_rate is not None:
+        positive("target_rate", target_rate, "Hz")
 
 
 _OF_LAYERS = {

@@ -2,25 +2,21 @@
 
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import checked_number, positive
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.layers.encoders.encoder import (
     SLACK,
     EncoderCell,
-    positive,
-    with_slope,
+    counted_as,
 )
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["DeltaEncoder", "DeltaEncoderCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
-
-@_register
+@registered()
 class DeltaEncoderCell(EncoderCell):
     """One step of send-on-delta.
 
@@ -62,13 +58,10 @@ class DeltaEncoderCell(EncoderCell):
         **kwargs: Any,
     ):
         super().__init__(dt, **kwargs)
-        self.threshold = positive("threshold", threshold, ", the change of one spike")
-        if not is_number(initial_level) or not np.isfinite(initial_level):
-            raise ValueError(
-                "initial_level is the finite number at which the level starts;"
-                f" received {initial_level!r}."
-            )
-        self.initial_level = float(initial_level)
+        self.threshold = positive(
+            "threshold", threshold, advice="It is the change that one spike stands for."
+        )
+        self.initial_level = checked_number("initial_level", initial_level)
         self.split = bool(split)
 
     @property
@@ -88,14 +81,14 @@ class DeltaEncoderCell(EncoderCell):
             (level,) = state
             change = (x[0] - level) / self.threshold
             whole = ops.trunc(change + SLACK * ops.sign(change))
-            count = with_slope(whole, change, training)
+            count = counted_as(whole, change, training)
             sent = count
             if self.split:
                 # Of the change, whose slope is there without a spike as well; where
                 # nothing changes, each has a half of it.
                 size = ops.abs(change)
                 ways = ops.concatenate([size + change, size - change], axis=-1) / 2
-                sent = with_slope(ops.trunc(ways + SLACK), ways, training)
+                sent = counted_as(ops.trunc(ways + SLACK), ways, training)
             return sent * self.height, [level + self.threshold * count]
 
         return step, {}
@@ -109,7 +102,7 @@ class DeltaEncoderCell(EncoderCell):
         }
 
 
-@_register
+@registered()
 class DeltaEncoder(SequenceLayer):
     """Spikes that say how a signal has changed: send-on-delta.
 
@@ -184,7 +177,7 @@ class DeltaEncoder(SequenceLayer):
         cell = self.cell
         # In half precision the sum of many spikes overflows, or has too few digits.
         count = ops.cast(spikes, cell.state_dtype) / cell.height
-        count = with_slope(ops.round(count), count, training=True)
+        count = counted_as(ops.round(count), count, training=True)
         if cell.split:
             up, down = ops.split(count, 2, axis=-1)
             count = up - down

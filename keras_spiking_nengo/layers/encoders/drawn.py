@@ -1,19 +1,19 @@
 """Spikes that are drawn, with the mean or the probability that the value is."""
 
+from abc import abstractmethod
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.checks import checked_seed, positive
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.layers.encoders.encoder import (
     Encoder,
     EncoderCell,
-    positive,
-    with_slope,
+    counted_as,
 )
+from keras_spiking_nengo.saving import registered
 
 __all__ = [
     "BernoulliEncoder",
@@ -21,8 +21,6 @@ __all__ = [
     "PoissonEncoder",
     "PoissonEncoderCell",
 ]
-
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
 
 class RandomCell(EncoderCell):
@@ -57,18 +55,18 @@ class RandomCell(EncoderCell):
         keys = random.fold(keys, ops.cumsum(ones, axis=0))
         return [keys, ops.zeros_like(keys)]
 
+    @abstractmethod
     def mean(self, x):
         """Expected number of spikes in a step, differentiable in `x`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drawn(self, mean, state):
         """Numbers of spikes for means, and the next state."""
-        raise NotImplementedError
 
     def _spikes(self, x, state, training):
         mean = self.mean(x)
         count, state = self.drawn(ops.stop_gradient(mean), state)
-        return with_slope(count, mean, training) * self.height, state
+        return counted_as(count, mean, training) * self.height, state
 
     def program(self, training=False):
         return lambda p, x, state: self._spikes(x[0], state, training), {}
@@ -86,7 +84,7 @@ class RandomCell(EncoderCell):
         return {**super().get_config(), "seed": self.seed}
 
 
-@_register
+@registered()
 class PoissonEncoderCell(RandomCell):
     """One step of Poisson spikes.
 
@@ -123,7 +121,9 @@ class PoissonEncoderCell(RandomCell):
         **kwargs: Any,
     ):
         super().__init__(dt, seed, **kwargs)
-        self.max_rate = positive("max_rate", max_rate, ", the rate in Hz of a value 1")
+        self.max_rate = positive(
+            "max_rate", max_rate, advice="It is the rate in Hz of a value of 1."
+        )
 
     def mean(self, x):
         return self.max_rate * self.dt * ops.relu(x)
@@ -135,7 +135,7 @@ class PoissonEncoderCell(RandomCell):
         return {**super().get_config(), "max_rate": self.max_rate}
 
 
-@_register
+@registered()
 class PoissonEncoder(Encoder):
     """Poisson spikes of given rates: independent in every step and feature.
 
@@ -186,7 +186,7 @@ class PoissonEncoder(Encoder):
     cell_class = PoissonEncoderCell
 
 
-@_register
+@registered()
 class BernoulliEncoderCell(RandomCell):
     """One step of Bernoulli spikes.
 
@@ -225,7 +225,7 @@ class BernoulliEncoderCell(RandomCell):
         return ops.cast(uniform < mean, mean.dtype), state
 
 
-@_register
+@registered()
 class BernoulliEncoder(Encoder):
     """Spikes with given probabilities: at most one in a step, independent of others.
 

@@ -1,13 +1,12 @@
 """What encoders have in common: steps of time, and values presented over time."""
 
-import inspect
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, is_number
-from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.checks import checked_dt
+from keras_spiking_nengo.layers.base import Cell, SequenceLayer, Signature
 from keras_spiking_nengo.layers.repeat import Repeat
 
 # Part of a step, or of a threshold, that may be missing to a whole one: rounding noise,
@@ -15,19 +14,12 @@ from keras_spiking_nengo.layers.repeat import Repeat
 SLACK = 1e-3
 
 
-def with_slope(value, smooth, training):
+def counted_as(value, smooth, training):
     """`value`, while training with the gradient of `smooth`."""
-    value, given = ops.stop_gradient(value), ops.stop_gradient(smooth)
+    value, constant = ops.stop_gradient(value), ops.stop_gradient(smooth)
     # Both terms are 0, or NaN if the input is: the difference but for a rounding, where
     # XLA fuses a product into it.
-    return value + (smooth - given if training else 0 * given)
-
-
-def positive(name: str, value, unit: str) -> float:
-    """A number that is positive, and finite; raises if it is not."""
-    if not is_number(value) or not 0 < value < float("inf"):
-        raise ValueError(f"{name} is a positive number{unit}; received {value!r}.")
-    return float(value)
+    return value + (smooth - constant if training else 0 * constant)
 
 
 class EncoderCell(Cell):
@@ -46,24 +38,10 @@ class EncoderCell(Cell):
         return {**super().get_config(), "dt": self.dt}
 
 
-class _Signature:
-    """The signature of a `SequenceLayer`, with `n_steps`."""
-
-    def __get__(self, instance, owner) -> inspect.Signature:
-        if instance is not None:
-            # The signature of calling the layer is that of __call__.
-            raise AttributeError("__signature__")
-        known = super(Encoder, owner).__signature__  # type: ignore[misc]
-        *named, rest = known.parameters.values()
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        extra = inspect.Parameter("n_steps", keyword, default=None)
-        return inspect.Signature([*named, extra, rest])
-
-
 class Encoder(SequenceLayer):
     """An encoder of sequences or, with `n_steps`, of static values."""
 
-    __signature__ = _Signature()
+    __signature__ = Signature(n_steps=None)
 
     def __init__(self, *args, n_steps: int | None = None, **kwargs):
         super().__init__(*args, **kwargs)

@@ -2,27 +2,25 @@
 
 from typing import Any
 
-import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import is_number
+from keras_spiking_nengo.checks import is_number, one_of, positive
 from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.layers.encoders.encoder import (
     SLACK,
     Encoder,
     EncoderCell,
-    positive,
-    with_slope,
+    counted_as,
 )
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["LatencyEncoder", "LatencyEncoderCell"]
 
-_register = keras.saving.register_keras_serializable("keras_spiking_nengo")
 
 CODES = ("linear", "logarithmic")
 
 
-@_register
+@registered()
 class LatencyEncoderCell(EncoderCell):
     """One step of a code in which the time of the only spike tells the value.
 
@@ -64,16 +62,14 @@ class LatencyEncoderCell(EncoderCell):
         **kwargs: Any,
     ):
         super().__init__(dt, **kwargs)
-        self.tau = positive("tau", tau, " of seconds")
+        self.tau = positive("tau", tau, "s")
         if not is_number(threshold) or not 0 < threshold < 1:
             raise ValueError(
                 "threshold is a value between 0 and 1 that never fires, nor does any"
                 f" below it; received {threshold!r}."
             )
-        if code not in CODES:
-            raise ValueError(f"code is one of {CODES}; received {code!r}.")
         self.threshold = float(threshold)
-        self.code = code
+        self.code = one_of("code", code, CODES)
 
     def latency(self, x):
         """Time in seconds from the start to the spike of a value `x`.
@@ -102,10 +98,10 @@ class LatencyEncoderCell(EncoderCell):
             due, smooth = self._due(x[0], ops.stop_gradient(waited) + 1)
             waiting = waited >= 0
             spikes = ops.cast(ops.logical_and(due, waiting), waited.dtype)
-            kept = ops.logical_and(waiting, ops.logical_not(due))
+            waits_on = ops.logical_and(waiting, ops.logical_not(due))
             smooth = smooth * ops.cast(waiting, smooth.dtype)
-            y = with_slope(spikes, smooth, training) * self.height
-            return y, [ops.where(kept, waited + 1, -1.0)]
+            y = counted_as(spikes, smooth, training) * self.height
+            return y, [ops.where(waits_on, waited + 1, -1.0)]
 
         return step, {}
 
@@ -119,9 +115,9 @@ class LatencyEncoderCell(EncoderCell):
         # How often it has been due before tells whether it still waits.
         before = ops.cumsum(due, axis=1) - due
         waiting = waiting * ops.cast(before == 0, inputs.dtype)
-        y = with_slope(due * waiting, smooth * waiting, training) * self.height
-        kept = waiting[:, -1] * (1 - due[:, -1]) > 0
-        return y, [ops.where(kept, steps[:, -1], -1.0)]
+        y = counted_as(due * waiting, smooth * waiting, training) * self.height
+        waits_on = waiting[:, -1] * (1 - due[:, -1]) > 0
+        return y, [ops.where(waits_on, steps[:, -1], -1.0)]
 
     def get_config(self):
         return {
@@ -132,7 +128,7 @@ class LatencyEncoderCell(EncoderCell):
         }
 
 
-@_register
+@registered()
 class LatencyEncoder(Encoder):
     """One spike per feature, the earlier the larger the value.
 

@@ -1,4 +1,4 @@
-"""Data that a run is given, by node."""
+"""Frames of data for a run: the values of a source node in each step."""
 
 import nengo
 import numpy as np
@@ -9,17 +9,17 @@ __all__ = ["frames_of", "node_of"]
 
 def node_of(key, network) -> nengo.Node:
     """The source node that a key of `data` names."""
-    found = [key] if isinstance(key, nengo.Node) else []
+    nodes = [key] if isinstance(key, nengo.Node) else []
     if isinstance(key, str) and network is not None:
-        found = [node for node in network.all_nodes if node.label == key]
-    if len(found) != 1 or found[0].size_in:
+        nodes = [node for node in network.all_nodes if node.label == key]
+    if len(nodes) != 1 or nodes[0].size_in:
         sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
         raise ValidationError(
             f"data is keyed by source nodes or their labels; {key!r} names"
-            f" {len(found)}. Source nodes: {', '.join(sources)}.",
+            f" {len(nodes)}. Source nodes: {', '.join(sources)}.",
             attr="data",
         )
-    return found[0]
+    return nodes[0]
 
 
 def frames_of(node, value, batch: int, steps: int) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Steps that are left out: one whose mask is False keeps the state."""
+
+from typing import Any
+
+from keras import ops
+
+from keras_spiking_nengo.dynamics.loops import scan
+
+__all__ = ["masked_sequence"]
+
+
+def masked_sequence(
+    cell, inputs, state: list, mask, training: bool, unroll: bool, zeros: bool
+) -> tuple[Any, list]:
+    """All steps of a cell, but for those whose mask is False.
+
+    Args:
+        cell: a `layers.base.Cell`.
+        inputs: `(batch, time, *features)`.
+        state: states before the first step.
+        mask: `(batch, time)`.
+        training, unroll: as in `Cell.sequence`.
+        zeros: whether the output of a step that is left out is 0; else it is the one
+            before it.
+
+    Returns:
+        Outputs `(batch, time, *size)` and the final state.
+    """
+    step, parameters = cell.program(training)
+
+    def masked(parameters, x, carried):
+        (x, keep), (last, state) = x, carried
+        y, new = step(parameters, [x], state)
+        shown = _where(keep, y, ops.zeros_like(y) if zeros else last)
+        new = [_where(keep, n, s) for n, s in zip(new, state, strict=True)]
+        return shown, (_where(keep, y, last), new)
+
+    size = cell.output_size
+    features = size if isinstance(size, tuple) else (size,)
+    last = ops.zeros((ops.shape(inputs)[0], *features), dtype=inputs.dtype)
+    mask = ops.cast(mask, "bool")
+    outputs, (_, state) = scan(
+        masked, parameters, (inputs, mask), (last, state), training, unroll
+    )
+    return outputs, state
+
+
+def _where(keep, new, old):
+    extra = (1,) * (len(new.shape) - 1)
+    return ops.where(ops.reshape(keep, (-1, *extra)), new, old)
