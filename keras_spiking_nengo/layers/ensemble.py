@@ -10,7 +10,8 @@ from nengo.learning_rules import LearningRuleType
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_seed
-from keras_spiking_nengo.layers.network import Network, NetworkCell
+from keras_spiking_nengo.layers.network import Network
+from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Ensemble", "EnsembleCell"]
