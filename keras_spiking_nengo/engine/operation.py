@@ -37,6 +37,8 @@ class Mode:
         surrogate: of their spikes.
         differentiable: whether gradients may be asked for, training or not.
         many: whether a loop is known to do many items of a batch in each step.
+        python: what an operation does that calls Python: `"call"` it, `"record"` what
+            it answers, too, or `"recall"` that, from the last step to the first.
     """
 
     dtype: str = "float32"
@@ -45,6 +47,7 @@ class Mode:
     surrogate: Surrogate = field(default_factory=Arctan)
     differentiable: bool = True
     many: bool = False
+    python: str = "call"
 
 
 @dataclass(frozen=True, eq=False)

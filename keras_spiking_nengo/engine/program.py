@@ -10,16 +10,16 @@ State and parameters go in and come out; nothing is kept here.
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import random
-from keras_spiking_nengo.dynamics.loops import scan, static_length
+from keras_spiking_nengo.dynamics.loops import call_host, scan, static_length
 from keras_spiking_nengo.engine.operation import Mode, Operation
-from keras_spiking_nengo.engine.python_operators import TimedInput
+from keras_spiking_nengo.engine.python_operators import PythonCall, TimedInput
 from keras_spiking_nengo.engine.signals import Gather, Value, concatenated, whole_slice
 
 __all__ = ["Program", "Stage", "in_blocks"]
@@ -330,29 +330,57 @@ class _Loop:
         self.operations = operations
         self.out = Gather(map(whole_slice, handed_out))
         self.handed_out = handed_out
-        own = {out for operation in operations for out in operation.outs}
-        read = (
-            v for operation in operations for v in operation.values_read if v not in own
-        )
-        self.given = tuple(dict.fromkeys(read))
+        computed = {out for operation in operations for out in operation.outs}
+        read = (value for operation in operations for value in operation.values_read)
+        self.taken = tuple(dict.fromkeys(v for v in read if v not in computed))
 
     def __call__(self, packed, states, env, mode, steps, save, unroll):
         tensors, restore = _flat(packed)
         counts = [len(s) for s in states]
 
-        def step(p, x, state):
-            own = restore(p)
-            now, *given = x
-            before = dict(zip(self.given, given, strict=True))
-            parted = _parted(state, counts)
-            after, new = _one_step(self.operations, own, parted, before, mode, now)
-            return self.out(after, now), new
+        def step_in(mode):
+            def step(p, x, state):
+                now, *taken = x
+                before = dict(zip(self.taken, taken, strict=True))
+                parted = _parted(state, counts)
+                after, new = _one_step(
+                    self.operations, restore(p), parted, before, mode, now
+                )
+                return self.out(after, now), new
 
-        inputs = [steps, *(env[value] for value in self.given)]
+            return step
+
+        python = [op.operator for op in self.operations if isinstance(op, PythonCall)]
+        forward = None
+        if python and mode.training and not unroll:
+            steps = _begun(python, steps, mode)
+            forward = step_in(replace(mode, python="record"))
+            mode = replace(mode, python="recall")
+        inputs = [steps, *(env[value] for value in self.taken)]
         flat = [value for s in states for value in s]
-        shape = (self.out.size,)
-        y, new = scan(step, tensors, inputs, flat, save, unroll, shape)
+        y, new = scan(
+            step_in(mode),
+            tensors,
+            inputs,
+            flat,
+            save,
+            unroll,
+            (self.out.size,),
+            forward,
+        )
         return env | _sliced(y, {value: value.size for value in self.handed_out}), new
+
+
+def _begun(python: Sequence, steps, mode: Mode):
+    """The numbers of the steps, once answers of another sequence are forgotten."""
+
+    def forget(first):
+        for operator in python:
+            operator.forget()
+        return np.zeros_like(first)
+
+    label = python[0].label
+    return steps + call_host(forget, [steps[:, :1]], 1, mode.dtype, label)
 
 
 def _flat(packed: Packed):

@@ -7,7 +7,10 @@ run; else a `PythonCall`, an operation that calls Python while the program runs.
 
 The number of the step comes with each call. Step 1 begins a sequence: what an item
 remembers is made anew then, as `nengo.Simulator.reset` does, from the random numbers
-that it was given first.
+that it was given first. Number 0 is no step, of an item that is masked.
+
+A reverse pass computes the steps of a loop again, backwards. Python, which goes
+forwards only, is not called again: its answers were recorded.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,6 +75,7 @@ class PythonOperator:
         self.label = label
         self.independent = False
         self.error: BaseException | None = None
+        self._answers: list[np.ndarray] = []
         self.reset(np.random.RandomState(0))
 
     @property
@@ -134,7 +138,7 @@ class PythonOperator:
 
         Args:
             steps: `(batch, [time,] 1)`, numbers of the steps. An item begins anew
-                where its number is 1.
+                where its number is 1, and does nothing where it is 0.
             *inputs: `(batch, [time,] size)` for each signal in `reads`.
 
         Returns:
@@ -156,9 +160,23 @@ class PythonOperator:
             for b in range(lead[0]):
                 if numbers[b, t] == 1:
                     self._begin_anew(b)
-                values = [x[b, t] for x in frames]
-                outputs[b, t, : self.size] = self.advance(self._items[b], values)
+                if numbers[b, t]:
+                    values = [x[b, t] for x in frames]
+                    outputs[b, t, : self.size] = self.advance(self._items[b], values)
         return outputs.reshape((*lead, -1))
+
+    def forget(self) -> None:
+        """Drop recorded answers that nothing has asked for."""
+        self._answers.clear()
+
+    def record(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+        """As a call, and keep the answer until it is recalled."""
+        self._answers.append(self(steps, *inputs))
+        return self._answers[-1]
+
+    def recall(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+        """The last answer that was recorded and not recalled; else that of a call."""
+        return self._answers.pop() if self._answers else self(steps, *inputs)
 
     def advance(self, item: _Item, values: Sequence[np.ndarray]) -> np.ndarray:
         """One step of an item: the elements of `writes`, one after the other.
@@ -190,8 +208,13 @@ class PythonCall(Operation):
     calls_python = True
 
     def compute(self, p, x, state, mode, steps):
+        function = {
+            "call": self.operator,
+            "record": self.operator.record,
+            "recall": self.operator.recall,
+        }[mode.python]
         size = max(self.operator.size, 1)
-        y = call_host(self.operator, [steps, *x], size, mode.dtype, self.label)
+        y = call_host(function, [steps, *x], size, mode.dtype, self.label)
         if not self.outs:
             return [], []
         ends = np.cumsum([out.size for out in self.outs])

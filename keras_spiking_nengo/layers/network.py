@@ -190,12 +190,12 @@ class Network(SequenceLayer):
         return self.cell.ports.split(output, self.cell.model, sampling)
 
     def _masked(self, inputs, state, mask, training):
-        if self.cell.engine.timed_inputs:
-            # A step that is left out takes none of their values.
+        if self.cell.engine.python():
+            # A step that is left out is none to Python.
             taken = ops.cast(mask, inputs.dtype)[..., None]
             steps = state[0][:, None] + 1 + ops.cumsum(taken, axis=1) - taken
             timed = self.cell.timed(steps, masked=True)
-            inputs = ops.concatenate([inputs, *timed], axis=-1)
+            inputs = ops.concatenate([inputs, taken, *timed], axis=-1)
         return super()._masked(inputs, state, mask, training)
 
     def step(self, inputs, states):

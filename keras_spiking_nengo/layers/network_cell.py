@@ -167,11 +167,14 @@ class NetworkCell(Cell):
         return self.engine.pack(dict(zip(self._signals, tensors, strict=True)), mode)
 
     def program(self, training=False):
-        """A step of the network; its input may have the timed values at its end."""
+        """A step of the network.
+
+        Behind its features, an input may have whether the step is taken, 1 or 0, and
+        the values of the timed inputs.
+        """
         mode = self._mode(training)
         packed = self._packed(mode)
         flat = {f"{i}.{k}": v for i, p in enumerate(packed) for k, v in p.items()}
-
         sizes = [timed.value.size for timed in self.engine.timed_inputs]
 
         def step(p, x, state):
@@ -183,14 +186,15 @@ class NetworkCell(Cell):
             clocked = self.engine.clocked
             count = state.pop(0) + 1 if clocked else ops.ones_like(x[..., :1])
             (width,) = self.features
-            ahead = x.shape[-1] > width
-            timed = _slices(x[..., width:], sizes) if ahead else self.timed(count)
+            if x.shape[-1] > width:
+                taken, *timed = _slices(x[..., width:], (1, *sizes))
+                count = count * taken
+            else:
+                timed = self.timed(count)
             inputs = _inputs(self, x, timed, count)
             outputs, state = self.engine.step(own, state, inputs, mode)
-            return self.ports.side_by_side(outputs), [
-                count,
-                *state,
-            ] if clocked else state
+            new = [count, *state] if clocked else state
+            return self.ports.side_by_side(outputs), new
 
         return step, flat
 

@@ -263,7 +263,7 @@ def test_simplify_drops_what_no_probe_shows():
     sizes = {out.size for node in program_of(net).operations for out in node.outs}
     assert 10 in sizes and 20 not in sizes
     before = program_of(net, ())
-    assert 20 in {out.size for node in before.nodes for out in node.outs}
+    assert 20 in {out.size for node in before.operations for out in node.outs}
 
 
 def test_simplify_keeps_python_that_no_probe_shows():
