@@ -197,7 +197,7 @@ def _run(cell, inputs, backwards: bool) -> dict:
     watched = {_factor(op, weights) for op, weights in _connections(model)}
     watched |= {op.output for op in _last(model)}
     program = compile_model(model, cell.ports.nodes, {s: s for s in watched})
-    for _, call in program.calls:
+    for _, call in program.python_operators:
         call.reset(np.random.RandomState(cell.seed or 0))
     mode = Mode(cell.state_dtype, forward=cell.training_mode)
     tensors = {k: ops.convert_to_tensor(v) for k, v in cell.values().items()}
@@ -208,7 +208,7 @@ def _run(cell, inputs, backwards: bool) -> dict:
     step, time, *nodes = program.inputs
     given = {step: steps, time: steps * model.dt}
     given |= dict(zip(nodes, x, strict=False))  # none, if the input only counts steps
-    for source in program.sources:
+    for source in program.timed_inputs:
         values = ops.convert_to_tensor(source(0, length), dtype=mode.dtype)
         shape = (batch, length, source.value.size)
         given[source.value] = ops.broadcast_to(values, shape)

@@ -8,12 +8,13 @@ from typing import Any
 import nengo
 from nengo.builder import Model
 
-from keras_spiking_nengo.engine.nodes import Mode
+from keras_spiking_nengo.engine.assembly import assemble, shown
+from keras_spiking_nengo.engine.operation import Mode
 from keras_spiking_nengo.engine.operators import OPERATORS, translate
 from keras_spiking_nengo.engine.order import ordered
 from keras_spiking_nengo.engine.passes import ALWAYS, PASSES
 from keras_spiking_nengo.engine.program import Program, Stage
-from keras_spiking_nengo.engine.signals import Fetch, Value
+from keras_spiking_nengo.engine.signals import Gather, Value
 
 __all__ = [
     "ALWAYS",
@@ -22,12 +23,12 @@ __all__ = [
     "Mode",
     "Program",
     "compile_model",
-    "undisturbed",
+    "without_collection",
 ]
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Without garbage collection, which looks at millions of new objects in vain."""
     enabled = gc.isenabled()
     gc.disable()
@@ -38,7 +39,7 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
-@undisturbed()
+@without_collection()
 def compile_model(
     model: Model,
     inputs: Iterable[nengo.Node] = (),
@@ -49,13 +50,13 @@ def compile_model(
 
     Args:
         model: nengo's, built; it is not changed.
-        inputs: nodes whose output is given from outside, in order.
+        inputs: nodes whose output is outside from outside, in order.
         outputs: probes, or signals by any key. Defaults to all probes.
         passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
             before the others. Defaults to `ALWAYS`.
 
     Returns:
-        A `Program` whose `inputs` are the number of the step, the time, the given
+        A `Program` whose `inputs` are the number of the step, the time, the outside
         nodes, and the sources.
 
     Raises:
@@ -73,31 +74,34 @@ def compile_model(
         >>> len(compile_model(model).outputs)
         1
     """
-    given = {model.step: Value("step", 1), model.time: Value("time", 1)}
+    outside = {model.step: Value("step", 1), model.time: Value("time", 1)}
     for node in inputs:
         signal = model.sig[node]["out"]
-        given[signal.base] = Value(str(node), signal.size)
-    found = translate(model, given)
+        outside[signal.base] = Value(str(node), signal.size)
+    translation = translate(model, outside)
     if outputs is None or not isinstance(outputs, Mapping):
         probes = model.probes if outputs is None else outputs
         outputs = {probe: model.sig[probe]["in"] for probe in probes}
-    fetches = {key: _read(found, signal) for key, signal in outputs.items()}
-    found.assemble()
+    gathers = {key: _probed(translation, signal) for key, signal in outputs.items()}
+    assemble(translation)
     program = Program(
-        stages=(Stage("loop", tuple(ordered(found.nodes))),),
-        inputs=(*given.values(), *(source.value for source in found.sources)),
-        outputs=fetches,
-        parameters=found.parameters,
+        stages=(Stage("loop", tuple(ordered(translation.operations))),),
+        inputs=(
+            *outside.values(),
+            *(timed.value for timed in translation.timed_inputs),
+        ),
+        outputs=gathers,
+        parameters=translation.parameters,
         dt=model.dt,
-        sources=tuple(found.sources),
-        calls=tuple(found.calls.items()),
+        timed_inputs=tuple(translation.timed_inputs),
+        python_operators=tuple(translation.python_operators.items()),
     )
     for name in passes:
         program = PASSES[name](program)
     return program
 
 
-def _read(found, signal) -> Fetch:
+def _probed(translation, signal) -> Gather:
     if signal.sparse:
         raise nengo.exceptions.BuildError(f"{signal} is sparse and cannot be probed.")
-    return found.shown(signal)
+    return shown(translation, signal)

@@ -69,7 +69,7 @@ def moved(obj, new: Mapping):
         new: what `freeze` returned.
     """
     if isinstance(obj, LearningRule) and obj not in new:
-        return _rule(new[obj.connection], _rule_key(obj))
+        return _learning_rule(new[obj.connection], _rule_key(obj))
     return new[obj]
 
 
@@ -227,13 +227,19 @@ class _Freezer:
         """A node for what is not copied, if it is not there yet."""
         found = obj.connection if isinstance(obj, LearningRule) else obj
         if found not in self.new:
-            self.new[obj] = nengo.Node(size_in=obj.size_in, label=f"to {_name(obj)}")
+            self.new[obj] = nengo.Node(
+                size_in=obj.size_in, label=f"to {_object_label(obj)}"
+            )
 
 
-def _name(obj) -> str:
+def _object_label(obj) -> str:
     if isinstance(obj, LearningRule):
         return f"rule of {obj.connection}"
-    return _name(obj.ensemble) if isinstance(obj, Neurons) else obj.label or str(obj)
+    return (
+        _object_label(obj.ensemble)
+        if isinstance(obj, Neurons)
+        else obj.label or str(obj)
+    )
 
 
 def _networks(net: nengo.Network) -> Iterator[nengo.Network]:
@@ -277,7 +283,7 @@ def _view(obj, where):
     return obj if whole or where is None else obj[where]
 
 
-def _rule(conn, key):
+def _learning_rule(conn, key):
     rules = conn.learning_rule
     return rules if key is None else rules[key]
 
@@ -444,7 +450,7 @@ def _restored(config) -> nengo.Network:
                 nets[stored["parent"]].add(net)
         nets.append(net)
     made: dict[str, list] = {}
-    for kind, make in _MAKERS.items():
+    for kind, make in _RESTORERS.items():
         made[kind] = []
         for stored in config[kind]:
             with nets[stored["network"]]:
@@ -488,7 +494,7 @@ def _make_probe(stored, made):
 def _found(ref, made):
     kind, i = ref["kind"], ref["index"]
     if kind == "rule":
-        obj: Any = _rule(made["connections"][i], ref["rule"])
+        obj: Any = _learning_rule(made["connections"][i], ref["rule"])
     elif kind == "neurons":
         obj = made["ensembles"][i].neurons
     else:
@@ -498,7 +504,7 @@ def _found(ref, made):
     return obj[ref["elements"]] if "elements" in ref else obj
 
 
-_MAKERS: dict[str, Callable] = {
+_RESTORERS: dict[str, Callable] = {
     "ensembles": _make_ensemble,
     "nodes": _make_node,
     "connections": _make_connection,

@@ -1,4 +1,4 @@
-"""Functions of nodes and connections that are compiled into the program.
+"""Functions of operations and connections that are compiled into the program.
 
 A Python function of a signal is called back from the compiled program. One that is
 written in `keras.ops` and marked by `tensor_function` becomes part of it: it runs
@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 
 from keras import ops
 
-from keras_spiking_nengo.engine.nodes import Node
+from keras_spiking_nengo.engine.operation import Operation
 
 __all__ = ["Apply", "is_tensor_function", "tensor_function"]
 
-F = TypeVar("F", bound=Callable)
-_MARK = "_keras_spiking_nengo_tensor_function"
+_Function = TypeVar("_Function", bound=Callable)
+_COMPILED_IN = "_keras_spiking_nengo_tensor_function"
 
 
-def tensor_function(function: F) -> F:
+def tensor_function(function: _Function) -> _Function:
     """Mark a function written in `keras.ops`, so that it is compiled in.
 
     Nengo still calls it with NumPy arrays: it runs in every Nengo simulator.
@@ -39,7 +39,7 @@ def tensor_function(function: F) -> F:
         >>> import nengo
         >>> from keras import ops
         >>> with nengo.Network():
-        ...     node = nengo.Node(
+        ...     operation = nengo.Node(
         ...         tensor_function(lambda t, x: ops.sin(x) * t), size_in=1, size_out=1)
     """
     if not isinstance(function, FunctionType):
@@ -48,17 +48,17 @@ def tensor_function(function: F) -> F:
             f"tensor_function marks functions of your own; received {function!r}. Wrap"
             " it in a def or lambda."
         )
-    setattr(function, _MARK, True)
+    setattr(function, _COMPILED_IN, True)
     return function
 
 
 def is_tensor_function(function: Any) -> bool:
     """Whether `tensor_function` has marked it."""
-    return getattr(function, _MARK, False)
+    return getattr(function, _COMPILED_IN, False)
 
 
 @dataclass(frozen=True, eq=False)
-class Apply(Node):
+class Apply(Operation):
     """A function of what is read, for each step and item of a batch.
 
     Attributes:
@@ -69,14 +69,14 @@ class Apply(Node):
     function: Any = None
     timed: bool = False
 
-    def compute(self, p, x, state, mode, like):
-        lead, size = ops.shape(like)[:-1], self.outs[0].size
+    def compute(self, p, x, state, mode, steps):
+        lead, size = ops.shape(steps)[:-1], self.outs[0].size
         flat = [ops.reshape(value, (-1, value.shape[-1])) for value in x]
 
         def one(arguments):
             time = [arguments[0][0]] if self.timed else []
             y = self.function(*time, *arguments[len(time) :])
-            y = ops.stack([ops.convert_to_tensor(v) for v in y]) if _listed(y) else y
+            y = ops.stack([ops.convert_to_tensor(v) for v in y]) if _is_list(y) else y
             y = ops.cast(ops.convert_to_tensor(y), mode.dtype)
             return ops.broadcast_to(ops.reshape(y, (-1,)), (size,))
 
@@ -84,5 +84,5 @@ class Apply(Node):
         return [ops.reshape(y, (*lead, size))], []
 
 
-def _listed(y) -> bool:
+def _is_list(y) -> bool:
     return isinstance(y, list | tuple)

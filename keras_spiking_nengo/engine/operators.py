@@ -1,4 +1,4 @@
-"""Nengo's operators as nodes: one rule for each."""
+"""Nengo's operators as operations: one rule for each."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -21,19 +21,23 @@ from nengo.exceptions import BuildError
 from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
-from keras_spiking_nengo.engine.cells import Filter, Neurons, dynamics_of
+from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.functions import Apply, is_tensor_function
-from keras_spiking_nengo.engine.host import Call, Host, Source
-from keras_spiking_nengo.engine.linear import (
+from keras_spiking_nengo.engine.operation import Operation
+from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
+from keras_spiking_nengo.engine.populations import Population, dynamics_of
+from keras_spiking_nengo.engine.products import (
     Convolve,
-    Learn,
     Multiply,
     Product,
-    RecursiveLeastSquares,
     Sparse,
 )
-from keras_spiking_nengo.engine.nodes import Node
-from keras_spiking_nengo.engine.signals import Fetch, Param, Ref, Value, elements
+from keras_spiking_nengo.engine.python_operators import (
+    PythonCall,
+    PythonOperator,
+    TimedInput,
+)
+from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, elements
 from keras_spiking_nengo.engine.translation import Translation
 from keras_spiking_nengo.registry import Registry
 
@@ -42,52 +46,52 @@ __all__ = ["OPERATORS", "translate"]
 OPERATORS: Registry = Registry("operator", governing=("make_step",))
 
 
-def translate(model: Model, given: Mapping[Any, Value] | None = None) -> Translation:
-    """The nodes of a built model; `assemble` adds those that make its signals.
+def translate(model: Model, outside: Mapping[Any, Value] | None = None) -> Translation:
+    """The operations of a built model; `assembly` adds those that make its signals.
 
     Args:
         model: nengo's, as its builder leaves it.
-        given: base signals whose values come from outside.
+        outside: base signals whose values come from outside.
 
     Raises:
-        BuildError: for what no node can be made of.
+        BuildError: for what no operation can be made of.
     """
-    found = Translation(model, given or {})
+    translation = Translation(model, outside or {})
     for signal in (model.step, model.time):
-        found.value(signal)
+        translation.value(signal)
     for op in model.operators:
         written = [*op.sets, *op.incs]
-        if written and all(signal.base in found.given for signal in written):
+        if written and all(signal.base in translation.outside for signal in written):
             continue
         if op in OPERATORS:
-            OPERATORS[op](op, found)
+            OPERATORS[op](op, translation)
         else:
-            host(op, found)
-    return found
+            run_python(op, translation)
+    return translation
 
 
 # --- time, copies and sums ------------------------------------------------------
 
 
 @OPERATORS.register(nengo_operators.TimeUpdate)
-def _time(op, found) -> None:
+def _time(op, translation) -> None:
     """Both signals come from outside: see `Program.inputs`."""
 
 
 @OPERATORS.register(SimProbe)
-def _probe(op, found) -> None:
+def _probe(op, translation) -> None:
     """Marks a signal as read; probes are the program's outputs anyway."""
 
 
 @OPERATORS.register(nengo_operators.Reset)
-def _reset(op, found) -> None:
-    found.set(op.dst)
+def _reset(op, translation) -> None:
+    translation.set(op.dst)
     if op.value:
-        found.add_constant(op.dst, op.value)
+        translation.add_constant(op.dst, op.value)
 
 
 @OPERATORS.register(nengo_operators.Copy)
-def _copy(op, found) -> None:
+def _copy(op, translation) -> None:
     where = elements(op.dst)
     if op.dst_slice is not None:
         where = where.reshape(op.dst.shape)[op.dst_slice].ravel()
@@ -101,15 +105,15 @@ def _copy(op, found) -> None:
                 f"{op}: Cannot have repeated indices in ``dst_slice`` when copy is not"
                 " an increment"
             )
-        found.set(op.dst, where)
-    if found.is_constant(op.src):
-        found.add_constant(op.dst, found.param(op.src, index), where)
+        translation.set(op.dst, where)
+    if translation.is_constant(op.src):
+        translation.add_constant(op.dst, translation.weight(op.src, index), where)
     else:
-        found.add(op.dst, found.ref(op.src)[index], where)
+        translation.add(op.dst, translation.piece(op.src)[index], where)
 
 
 @OPERATORS.register(nengo_operators.ElementwiseInc)
-def _elementwise(op, found) -> None:
+def _elementwise_inc(op, translation) -> None:
     # The positions of both factors, spread over the output.
     a, x = (np.arange(s.size).reshape(s.shape) for s in (op.A, op.X))
     shape = np.broadcast_shapes(a.shape, x.shape)
@@ -118,81 +122,94 @@ def _elementwise(op, found) -> None:
             f"Incompatible shapes in ElementwiseInc: Trying to do {op.Y.shape} +="
             f" {op.A.shape} * {op.X.shape}"
         )
-    weights: list[Param] = []
-    reads: list[Fetch] = []
+    weights: list[Weight] = []
+    reads: list[Gather] = []
     for signal, index in ((op.A, a), (op.X, x)):
         index = np.broadcast_to(index, shape).ravel()
-        if found.is_constant(signal) and not weights:
-            weights.append(found.param(signal, index))
+        if translation.is_constant(signal) and not weights:
+            weights.append(translation.weight(signal, index))
         else:
-            reads.append(Fetch([found.ref(signal)[index]]))
-    out = Value(f"{_label(op)}", op.Y.size)
-    node = Multiply(_label(op), tuple(reads), (out,), weights=tuple(weights))
-    found.nodes.append(node)
-    found.write(op, op.Y, out)
+            reads.append(Gather([translation.piece(signal)[index]]))
+    out = Value(f"{_operator_label(op)}", op.Y.size)
+    operation = Multiply(
+        _operator_label(op), tuple(reads), (out,), weights=tuple(weights)
+    )
+    translation.operations.append(operation)
+    translation.write(op, op.Y, out)
 
 
 # --- products -------------------------------------------------------------------
 
 
 @OPERATORS.register(nengo_operators.DotInc)
-def _dot(op, found) -> None:
+def _dot(op, translation) -> None:
     if op.A.ndim < 2 and op.A.size == 1 or op.X.shape == ():
-        _elementwise(op, found)
+        _elementwise_inc(op, translation)
         return
     columns = op.A.shape[-1]
     rows = op.A.size // columns
-    constant = found.is_constant(op.A)
-    weights = (found.param(op.A),) if constant else ()
+    constant = translation.is_constant(op.A)
+    weights = (translation.weight(op.A),) if constant else ()
     factors = (op.X,) if constant else (op.X, op.A)
-    reads = tuple(found.fetch(signal) for signal in factors)
-    out = Value(_label(op), rows)
-    found.nodes.append(
-        Product(_label(op), reads, (out,), rows=rows, columns=columns, weights=weights)
+    reads = tuple(translation.gather(signal) for signal in factors)
+    out = Value(_operator_label(op), rows)
+    translation.operations.append(
+        Product(
+            _operator_label(op),
+            reads,
+            (out,),
+            rows=rows,
+            columns=columns,
+            weights=weights,
+        )
     )
-    found.write(op, op.Y, out)
+    translation.write(op, op.Y, out)
 
 
 @OPERATORS.register(nengo_operators.SparseDotInc)
-def _sparse_dot(op, found) -> None:
+def _sparse_dot(op, translation) -> None:
     matrix = op.A.initial_value
     if scipy.sparse.issparse(matrix):
         matrix = matrix.tocoo()
         data, rows, columns = matrix.data, matrix.row, matrix.col
-    else:  # nengo's own, where it found no SciPy
+    else:  # nengo's own, where it translation no SciPy
         data, (rows, columns) = matrix.data, np.transpose(matrix.indices)
-    found.parameters[op.A.base] = data
-    _add_sparse(op, found, Param(op.A.base, None, len(data)), rows, columns)
+    translation.parameters[op.A.base] = data
+    _add_sparse(op, translation, Weight(op.A.base, None, len(data)), rows, columns)
 
 
 @OPERATORS.register(nengo_operators.BsrDotInc)
-def _bsr_dot(op, found) -> None:
+def _bsr_dot(op, translation) -> None:
     # Numbers in place of the entries show where each of them ends up.
     blocks = np.arange(1, op.A.size + 1).reshape(op.A.shape)
     shape = (op.Y.size, op.X.size)
     matrix = scipy.sparse.bsr_matrix((blocks, op.indices, op.indptr), shape=shape)
     matrix = matrix.tocoo()
-    found_where = matrix.data.astype(int) - 1
-    data = found.param(op.A, found_where)
-    _add_sparse(op, found, data, matrix.row, matrix.col)
+    places = matrix.data.astype(int) - 1
+    data = translation.weight(op.A, places)
+    _add_sparse(op, translation, data, matrix.row, matrix.col)
 
 
-def _add_sparse(op, found, data: Param, rows, columns) -> None:
-    out = Value(_label(op), op.Y.size)
+def _add_sparse(op, translation, data: Weight, rows, columns) -> None:
+    out = Value(_operator_label(op), op.Y.size)
     own = {"data": (data,), "rows": rows, "columns": columns}
-    found.nodes.append(Sparse(_label(op), (found.fetch(op.X),), (out,), **own))
-    found.write(op, op.Y, out)
+    translation.operations.append(
+        Sparse(_operator_label(op), (translation.gather(op.X),), (out,), **own)
+    )
+    translation.write(op, op.Y, out)
 
 
 @OPERATORS.register(ConvInc, ConvTransposeInc)
-def _convolution(op, found) -> None:
-    if not found.is_constant(op.W):
-        host(op, found)
+def _convolve(op, translation) -> None:
+    if not translation.is_constant(op.W):
+        run_python(op, translation)
         return
-    out = Value(_label(op), op.Y.size)
-    own = {"transform": op.conv, "kernel": (found.param(op.W),)}
-    found.nodes.append(Convolve(_label(op), (found.fetch(op.X),), (out,), **own))
-    found.write(op, op.Y, out)
+    out = Value(_operator_label(op), op.Y.size)
+    own = {"transform": op.conv, "kernel": (translation.weight(op.W),)}
+    translation.operations.append(
+        Convolve(_operator_label(op), (translation.gather(op.X),), (out,), **own)
+    )
+    translation.write(op, op.Y, out)
 
 
 # --- neurons and processes ------------------------------------------------------
@@ -201,25 +218,25 @@ _NENGO_NAMES = {"refractory": "refractory_time"}
 
 
 @OPERATORS.register(SimNeurons)
-def _neurons(op, found) -> None:
+def _sim_neurons(op, translation) -> None:
     generator = isinstance(op.neurons, nengo.neurons.RatesToSpikesNeuronType)
     if op.neurons not in (RATES_TO_SPIKES if generator else NEURONS):
-        host(op, found)
+        run_python(op, translation)
         return
     dynamics = dynamics_of(op.neurons, generator)
-    initial, outs = [], [Value(_label(op), op.output.size)]
-    found.write(op, op.output, outs[0])
+    initial, outs = [], [Value(_operator_label(op), op.output.size)]
+    translation.write(op, op.output, outs[0])
     for name in dynamics.states:
         signal = op.state.get(_NENGO_NAMES.get(name, name))
         initial.append(_initial_state(op, name, signal))
         if signal is not None:
-            outs.append(Value(f"{_label(op)} {name}", signal.size))
-            found.write(op, signal, outs[-1])
+            outs.append(Value(f"{_operator_label(op)} {name}", signal.size))
+            translation.write(op, signal, outs[-1])
     shown = dynamics.states if op.state else ()
-    found.nodes.append(
-        Neurons(
-            _label(op),
-            (found.fetch(op.J),),
+    translation.operations.append(
+        Population(
+            _operator_label(op),
+            (translation.gather(op.J),),
             tuple(outs),
             tuple(initial),
             populations=((op.neurons, op.output.size),),
@@ -244,132 +261,142 @@ def _initial_state(op, name: str, signal) -> np.ndarray:
 
 
 @OPERATORS.register(SimProcess)
-def _process(op, found) -> None:
+def _process(op, translation) -> None:
     linear = op.input is not None and op.process in SYNAPSES
     if not linear or op.mode == "inc":
-        host(op, found)
+        run_python(op, translation)
         return
     lag = op.mode == "update"
     # A lagged output is nengo's update: its delay is in the system already.
-    out = _filtered(op, found, lag)
-    found.add(op.output, Ref(out, np.arange(out.size)))
+    out = _synapse_output(op, translation, lag)
+    translation.add(op.output, Slice(out, np.arange(out.size)))
     if lag:
-        found.update(op.output, lambda: _filtered(op, found, False))
+        translation.update(op.output, lambda: _synapse_output(op, translation, False))
     else:
-        found.set(op.output)
+        translation.set(op.output)
 
 
-def _filtered(op, found, lag: bool) -> Value:
+def _synapse_output(op, translation, lag: bool) -> Value:
     """The output of a linear synapse, before or after it has moved."""
-    system = _system(op.process, found.dt, int(lag))
-    out = Value(_label(op), op.output.size)
-    reads = (found.fetch(op.input),)
+    system = _discrete_system(op.process, translation.dt, int(lag))
+    out = Value(_operator_label(op), op.output.size)
+    reads = (translation.gather(op.input),)
     if system.order == 0:
-        node: Node = Multiply(_label(op), reads, (out,), factor=system.D)
+        operation: Operation = Multiply(
+            _operator_label(op), reads, (out,), factor=system.D
+        )
     else:
         initial = (np.zeros((system.order, op.output.size)),)
         systems = ((system, op.output.size),)
-        node = Filter(_label(op), reads, (out,), initial, systems=systems, lag=lag)
-    found.nodes.append(node)
+        operation = Filter(
+            _operator_label(op), reads, (out,), initial, systems=systems, lag=lag
+        )
+    translation.operations.append(operation)
     return out
 
 
 @functools.lru_cache(maxsize=256)
-def _system(synapse, dt: float, delay: int) -> LinearSystem:
+def _discrete_system(synapse, dt: float, delay: int) -> LinearSystem:
     return linear_system(synapse, dt, delay)
 
 
 # --- learning rules -------------------------------------------------------------
 
 
-def _learn(op, found, rule: Callable, *signals) -> None:
-    out = Value(_label(op), op.delta.size)
-    reads = tuple(found.fetch(signal) for signal in signals)
+def _learn(op, translation, rule: Callable, *signals) -> None:
+    out = Value(_operator_label(op), op.delta.size)
+    reads = tuple(translation.gather(signal) for signal in signals)
     shapes = tuple(signal.shape for signal in signals)
-    found.nodes.append(Learn(_label(op), reads, (out,), shapes=shapes, rule=rule))
-    found.write(op, op.delta, out)
+    translation.operations.append(
+        Learn(_operator_label(op), reads, (out,), shapes=shapes, rule=rule)
+    )
+    translation.write(op, op.delta, out)
 
 
 @OPERATORS.register(SimPES)
-def _pes(op, found) -> None:
-    rule = functools.partial(learning.pes, op.learning_rate * found.dt)
-    _learn(op, found, rule, op.pre_filtered, op.error)
+def _pes(op, translation) -> None:
+    rule = functools.partial(learning.pes, op.learning_rate * translation.dt)
+    _learn(op, translation, rule, op.pre_filtered, op.error)
 
 
 @OPERATORS.register(SimBCM)
-def _bcm(op, found) -> None:
-    rule = functools.partial(learning.bcm, op.learning_rate * found.dt)
-    _learn(op, found, rule, op.pre_filtered, op.post_filtered, op.theta)
+def _bcm(op, translation) -> None:
+    rule = functools.partial(learning.bcm, op.learning_rate * translation.dt)
+    _learn(op, translation, rule, op.pre_filtered, op.post_filtered, op.theta)
 
 
 @OPERATORS.register(SimOja)
-def _oja(op, found) -> None:
-    rule = functools.partial(learning.oja, op.learning_rate * found.dt, op.beta)
-    _learn(op, found, rule, op.pre_filtered, op.post_filtered, op.weights)
+def _oja(op, translation) -> None:
+    rule = functools.partial(learning.oja, op.learning_rate * translation.dt, op.beta)
+    _learn(op, translation, rule, op.pre_filtered, op.post_filtered, op.weights)
 
 
 @OPERATORS.register(SimVoja)
-def _voja(op, found) -> None:
-    alpha = op.learning_rate * found.dt
+def _voja(op, translation) -> None:
+    alpha = op.learning_rate * translation.dt
 
     def rule(decoded, post, encoders, signal):
         scale = ops.convert_to_tensor(op.scale, dtype=post.dtype)
         return learning.voja(alpha, scale, decoded, post, encoders, signal)
 
     signals = (op.pre_decoded, op.post_filtered, op.scaled_encoders)
-    _learn(op, found, rule, *signals, op.learning_signal)
+    _learn(op, translation, rule, *signals, op.learning_signal)
 
 
 @OPERATORS.register(SimRLS)
-def _rls(op, found) -> None:
-    outs = (Value(_label(op), op.delta.size), Value("RLS", op.inv_gamma.size))
+def _rls(op, translation) -> None:
+    outs = (Value(_operator_label(op), op.delta.size), Value("RLS", op.inv_gamma.size))
     initial = np.array(op.inv_gamma.initial_value, dtype=float).ravel()
-    reads = (found.fetch(op.pre_filtered), found.fetch(op.error))
-    found.nodes.append(RecursiveLeastSquares(_label(op), reads, outs, (initial,)))
-    found.write(op, op.delta, outs[0])
-    found.write(op, op.inv_gamma, outs[1])
+    reads = (translation.gather(op.pre_filtered), translation.gather(op.error))
+    translation.operations.append(
+        RecursiveLeastSquares(_operator_label(op), reads, outs, (initial,))
+    )
+    translation.write(op, op.delta, outs[0])
+    translation.write(op, op.inv_gamma, outs[1])
 
 
 # --- Python ---------------------------------------------------------------------
 
 
 @OPERATORS.register(SimPyFunc)
-def _function(op, found) -> None:
+def _python_function(op, translation) -> None:
     if not is_tensor_function(op.fn) or op.output is None or not op.reads:
-        host(op, found)
+        run_python(op, translation)
         return
-    out = Value(_label(op), op.output.size)
-    reads = tuple(found.fetch(signal) for signal in op.reads)
+    out = Value(_operator_label(op), op.output.size)
+    reads = tuple(translation.gather(signal) for signal in op.reads)
     own = {"function": op.fn, "timed": op.t_passed}
-    found.nodes.append(Apply(_label(op), reads, (out,), **own))
-    found.write(op, op.output, out)
+    translation.operations.append(Apply(_operator_label(op), reads, (out,), **own))
+    translation.write(op, op.output, out)
 
 
-def host(op, found) -> None:
+def run_python(op, translation) -> None:
     """Run an operator as nengo wrote it: ahead, or by a call back."""
-    times = {found.model.step, found.model.time}
-    given = [s for s in op.reads if s.base in times or not found.is_constant(s)]
-    writes = list(dict.fromkeys([*op.sets, *op.incs, *_read_updates(op, found)]))
-    call = Call(op, found.dt, given, writes, _label(op))
-    found.calls[op] = call
-    outs = tuple(Value(_label(op), signal.size) for signal in writes)
-    ahead = len(outs) == 1 and all(signal.base in times for signal in given)
+    times = {translation.model.step, translation.model.time}
+    reads = [s for s in op.reads if s.base in times or not translation.is_constant(s)]
+    writes = list(dict.fromkeys([*op.sets, *op.incs, *_read_updates(op, translation)]))
+    operator = PythonOperator(op, translation.dt, reads, writes, _operator_label(op))
+    translation.python_operators[op] = operator
+    outs = tuple(Value(_operator_label(op), signal.size) for signal in writes)
+    ahead = len(outs) == 1 and all(signal.base in times for signal in reads)
     # Functions may share what Python remembers: all keep nengo's order then.
-    if ahead and not (isinstance(op, SimPyFunc) and found.interactive):
-        found.sources.append(Source(call, outs[0], len(given)))
+    if ahead and not (isinstance(op, SimPyFunc) and translation.calls_back):
+        translation.timed_inputs.append(TimedInput(operator, outs[0]))
     else:
-        reads = tuple(found.fetch(signal) for signal in given)
-        found.nodes.append(Host(_label(op), reads, outs, call=call))
+        gathers = tuple(translation.gather(signal) for signal in reads)
+        translation.operations.append(
+            PythonCall(_operator_label(op), gathers, outs, operator=operator)
+        )
     for signal, out in zip(writes, outs, strict=True):
-        found.write(op, signal, out)
+        translation.write(op, signal, out)
 
 
-def _read_updates(op, found) -> list:
+def _read_updates(op, translation) -> list:
     """Updated signals that others read; the rest is the operator's own affair."""
-    return [s for s in op.updates if s.base in found.shared]
+    return [s for s in op.updates if s.base in translation.shared]
 
 
-def _label(op) -> str:
+def _operator_label(op) -> str:
     if op.tag:
         return str(op.tag)
     signals = (*op.sets, *op.incs, *op.updates, *op.reads)

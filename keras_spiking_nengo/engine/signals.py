@@ -2,8 +2,8 @@
 
 A value is flat: one element after the other, behind any number of leading axes
 (batch, or batch and time). A nengo `Signal` is a value; a view of it, or what an
-operator reads of several values, is a list of pieces, each a `Ref` to elements of
-one value. A `Fetch` turns such a list into as few tensor operations as it can:
+operator reads of several values, is a list of pieces, each a `Slice` to elements of
+one value. A `Gather` turns such a list into as few tensor operations as it can:
 none, if the pieces are one whole value.
 """
 
@@ -20,16 +20,16 @@ from keras import ops
 from keras_spiking_nengo.dynamics.loops import gather
 
 __all__ = [
-    "Fetch",
-    "Param",
-    "Ref",
+    "Gather",
+    "Weight",
+    "Slice",
     "Value",
     "elements",
-    "joined",
+    "concatenated",
     "pick",
     "probe_connections",
     "sampled",
-    "whole",
+    "whole_slice",
 ]
 
 # More slices than this are one indexed read instead: XLA fuses no concatenation.
@@ -57,7 +57,7 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Ref:
+class Slice:
     """Elements of a value, in order; of no value, zeros.
 
     Attributes:
@@ -72,16 +72,16 @@ class Ref:
     def size(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, index) -> "Ref":
-        return Ref(self.value, self.index[index])
+    def __getitem__(self, index) -> "Slice":
+        return Slice(self.value, self.index[index])
 
 
-# What a pass says of a ref: where its elements are found now.
-Rewire = Callable[[Ref], Sequence[Ref]]
+# What a pass says of a piece: where its elements are found now.
+Rewire = Callable[[Slice], Sequence[Slice]]
 
 
 @dataclass(frozen=True, eq=False)
-class Param:
+class Weight:
     """Elements of a constant signal, which may be a trained weight.
 
     Attributes:
@@ -99,9 +99,9 @@ class Param:
         return self.total if self.index is None else len(self.index)
 
 
-def whole(value: Value) -> Ref:
+def whole_slice(value: Value) -> Slice:
     """All elements of a value."""
-    return Ref(value, np.arange(value.size))
+    return Slice(value, np.arange(value.size))
 
 
 def elements(signal) -> np.ndarray:
@@ -136,7 +136,7 @@ def sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndar
     return steps % period < 1
 
 
-def pick(values: Mapping, params: Sequence[Param]):
+def pick(values: Mapping, params: Sequence[Weight]):
     """The elements of several parameters in one flat array, of NumPy if all are."""
     parts = [_part(values[p.key], p) for p in params]
     if len(parts) == 1:
@@ -147,7 +147,7 @@ def pick(values: Mapping, params: Sequence[Param]):
     return ops.concatenate([ops.cast(part, tensors[0].dtype) for part in parts])
 
 
-def _part(value, param: Param):
+def _part(value, param: Weight):
     tensor = ops.is_tensor(value)
     flat = ops.reshape(value, (-1,)) if tensor else np.reshape(value, -1)
     index, n = param.index, param.size
@@ -158,51 +158,53 @@ def _part(value, param: Param):
     return ops.take(flat, index, axis=0) if tensor else flat[index]
 
 
-class Fetch:
-    """Reads a list of refs as one array whose last axis has all their elements.
+class Gather:
+    """Reads a list of slices as one array whose last axis has all their elements.
 
     Args:
-        refs: pieces, in order.
+        slices: pieces, in order.
     """
 
-    def __init__(self, refs: Iterable[Ref]):
-        self.refs = tuple(ref for ref in refs if ref.size)
-        self.size = sum(ref.size for ref in self.refs)
+    def __init__(self, slices: Iterable[Slice]):
+        self.slices = tuple(piece for piece in slices if piece.size)
+        self.size = sum(piece.size for piece in self.slices)
 
     @functools.cached_property
     def bounds(self) -> np.ndarray:
-        """Where each ref begins, and the last one ends."""
-        return np.cumsum([0, *(ref.size for ref in self.refs)])
+        """Where each piece begins, and the last one ends."""
+        return np.cumsum([0, *(piece.size for piece in self.slices)])
 
-    def taken(self, index: np.ndarray) -> list[Ref]:
-        """Some of the elements, as refs."""
-        if len(self.refs) == 1:
-            return [self.refs[0][index]]
+    def taken(self, index: np.ndarray) -> list[Slice]:
+        """Some of the elements, as slices."""
+        if len(self.slices) == 1:
+            return [self.slices[0][index]]
         which = np.searchsorted(self.bounds, index, side="right") - 1
         edges = [0, *(np.flatnonzero(np.diff(which)) + 1), len(index)]
         return [
-            self.refs[which[a]][index[a:b] - self.bounds[which[a]]]
+            self.slices[which[a]][index[a:b] - self.bounds[which[a]]]
             for a, b in zip(edges, edges[1:], strict=False)
             if b > a
         ]
 
-    def rewired(self, rewire: Rewire) -> "Fetch":
+    def rewired(self, rewire: Rewire) -> "Gather":
         """The same elements, from where `rewire` says that they are."""
-        found = [ref for old in self.refs for ref in rewire(old)]
-        if len(found) == len(self.refs) and all(map(operator.is_, found, self.refs)):
+        found = [piece for old in self.slices for piece in rewire(old)]
+        if len(found) == len(self.slices) and all(
+            map(operator.is_, found, self.slices)
+        ):
             return self
-        return Fetch(found)
+        return Gather(found)
 
     @functools.cached_property
     def values(self) -> tuple[Value, ...]:
         """The distinct values read, in order."""
-        found = (ref.value for ref in self.refs if ref.value is not None)
+        found = (piece.value for piece in self.slices if piece.value is not None)
         return tuple(dict.fromkeys(found))
 
     @functools.cached_property
     def key(self) -> tuple:
-        """Equal for fetches of the same elements."""
-        return tuple((id(ref.value), ref.index.tobytes()) for ref in self.refs)
+        """Equal for gathers of the same elements."""
+        return tuple((id(piece.value), piece.index.tobytes()) for piece in self.slices)
 
     @functools.cached_property
     def pieces(self) -> list[tuple[Value | None, int, int]]:
@@ -210,9 +212,9 @@ class Fetch:
         owners = [None, *self.values]
         number = {id(value): i for i, value in enumerate(owners)}
         none = np.zeros(0, int)
-        parts = [np.full(ref.size, number[id(ref.value)]) for ref in self.refs]
+        parts = [np.full(piece.size, number[id(piece.value)]) for piece in self.slices]
         owner = np.concatenate([none, *parts])
-        index = np.concatenate([none, *(ref.index for ref in self.refs)])
+        index = np.concatenate([none, *(piece.index for piece in self.slices)])
         index = np.where(owner == 0, 0, index)
         broken = (np.diff(owner) != 0) | ((np.diff(index) != 1) & (owner[1:] != 0))
         edges = [0, *(np.flatnonzero(broken) + 1), len(owner)]
@@ -241,7 +243,7 @@ class Fetch:
         """
         if len(self.pieces) <= _MANY:
             parts = [self._slice(env, like, *piece) for piece in self.pieces]
-            return joined(parts) if parts else _zeros(like, 0)
+            return concatenated(parts) if parts else _zeros(like, 0)
         if self._columns is not None:
             return self._block(env[self.values[0]], *self._columns)
         sources, index = self._sources
@@ -251,7 +253,7 @@ class Fetch:
         ]
         if self._padded:
             parts.append(_zeros(like, 1))
-        everything = joined(parts)
+        everything = concatenated(parts)
         return everything if index is None else gather(everything, index)
 
     @functools.cached_property
@@ -290,7 +292,7 @@ class Fetch:
 
     @functools.cached_property
     def _padded(self) -> bool:
-        return any(ref.value is None for ref in self.refs)
+        return any(piece.value is None for piece in self.slices)
 
     @functools.cached_property
     def _sources(self):
@@ -298,7 +300,7 @@ class Fetch:
         sources: list[tuple[Value, np.ndarray | None]] = []
         places, start = [], 0
         for value in self.values:
-            parts = [ref.index for ref in self.refs if ref.value is value]
+            parts = [piece.index for piece in self.slices if piece.value is value]
             taken = np.concatenate(parts)
             if len(self.values) == 1 and not self._padded:
                 return [(value, taken)], None
@@ -313,13 +315,13 @@ class Fetch:
         number = {id(value): i for i, value in enumerate(self.values)}
         position = [0] * len(self.values)
         index = []
-        for ref in self.refs:
-            if ref.value is None:
-                index.append(np.full(ref.size, start))
+        for piece in self.slices:
+            if piece.value is None:
+                index.append(np.full(piece.size, start))
                 continue
-            i = number[id(ref.value)]
-            index.append(places[i][position[i] : position[i] + ref.size])
-            position[i] += ref.size
+            i = number[id(piece.value)]
+            index.append(places[i][position[i] : position[i] + piece.size])
+            position[i] += piece.size
         order = np.concatenate(index)
         if len(order) == start and np.array_equal(order, np.arange(start)):
             return sources, None
@@ -330,6 +332,6 @@ def _zeros(like, size: int):
     return ops.zeros((*ops.shape(like)[:-1], size), dtype=like.dtype)
 
 
-def joined(parts: Sequence):
+def concatenated(parts: Sequence):
     """Arrays side by side, on the last axis."""
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)

@@ -19,7 +19,7 @@ from nengo.params import BoolParam
 
 from keras_spiking_nengo.engine.signals import probe_connections
 
-__all__ = ["Weight", "configure", "weights_of"]
+__all__ = ["NamedWeight", "configure", "weights_of"]
 
 _CLASSES = (nengo.Ensemble, nengo.Connection, nengo.Probe)
 _PARAMETER = "trainable"
@@ -72,7 +72,7 @@ def _check_target(net, target) -> None:
         raise ValueError(f"{target} is not in {net}.")
 
 
-def _said(configs: list[Config], obj) -> bool | None:
+def _configured(configs: list[Config], obj) -> bool | None:
     """What the innermost config says of an object, then of its class."""
     for config in reversed(configs):
         for key in (obj, type(obj)):
@@ -88,7 +88,7 @@ def _said(configs: list[Config], obj) -> bool | None:
 
 
 @dataclass(frozen=True)
-class Weight:
+class NamedWeight:
     """A constant signal that can be a weight.
 
     Attributes:
@@ -102,25 +102,25 @@ class Weight:
     trainable: bool
 
 
-def weights_of(net: nengo.Network, model: Model) -> list[Weight]:
+def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
     """Weights, encoders and biases of a built network, in nengo's order."""
     ruled, of_probes = _ruled(net), probe_connections(model)
     found: list[tuple[str, Any, bool]] = []
     for obj, configs in _walk(net, []):
-        said = _said(configs, obj)
+        said = _configured(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
             found.append(
                 (
-                    f"{_label(obj)}.{kind}",
+                    f"{_weight_label(obj)}.{kind}",
                     signal,
                     bool(default if said is None else said),
                 )
             )
     names = _unique([name for name, _, _ in found])
-    kept: dict[Any, Weight] = {}
+    kept: dict[Any, NamedWeight] = {}
     for name, (_, signal, trainable) in zip(names, found, strict=True):
-        kept.setdefault(signal.base, Weight(name, signal.base, trainable))
+        kept.setdefault(signal.base, NamedWeight(name, signal.base, trainable))
     return list(kept.values())
 
 
@@ -160,25 +160,25 @@ def _ruled(net) -> set[tuple[str, Any]]:
     return changed
 
 
-def _label(obj) -> str:
+def _weight_label(obj) -> str:
     if isinstance(obj, nengo.Connection) and obj.label is None:
         return f"{_end(obj.pre_obj)}_to_{_end(obj.post_obj)}"
     if isinstance(obj, nengo.Probe) and obj.label is None:
         return f"probe_of_{_end(obj.obj)}"
-    return _clean(obj.label or type(obj).__name__.lower())
+    return _without_slashes(obj.label or type(obj).__name__.lower())
 
 
 def _end(obj) -> str:
     if isinstance(obj, nengo.ensemble.Neurons):
         return f"{_end(obj.ensemble)}.neurons"
     if isinstance(obj, nengo.connection.LearningRule):
-        return f"{_label(obj.connection)}.rule"
+        return f"{_weight_label(obj.connection)}.rule"
     if isinstance(obj, nengo.Connection):
-        return _label(obj)
-    return _clean(obj.label or type(obj).__name__.lower())
+        return _weight_label(obj)
+    return _without_slashes(obj.label or type(obj).__name__.lower())
 
 
-def _clean(label: str) -> str:
+def _without_slashes(label: str) -> str:
     return label.replace("/", "_")
 
 

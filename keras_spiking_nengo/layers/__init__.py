@@ -13,7 +13,8 @@ from keras_spiking_nengo.layers.encoders import (
 )
 from keras_spiking_nengo.layers.ensemble import Ensemble, EnsembleCell
 from keras_spiking_nengo.layers.lmu import LMU, LMUCell
-from keras_spiking_nengo.layers.network import Network, NetworkCell
+from keras_spiking_nengo.layers.network import Network
+from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
 from keras_spiking_nengo.layers.per_step import PerStep
 from keras_spiking_nengo.layers.repeat import Repeat

@@ -12,7 +12,8 @@ from keras_spiking_nengo.layers.design import (
     VectorFunction,
     ensemble_network,
 )
-from keras_spiking_nengo.layers.network import Network, NetworkCell
+from keras_spiking_nengo.layers.network import Network
+from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Ensemble", "EnsembleCell"]

@@ -93,8 +93,8 @@ def check_run(operation, args, kwargs, kinds) -> None:
 def _check_python(operation) -> None:
     cell = getattr(operation, "cell", None)
     engine = cell.engine if isinstance(cell, ours.NetworkCell) else None
-    for item in (*engine.hosts, *engine.sources) if engine else ():
-        raise refusal(operation, not_exported(item.label))
+    for label in engine.python() if engine else ():
+        raise refusal(operation, not_exported(label))
 
 
 def check_apart(operation, shape: Shape, kinds) -> None:

@@ -28,9 +28,10 @@ from keras_spiking_nengo.engine import (
     Mode,
     Program,
     compile_model,
-    undisturbed,
+    without_collection,
 )
 from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.data import (
     Signals,
@@ -125,7 +126,7 @@ class Simulator:
         if isinstance(model, TrainableModel):
             model.attach(self._training)
         progress = ProgressTracker(progress_bar, Progress("Building", "Build"))
-        with undisturbed(), progress as tracker:
+        with without_collection(), progress as tracker:
             if network is not None:
                 stage = tracker.next_stage("Building", "Build")
                 self.model.build(network, progress=stage)
@@ -145,17 +146,21 @@ class Simulator:
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
         many = (self.minibatch_size or 1) > 1
-        passes = [n for n in PASSES if many or n != "sink"] if self.optimize else ()
+        passes = (
+            [n for n in PASSES if many or n != "fuse_into_loop"]
+            if self.optimize
+            else ()
+        )
         # Without probes, signals are all there is to look at.
         watched = None if self.model.probes else written_signals(self.model)
         self._program: Program = compile_model(self.model, inputs, watched, passes)
-        for _, call in self._program.calls:
+        for _, call in self._program.python_operators:
             call.independent = self.independent_noise
         self._mode = Mode(dtype=self.dtype, differentiable=False, many=many)
         self._lengths: set[int] = set()
         with precision(self.dtype):
             self._load({})
-        self._run = compiled(self._function, host=bool(self._program.hosts))
+        self._run = compiled(self._function, host=bool(self._program.python_calls))
 
     def _load(self, values: Mapping) -> None:
         """Take parameters: numbers are compiled in, arrays are passed."""
@@ -173,10 +178,10 @@ class Simulator:
         values = dict(zip(self._program.inputs, inputs, strict=True))
         arguments = packed, state, values, self._mode
         steps = inputs[0].shape[1]
-        parted = self._program.outputs and not self._program.hosts
+        parted = self._program.outputs and not self._program.python_calls
         length = _cached_steps(steps) if parted else steps
         if length < steps:
-            outputs, state = self._program.in_blocks(*arguments, length)
+            outputs, state = in_blocks(self._program, *arguments, length)
         else:
             outputs, state = self._program.sequence(*arguments)
         return [outputs[probe] for probe in self._program.outputs], state
@@ -275,7 +280,7 @@ class Simulator:
 
     def _reset_calls(self) -> None:
         """Give each operator in Python the random numbers that nengo gives it."""
-        calls = dict(self._program.calls)
+        calls = dict(self._program.python_operators)
         if not calls:
             return
         rng = np.random.RandomState(self.seed)
@@ -385,7 +390,7 @@ class Simulator:
             "state": [ops.convert_to_numpy(value) for value in self._state],
             "n_steps": self._n_steps,
             "records": self.data.records,
-            "memory": [call.memory() for _, call in self._program.calls],
+            "memory": [call.memory() for _, call in self._program.python_operators],
             "closed": self.closed,
         }
 
@@ -400,7 +405,9 @@ class Simulator:
             self._state = [ops.convert_to_tensor(value) for value in state["state"]]
         self._n_steps = state["n_steps"]
         self.data.records = state["records"]
-        for (_, call), memory in zip(self._program.calls, state["memory"], strict=True):
+        for (_, call), memory in zip(
+            self._program.python_operators, state["memory"], strict=True
+        ):
             call.restore(memory)
         if state["closed"]:
             self.close()
@@ -462,7 +469,8 @@ class Simulator:
         batch = self.minibatch_size or 1
         steps = np.arange(self._n_steps + 1, self._n_steps + n_steps + 1)[None, :, None]
         sources = [
-            source(self._n_steps, n_steps, batch) for source in self._program.sources
+            source(self._n_steps, n_steps, batch)
+            for source in self._program.timed_inputs
         ]
         inputs = [steps, steps * self.dt, *frames, *sources]
         inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
@@ -487,10 +495,10 @@ class Simulator:
                 self._load(values)
 
     def _guarded(self, inputs):
-        calls = [call for _, call in self._program.calls]
+        calls = [call for _, call in self._program.python_operators]
         try:
             outputs, state = self._run(self._tensors, self._state, inputs)
-            if self._program.hosts:  # errors of callbacks arrive late
+            if self._program.python_calls:  # errors of callbacks arrive late
                 outputs = [
                     ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs
                 ]

@@ -63,10 +63,10 @@ def by_program(name, passes, steps):
     """The data of each probe from a program."""
     model, program = compile_network(name, passes)
     mode, rng = Mode(dtype="float64"), np.random.RandomState(SEED)
-    for _, call in program.calls:
-        call.reset(rng)
+    for _, operator in program.python_operators:
+        operator.reset(rng)
     time = np.arange(1.0, steps + 1)[None, :, None]
-    inputs = [time, time * model.dt, *(s(0, steps) for s in program.sources)]
+    inputs = [time, time * model.dt, *(s(0, steps) for s in program.timed_inputs)]
 
     def run(state, inputs):
         values = dict(zip(program.inputs, inputs, strict=True))

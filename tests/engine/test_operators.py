@@ -13,7 +13,7 @@ from nengo.neurons import NeuronType, RatesToSpikesNeuronType
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import OPERATORS
-from keras_spiking_nengo.engine.host import Host
+from keras_spiking_nengo.engine.python_operators import PythonCall
 from tests.cases import NETWORKS, RANDOM_NETWORKS
 from tests.engine.runs import (
     STEPS,
@@ -82,7 +82,10 @@ def test_nothing_but_python_runs_as_python():
     hosts = {
         name
         for name in NETWORKS
-        if any(isinstance(n, Host) for n in compile_network(name, passes=())[1].nodes)
+        if any(
+            isinstance(n, PythonCall)
+            for n in compile_network(name, passes=())[1].operations
+        )
     }
     assert hosts == {"direct_mode", "nodes", "processes"}
 

@@ -7,8 +7,9 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import PASSES, compile_model
-from keras_spiking_nengo.engine.cells import Filter, Neurons
-from keras_spiking_nengo.engine.linear import Product
+from keras_spiking_nengo.engine.filters import Filter
+from keras_spiking_nengo.engine.populations import Population
+from keras_spiking_nengo.engine.products import Product
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, difference
 from tests.marks import slow_on_jax
@@ -43,7 +44,7 @@ def program_of(net, passes=tuple(PASSES)):
 
 
 def counts(program):
-    return len(program.stages), len(program.nodes)
+    return len(program.stages), len(program.operations)
 
 
 def array_of(size, loop):
@@ -76,14 +77,14 @@ def summed():
     return net
 
 
-def test_pool_filters_sums():
+def test_share_filters_filters_sums():
     net = summed()
-    program = program_of(net, ("simplify", "pool"))
-    filters = [node for node in program.nodes if isinstance(node, Filter)]
+    program = program_of(net, ("simplify", "share_filters"))
+    filters = [node for node in program.operations if isinstance(node, Filter)]
     # One for four with 5 ms, one for three of order 2, one with 20 ms, two with 30.
     assert sorted(node.outs[0].size for node in filters) == [2, 2, 2, 2, 2]
     apart = program_of(net, ("simplify",))
-    filters = [node for node in apart.nodes if isinstance(node, Filter)]
+    filters = [node for node in apart.operations if isinstance(node, Filter)]
     assert sum(node.outs[0].size for node in filters) == 19
     data = []
     for optimize in (True, False):
@@ -107,7 +108,7 @@ def test_merge_makes_many_equal_ensembles_one(loop, size):
     assert counts(many) == counts(few)
     unmerged = tuple(name for name in PASSES if name != "merge")
     apart = program_of(array_of(30, loop), unmerged)
-    assert len(apart.nodes) > len(many.nodes) + 30
+    assert len(apart.operations) > len(many.operations) + 30
 
 
 def fan(n_targets):
@@ -126,7 +127,7 @@ def test_merge_reads_a_vector_once_for_all_large_products_of_it():
     program = program_of(fan(3))
     decoders = [
         node
-        for node in program.nodes
+        for node in program.operations
         if isinstance(node, Product) and node.columns == 640
     ]
     (product,) = decoders
@@ -148,7 +149,7 @@ def test_outputs_stay_the_same_where_large_products_are_one():
     np.testing.assert_array_equal(*data)
 
 
-def test_sink_takes_what_a_loop_multiplies_anyway_into_it():
+def test_fuse_into_loop_takes_what_a_loop_multiplies_anyway_into_it():
     with fan(1) as net:
         net.probes.clear()
         out = nengo.Node(size_in=8)
@@ -156,11 +157,11 @@ def test_sink_takes_what_a_loop_multiplies_anyway_into_it():
             solver = nengo.solvers.NoSolver(np.full((640, 8), 1e-6))
             nengo.Connection(ens, out, solver=solver)
         nengo.Probe(out)
-    sunk, apart = (
+    fused, apart = (
         program_of(net, tuple(name for name in PASSES if name not in without))
-        for without in ((), ("sink",))
+        for without in ((), ("fuse_into_loop",))
     )
-    assert sunk.width < apart.width - 4 * 600
+    assert fused.width < apart.width - 4 * 600
     # In a minibatch, which is when it pays.
     with ksn.Simulator(
         net, seed=1, minibatch_size=2, dtype="float64", progress_bar=False
@@ -201,14 +202,14 @@ LIFS = {
         for n in LIFS
     ],
 )
-def test_compact_neurons_are_nengos_spike_for_spike(name):
-    compact = name not in ("held", "floored", "long")
+def test_neurons_of_packed_state_are_nengos_spike_for_spike(name):
+    packed = name not in ("held", "floored", "long")
     with nengo.Network(seed=0) as net:
         ens = nengo.Ensemble(60, 1, neuron_type=LIFS[name])
         nengo.Connection(ens, ens, synapse=0.1)
         probes = [nengo.Probe(ens.neurons), nengo.Probe(ens.neurons, "voltage")]
-    populations = [n for n in program_of(net).nodes if isinstance(n, Neurons)]
-    assert [node.compact for node in populations] == [compact]
+    populations = [n for n in program_of(net).operations if isinstance(n, Population)]
+    assert [node.packed_state for node in populations] == [packed]
     data = []
     for simulator, options in (
         (ksn.Simulator, {"dtype": "float64"}),
@@ -236,9 +237,9 @@ def chain(*synapses):
 def test_condense_leaves_no_loop_of_several_nodes_in_a_feed_forward_network():
     net = chain(None, 0.01, nengo.Alpha(0.02), 0)
     for stage in program_of(net, ("simplify", "condense")).stages:
-        assert len(stage.nodes) == 1
+        assert len(stage.operations) == 1
     (stage,) = program_of(net, ("simplify",)).stages
-    assert len(stage.nodes) > 10
+    assert len(stage.operations) > 10
 
 
 def test_condense_keeps_together_what_loops():
@@ -246,9 +247,9 @@ def test_condense_keeps_together_what_loops():
         first, second = net.ensembles
         nengo.Connection(second, first, synapse=0.05)
     stages = program_of(net, ("simplify", "condense")).stages
-    (loop,) = [stage for stage in stages if len(stage.nodes) > 1]
-    kinds = [type(node).__name__ for node in loop.nodes]
-    assert kinds.count("Neurons") == 2
+    (loop,) = [stage for stage in stages if len(stage.operations) > 1]
+    kinds = [type(node).__name__ for node in loop.operations]
+    assert kinds.count("Population") == 2
     # What is filtered for the probe alone stays outside.
     assert kinds.count("Filter") == 2
     assert any(stage.kind == "filter" for stage in stages)
@@ -259,25 +260,25 @@ def test_simplify_drops_what_no_probe_shows():
         seen, unseen = nengo.Ensemble(10, 1), nengo.Ensemble(20, 1)
         nengo.Connection(seen, unseen)
         nengo.Probe(seen.neurons)
-    sizes = {out.size for node in program_of(net).nodes for out in node.outs}
+    sizes = {out.size for node in program_of(net).operations for out in node.outs}
     assert 10 in sizes and 20 not in sizes
     before = program_of(net, ())
-    assert 20 in {out.size for node in before.nodes for out in node.outs}
+    assert 20 in {out.size for node in before.operations for out in node.outs}
 
 
 def test_simplify_keeps_python_that_no_probe_shows():
     with nengo.Network() as net:
         node = nengo.Node(lambda t, x: None, size_in=1)
         nengo.Connection(nengo.Node([1]), node)
-    assert len(program_of(net).hosts) == 1
+    assert len(program_of(net).python_calls) == 1
 
 
-def test_narrow_hands_out_less():
+def test_drop_unread_hands_out_less():
     with nengo.Network(seed=0) as net:
         ens = nengo.Ensemble(100, 1)
         nengo.Connection(ens, ens, synapse=0.1)
         nengo.Probe(ens.neurons[:3])
-    wide = program_of(net, tuple(name for name in PASSES if name != "narrow"))
+    wide = program_of(net, tuple(name for name in PASSES if name != "drop_unread"))
     assert program_of(net).width < wide.width - 90
 
 

@@ -12,13 +12,13 @@ from nengo.builder.signal import Signal
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine.signals import (
-    Fetch,
-    Param,
-    Ref,
+    Gather,
+    Slice,
     Value,
+    Weight,
     elements,
     pick,
-    whole,
+    whole_slice,
 )
 from tests.conftest import BACKEND
 
@@ -27,7 +27,7 @@ SIZES = (1, 4, 30)
 
 
 @st.composite
-def refs(draw):
+def slices(draw):
     """Pieces: runs, single elements, whole values, blocks of a matrix, and zeros."""
     values = [Value(str(size), size) for size in SIZES]
     found = []
@@ -50,30 +50,30 @@ def refs(draw):
         else:
             places = st.lists(st.integers(0, size - 1), max_size=40)
             index = np.array(draw(places), dtype=int)
-        found.append(Ref(value, index))
+        found.append(Slice(value, index))
     return values, found
 
 
 # JAX compiles each of them anew.
 @settings(max_examples=20 if BACKEND == "jax" else 60, deadline=None, derandomize=True)
-@given(refs())
+@given(slices())
 def test_fetch_is_numpys_indexing(case):
     values, found = case
     rng = np.random.RandomState(0)
     arrays = {v: rng.uniform(1, 2, (*LEAD, v.size)).astype("float32") for v in values}
     expected = [
-        np.zeros((*LEAD, ref.size), "float32")
-        if ref.value is None
-        else arrays[ref.value][..., ref.index]
-        for ref in found
+        np.zeros((*LEAD, piece.size), "float32")
+        if piece.value is None
+        else arrays[piece.value][..., piece.index]
+        for piece in found
     ]
     expected = np.concatenate([np.zeros((*LEAD, 0), "float32"), *expected], axis=-1)
     env = {v: ops.convert_to_tensor(array) for v, array in arrays.items()}
-    fetch = Fetch(found)
-    actual = ops.convert_to_numpy(fetch(env, env[values[0]]))
+    gather = Gather(found)
+    actual = ops.convert_to_numpy(gather(env, env[values[0]]))
     np.testing.assert_array_equal(actual, expected)
-    assert fetch.size == actual.shape[-1]
-    assert set(fetch.values) == {r.value for r in found if r.value and r.size}
+    assert gather.size == actual.shape[-1]
+    assert set(gather.values) == {r.value for r in found if r.value and r.size}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_block_of_a_matrix_is_sliced(rows, columns):
     index = np.arange(36).reshape(6, 6)[rows, columns].ravel()
     array = np.random.RandomState(0).uniform(1, 2, (*LEAD, 36)).astype("float32")
     with mock.patch("keras_spiking_nengo.engine.signals.gather") as gather:
-        y = Fetch([Ref(value, index)])({value: ops.convert_to_tensor(array)}, None)
+        y = Gather([Slice(value, index)])({value: ops.convert_to_tensor(array)}, None)
     np.testing.assert_array_equal(ops.convert_to_numpy(y), array[..., index])
     gather.assert_not_called()
 
@@ -93,20 +93,23 @@ def test_a_block_of_a_matrix_is_sliced(rows, columns):
 def test_whole_values_are_passed_on_untouched():
     value = Value("v", 6)
     x = ops.ones((2, 6))
-    for pieces in ([whole(value)], [whole(value)[:2], whole(value)[2:]]):
-        fetch = Fetch(pieces)
-        assert fetch.is_whole
-        assert fetch({value: x}, x) is x
-    assert not Fetch([whole(value)[::-1]]).is_whole
-    assert not Fetch([whole(value), whole(value)]).is_whole
-    assert not Fetch([Ref(None, np.arange(6))]).is_whole
+    for pieces in (
+        [whole_slice(value)],
+        [whole_slice(value)[:2], whole_slice(value)[2:]],
+    ):
+        gather = Gather(pieces)
+        assert gather.is_whole
+        assert gather({value: x}, x) is x
+    assert not Gather([whole_slice(value)[::-1]]).is_whole
+    assert not Gather([whole_slice(value), whole_slice(value)]).is_whole
+    assert not Gather([Slice(None, np.arange(6))]).is_whole
 
 
 def test_equal_keys_mean_equal_elements():
     a, b = Value("a", 3), Value("b", 3)
-    assert Fetch([whole(a)]).key == Fetch([whole(a)]).key
-    assert Fetch([whole(a)]).key != Fetch([whole(b)]).key
-    assert Fetch([whole(a)]).key != Fetch([whole(a)[::-1]]).key
+    assert Gather([whole_slice(a)]).key == Gather([whole_slice(a)]).key
+    assert Gather([whole_slice(a)]).key != Gather([whole_slice(b)]).key
+    assert Gather([whole_slice(a)]).key != Gather([whole_slice(a)[::-1]]).key
 
 
 VIEWS = {
@@ -143,10 +146,10 @@ def test_pick_joins_elements_of_parameters(tensors):
         for i, (key, value) in enumerate(values.items())
     }
     params = [
-        Param("a", None, 6),
-        Param("a", np.array([4, 4, 0]), 6),
-        Param("b", np.array([1, 2]), 4),
-        Param("b", np.arange(4), 4),
+        Weight("a", None, 6),
+        Weight("a", np.array([4, 4, 0]), 6),
+        Weight("b", np.array([1, 2]), 4),
+        Weight("b", np.arange(4), 4),
     ]
     picked = pick(given_values, params)
     assert ops.is_tensor(picked) == bool(tensors)

@@ -177,7 +177,7 @@ def test_functions_equal_the_host_version(marked, float64):
     net, x = with_function(turned, marked), frames(1, STEPS, 2)
     layer = layer_of(net, inputs="u")
     found = layer(x)
-    assert bool(layer.cell.python()) != marked
+    assert bool(layer.python()) != marked
     expected = by_nengo(net, {net.nodes[0]: x[0]})
     for y, probe in zip(found, net.probes, strict=True):
         assert_equal(numpy(y)[0], expected[probe])
@@ -227,7 +227,7 @@ def test_a_tensor_function_of_time_or_on_a_direct_connection(float64):
     t = 0.001 * np.arange(1, STEPS + 1)
     np.testing.assert_allclose(times[1], np.stack([t, t * t], 1), atol=1e-12)
     np.testing.assert_allclose(product, x[..., :1] * x[..., 1:], atol=1e-12)
-    assert not layer.cell.python()
+    assert not layer.python()
 
 
 def test_functions_of_a_library_are_not_marked():

@@ -1,29 +1,26 @@
-"""Nodes without a memory of their own: products and learning rules."""
+"""Products of what is read with weights, or with each other."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.dynamics import learning, transforms
-from keras_spiking_nengo.engine.nodes import Node
-from keras_spiking_nengo.engine.signals import Param, pick
+from keras_spiking_nengo.dynamics import transforms
+from keras_spiking_nengo.engine.operation import Operation
+from keras_spiking_nengo.engine.signals import Weight, pick
 
 __all__ = [
     "Convolve",
-    "Learn",
     "Multiply",
     "Product",
-    "RecursiveLeastSquares",
     "Sparse",
 ]
 
 
 @dataclass(frozen=True, eq=False)
-class Multiply(Node):
+class Multiply(Operation):
     """Elementwise product of what it reads, and of parameters if it has some.
 
     Attributes:
@@ -31,23 +28,23 @@ class Multiply(Node):
         factor: a number.
     """
 
-    weights: tuple[Param, ...] = ()
+    weights: tuple[Weight, ...] = ()
     factor: float = 1.0
 
     def key(self, looped):
         return type(self), len(self.reads), bool(self.weights), self.factor
 
-    def joined(self, nodes, reads, outs, initial):
-        weights = tuple(w for node in nodes for w in node.weights)
+    def joined(self, operations, reads, outs, initial):
+        weights = tuple(w for operation in operations for w in operation.weights)
         return replace(self, reads=reads, outs=outs, weights=weights)
 
-    def params(self):
+    def used_weights(self):
         return self.weights
 
     def pack(self, values, dt, mode):
         return {"weights": pick(values, self.weights)} if self.weights else {}
 
-    def compute(self, p, x, state, mode, like):
+    def compute(self, p, x, state, mode, steps):
         total = math.prod(x[1:], start=x[0])
         total = total if self.factor == 1 else total * self.factor
         return [total * p["weights"] if "weights" in p else total], []
@@ -60,7 +57,7 @@ _APART = 128
 
 
 @dataclass(frozen=True, eq=False)
-class Product(Node):
+class Product(Operation):
     """Products of matrices `(rows, columns)` with vectors.
 
     The matrices are parameters or, if there are none, the second thing read.
@@ -72,7 +69,7 @@ class Product(Node):
 
     rows: int = 1
     columns: int = 1
-    weights: tuple[Param, ...] = ()
+    weights: tuple[Weight, ...] = ()
 
     @property
     def count(self) -> int:
@@ -88,19 +85,21 @@ class Product(Node):
         """Whether more time goes into it than into what is around it."""
         return bool(self.weights) and self.rows * self.columns >= _LARGE
 
-    def joined(self, nodes, reads, outs, initial):
-        shared = len({node.reads[0].key for node in nodes}) == 1 and bool(self.weights)
+    def joined(self, operations, reads, outs, initial):
+        shared = len(
+            {operation.reads[0].key for operation in operations}
+        ) == 1 and bool(self.weights)
         return replace(
             self,
-            label=f"{self.label} and {len(nodes) - 1} more",
-            reads=nodes[0].reads if shared else reads,
+            label=f"{self.label} and {len(operations) - 1} more",
+            reads=operations[0].reads if shared else reads,
             outs=outs,
             # Of one vector, the matrices are one.
-            rows=len(nodes) * self.rows if shared else self.rows,
-            weights=tuple(w for node in nodes for w in node.weights),
+            rows=len(operations) * self.rows if shared else self.rows,
+            weights=tuple(w for operation in operations for w in operation.weights),
         )
 
-    def params(self):
+    def used_weights(self):
         return self.weights
 
     def pack(self, values, dt, mode):
@@ -116,7 +115,7 @@ class Product(Node):
             return {f"weights_{i}": columns(matrices[i]) for i in range(self.count)}
         return {"weights": matrices}
 
-    def compute(self, p, x, state, mode, like):
+    def compute(self, p, x, state, mode, steps):
         lead = ops.shape(x[0])[:-1]
         if "weights_0" in p:
             n = self.columns
@@ -143,7 +142,7 @@ _SMALL = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse(Node):
+class Sparse(Operation):
     """Product of a sparse matrix with a vector.
 
     Attributes:
@@ -151,11 +150,11 @@ class Sparse(Node):
         rows, columns: where each of them is.
     """
 
-    data: tuple[Param, ...] = ()
+    data: tuple[Weight, ...] = ()
     rows: Any = None
     columns: Any = None
 
-    def params(self):
+    def used_weights(self):
         return self.data
 
     @property
@@ -174,7 +173,7 @@ class Sparse(Node):
         np.add.at(matrix, (self.rows, self.columns), data)
         return {"matrix": matrix}
 
-    def compute(self, p, x, state, mode, like):
+    def compute(self, p, x, state, mode, steps):
         if "matrix" in p:
             return [transforms.product(p["matrix"], x[0])], []
         size = self.outs[0].size
@@ -182,7 +181,7 @@ class Sparse(Node):
 
 
 @dataclass(frozen=True, eq=False)
-class Convolve(Node):
+class Convolve(Operation):
     """A convolution, or a transposed one.
 
     Attributes:
@@ -191,9 +190,9 @@ class Convolve(Node):
     """
 
     transform: Any = None
-    kernel: tuple[Param, ...] = ()
+    kernel: tuple[Weight, ...] = ()
 
-    def params(self):
+    def used_weights(self):
         return self.kernel
 
     def pack(self, values, dt, mode):
@@ -201,39 +200,5 @@ class Convolve(Node):
         reshape = ops.reshape if ops.is_tensor(kernel) else np.reshape
         return {"kernel": reshape(kernel, self.transform.kernel_shape)}
 
-    def compute(self, p, x, state, mode, like):
+    def compute(self, p, x, state, mode, steps):
         return [transforms.convolve(self.transform, p["kernel"], x[0])], []
-
-
-@dataclass(frozen=True, eq=False)
-class Learn(Node):
-    """The change of weights that a rule without memory asks for.
-
-    Attributes:
-        shapes: of each array read, without leading axes.
-        rule: from these arrays to the change.
-    """
-
-    shapes: tuple[tuple[int, ...], ...] = ()
-    rule: Callable = learning.pes
-
-    def compute(self, p, x, state, mode, like):
-        lead = ops.shape(like)[:-1]
-        shaped = [
-            ops.reshape(a, (*lead, *s)) for a, s in zip(x, self.shapes, strict=True)
-        ]
-        return [ops.reshape(self.rule(*shaped), (*lead, self.outs[0].size))], []
-
-
-@dataclass(frozen=True, eq=False)
-class RecursiveLeastSquares(Node):
-    """The RLS rule, whose state is the inverse of the correlations, flat."""
-
-    def compute(self, p, x, state, mode, like):
-        pre, error = x
-        n, lead = self.reads[0].size, ops.shape(like)[:-1]
-        inverse = ops.reshape(state[0], (*lead, n, n))
-        change, inverse = learning.rls(pre, error, inverse)
-        flat = ops.reshape(inverse, (*lead, n * n))
-        change = ops.reshape(change, (*lead, self.outs[0].size))
-        return [change, flat], [flat]

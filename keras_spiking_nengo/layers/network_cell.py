@@ -1,0 +1,335 @@
+"""One step of a Nengo network, as a cell."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import nengo
+import numpy as np
+from keras import ops
+from nengo.builder import Model
+
+from keras_spiking_nengo.checks import checked_dt, checked_seed
+from keras_spiking_nengo.dynamics import surrogates
+from keras_spiking_nengo.dynamics.loops import call_host, static_length
+from keras_spiking_nengo.dynamics.modes import FORWARDS
+from keras_spiking_nengo.engine import Mode, Program, compile_model
+from keras_spiking_nengo.engine.frozen import (
+    freeze,
+    network_from_config,
+    network_to_config,
+)
+from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
+from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.layers.parameters import checked_surrogate
+from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.saving import registered
+
+__all__ = ["NetworkCell"]
+
+
+@registered()
+class NetworkCell(Cell):
+    """One step of a Nengo network.
+
+    Args:
+        **kwargs: the arguments of `Network` that are not those of an RNN layer, and
+            those of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `(batch, size)`: the input nodes' values, one after the other.
+        states: one tensor per name in `state_names`.
+        training: bool.
+
+    Output shape:
+        `(batch, size)`: the probes' values, one after the other.
+
+    Raises:
+        ValueError, BuildError: for arguments that `Network` refuses.
+
+    Example:
+        >>> import keras, nengo
+        >>> with nengo.Network(seed=0) as net:
+        ...     stimulus = nengo.Node([0.0])
+        ...     ens = nengo.Ensemble(20, 1)
+        ...     c = nengo.Connection(stimulus, ens)
+        ...     probe = nengo.Probe(ens, synapse=0.01)
+        >>> layer = keras.layers.RNN(NetworkCell(net), return_sequences=True)
+        >>> layer(keras.ops.ones((1, 10, 1))).shape == (1, 10, 1)
+        True
+
+    Reference:
+        Bekolay et al. (2014), *Nengo: a Python tool for building large-scale
+        functional brain models*, Front. Neuroinform. 7.
+    """
+
+    def __init__(
+        self,
+        net: nengo.Network | dict,
+        inputs: Any = None,
+        outputs: Any = None,
+        dt: float = 0.001,
+        surrogate: str | surrogates.Surrogate | dict | None = None,
+        forward: str = "spikes",
+        seed: int | None = None,
+        trained: Sequence[str] | None = None,
+        model: Model | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if isinstance(net, dict):
+            net = network_from_config(net)
+        if not isinstance(net, nengo.Network):
+            raise TypeError(f"net is a nengo.Network; received {net!r}.")
+        if forward not in FORWARDS:
+            raise ValueError(f"forward is one of {FORWARDS}; received {forward!r}.")
+        self.dt = checked_dt(dt)
+        self.surrogate = checked_surrogate(surrogate)
+        self.training_mode = forward
+        self.seed = checked_seed(seed)
+        self.ports = Ports(net, inputs, outputs)
+        model = model or _built(net, self.dt)
+        program = _compiled(model, self.ports, self.seed or 0)
+        # Keras would wrap these, as it does with anything that could hold layers.
+        for name, value in (("net", net), ("model", model), ("engine", program)):
+            object.__setattr__(self, name, value)
+        clock = ("step",) if program.clocked else ()
+        self.state_names = (*clock, *program.state_names)
+        self.trained = None if trained is None else tuple(trained)
+        # Whether the layer goes on from where it was; then timed inputs do, too.
+        self.continued = False
+
+    # --- weights ----------------------------------------------------------------
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        _check_size(self.ports, self.features, self.name)
+        weights = _used_weights(
+            self.net, self.model, self.engine, self.trained, self.name
+        )
+        # A tuple: TensorFlow exports no dict whose keys are not strings.
+        self._signals = tuple(weight.signal for weight in weights)
+        self._variables = [
+            self.add_weight(
+                name=_variable_name(weight),
+                shape=np.shape(value),
+                dtype=self.state_dtype,
+                initializer=lambda shape, dtype, value=value: ops.cast(
+                    np.asarray(value), dtype
+                ),
+                trainable=weight.trainable,
+                autocast=False,
+            )
+            for weight in weights
+            for value in [self.engine.parameters[weight.signal]]
+        ]
+
+    def values(self) -> dict[Any, np.ndarray]:
+        """Present values of the weights, by nengo's signals."""
+        arrays = map(ops.convert_to_numpy, self._variables)
+        return dict(zip(self._signals, arrays, strict=True))
+
+    def assign(self, values: Mapping[Any, np.ndarray]) -> None:
+        """Set weights to values by nengo's signals, as `values` returns them."""
+        for signal, variable in zip(self._signals, self._variables, strict=True):
+            if signal in values:
+                variable.assign(values[signal])
+
+    # --- state ------------------------------------------------------------------
+
+    @property
+    def output_size(self):
+        return self.ports.output_size(self.model)
+
+    def state_shapes(self):
+        shapes = [value.shape for value in self.engine.initial]
+        return [(1,), *shapes] if self.engine.clocked else shapes
+
+    def state_dtypes(self):
+        dtypes = self.engine.state_dtypes(self._mode(False))
+        return [self.state_dtype, *dtypes] if self.engine.clocked else dtypes
+
+    def initial_state(self, batch_size):
+        state = self.engine.initial_state(batch_size, self._mode(False))
+        step = ops.zeros((batch_size, 1), dtype=self.state_dtype)
+        return [step, *state] if self.engine.clocked else state
+
+    # --- running ----------------------------------------------------------------
+
+    def _mode(self, training) -> Mode:
+        mode = Mode(self.state_dtype, bool(training), self.training_mode)
+        if self.surrogate is None:
+            return mode
+        return replace(mode, surrogate=self.surrogate)
+
+    def _packed(self, mode: Mode):
+        tensors = map(ops.convert_to_tensor, self._variables)
+        return self.engine.pack(dict(zip(self._signals, tensors, strict=True)), mode)
+
+    def program(self, training=False):
+        """A step of the network.
+
+        Behind its features, an input may have whether the step is taken, 1 or 0, and
+        the values of the timed inputs.
+        """
+        mode = self._mode(training)
+        packed = self._packed(mode)
+        flat = {f"{i}.{k}": v for i, p in enumerate(packed) for k, v in p.items()}
+        sizes = [timed.value.size for timed in self.engine.timed_inputs]
+
+        def step(p, x, state):
+            own: list[dict] = [{} for _ in packed]
+            for key, value in p.items():
+                i, _, name = key.partition(".")
+                own[int(i)][name] = value
+            (x,), state = x, list(state)
+            clocked = self.engine.clocked
+            count = state.pop(0) + 1 if clocked else ops.ones_like(x[..., :1])
+            (width,) = self.features
+            if x.shape[-1] > width:
+                taken, *timed = _slices(x[..., width:], (1, *sizes))
+                count = count * taken
+            else:
+                timed = self.timed(count)
+            inputs = _inputs(self, x, timed, count)
+            outputs, state = self.engine.step(own, state, inputs, mode)
+            new = [count, *state] if clocked else state
+            return self.ports.side_by_side(outputs), new
+
+        return step, flat
+
+    def sequence(self, inputs, state, training, unroll):
+        mode = self._mode(training)
+        clocked, state = self.engine.clocked, list(state)
+        first = state.pop(0) if clocked else ops.zeros_like(inputs[:, 0, :1])
+        steps = first[:, None] + ops.cumsum(ops.ones_like(inputs[..., :1]), axis=1)
+        values = _inputs(self, inputs, self.timed(steps), steps)
+        outputs, state = self.engine.sequence(
+            self._packed(mode), state, values, mode, bool(training), unroll
+        )
+        new = [steps[:, -1], *state] if clocked else state
+        return self.ports.side_by_side(outputs), new
+
+    def timed(self, steps, masked: bool = False) -> list:
+        """Values `(batch, [time,] size)` of each timed input.
+
+        They are computed now where the length of a sequence is known and it begins
+        at the first step; else by Python, when the program runs.
+
+        Args:
+            steps: `(batch, [time,] 1)`, numbers of the steps.
+            masked: whether a number may stand for several steps.
+        """
+        length = static_length(steps) if len(steps.shape) == 3 else None
+        values = []
+        for timed in self.engine.timed_inputs:
+            size, dtype = timed.value.size, self.state_dtype
+            if self.continued or length is None:
+                values.append(call_host(timed.at, [steps], size, dtype, timed.label))
+                continue
+            table = ops.convert_to_tensor(timed(0, length), dtype=dtype)
+            if masked:
+                places = ops.cast(steps[..., 0], "int32") - 1
+                values.append(ops.take(table[0], places, axis=0))
+            else:
+                shape = (ops.shape(steps)[0], length, size)
+                values.append(ops.broadcast_to(table, shape))
+        return values
+
+    def network(self) -> nengo.Network:
+        """A Nengo network with the present weights."""
+        return freeze(self.net, self.model, self.values())[0]
+
+    # --- configuration ----------------------------------------------------------
+
+    def get_config(self):
+        frozen, new = freeze(self.net, self.model)
+        ports = self.ports.moved(new)
+        weights = weights_of(self.net, self.model)
+        trained = [weight.name for weight in weights if weight.trainable]
+        trained = trained if self.trained is None else list(self.trained)
+        return {
+            **super().get_config(),
+            "net": network_to_config(frozen, frozenset(ports.nodes)),
+            **ports.to_config(frozen),
+            "dt": self.dt,
+            "surrogate": keras.saving.serialize_keras_object(self.surrogate),
+            "forward": self.training_mode,
+            "seed": self.seed,
+            "trained": trained,
+        }
+
+
+def _built(net: nengo.Network, dt: float) -> Model:
+    model = Model(dt=dt, label=str(net))
+    model.build(net)
+    return model
+
+
+def _compiled(model: Model, ports: Ports, seed: int) -> Program:
+    program = compile_model(model, ports.nodes, ports.probes)
+    rng = np.random.RandomState(seed)
+    for _, operator in program.python_operators:
+        operator.reset(rng)
+    return program
+
+
+def _check_size(ports: Ports, features: tuple[int, ...], name: str) -> None:
+    """Raise if the layer `name` is given `features` that the nodes do not take."""
+    expected = ports.input_size
+    if features != (max(expected, 1),):
+        raise ValueError(
+            f"{name} takes {expected} values per step, for its input nodes"
+            f" {ports.describe()}; received {features}."
+            + (
+                ""
+                if expected
+                else " Without input nodes give it any (batch, time,"
+                " 1): it tells the number of steps."
+            )
+        )
+
+
+def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
+    """What a program is given, by its inputs."""
+    step, time, *others = cell.engine.inputs
+    nodes = _slices(x, [node.size_out for node in cell.ports.nodes])
+    values = dict(zip(others, [*nodes, *timed], strict=True))
+    return {step: steps, time: steps * cell.dt, **values}
+
+
+def _used_weights(
+    net: nengo.Network,
+    model: Model,
+    program: Program,
+    trained: Sequence[str] | None,
+    name: str,
+) -> list[NamedWeight]:
+    """The weights that a program uses, and whether the layer `name` trains them."""
+    weights = weights_of(net, model)
+    names = [weight.name for weight in weights]
+    unknown = sorted(set(trained or ()) - set(names))
+    if unknown:
+        raise ValueError(
+            f"{name} has no weights {unknown}; trained names some of {names}."
+        )
+    if trained is not None:
+        weights = [replace(w, trainable=w.name in trained) for w in weights]
+    used = set(program.used_parameters())
+    return [weight for weight in weights if weight.signal in used]
+
+
+def _variable_name(weight: NamedWeight) -> str:
+    # Torch takes no dots in the names of its parameters.
+    on_torch = keras.backend.backend() == "torch"
+    return weight.name.replace(".", ":") if on_torch else weight.name
+
+
+def _slices(x, sizes: Iterable[int]) -> list:
+    """Parts of the last axis, one after the other."""
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(x[..., start : start + size])
+        start += size
+    return parts
