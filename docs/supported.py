@@ -10,7 +10,7 @@ import keras
 
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert import LAYERS
-from keras_spiking_nengo.convert.nir import PRIMITIVES
+from keras_spiking_nengo.convert.nir import PRIMITIVES, STRUCTURES
 from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS as KERAS_OPERATIONS
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
@@ -89,10 +89,11 @@ def nir_text() -> str:
     """`nir.md` with a table of the primitives."""
     before, _, rest = NIR.read_text().partition(MARKS[0])
     after = rest.partition(MARKS[1])[2]
+    becomes = {name: row.layer for name, row in PRIMITIVES.items()} | STRUCTURES
     rows = ["| NIR | Keras |", "|---|---|"]
     rows += [
         f"| {f'`{name}`' if name[0].isupper() else name} | {what} |"
-        for name, what in PRIMITIVES.items()
+        for name, what in becomes.items()
     ]
     table = "\n".join(rows) + "\n"
     return f"{before}{MARKS[0]}{table}{MARKS[1]}{after}"

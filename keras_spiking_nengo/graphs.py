@@ -6,7 +6,7 @@ from 0, or called by any hashable names. Each algorithm is linear in nodes and e
 
 import heapq
 from collections import defaultdict
-from collections.abc import Container, Hashable, Iterable, Sequence
+from collections.abc import Collection, Container, Hashable, Iterable, Sequence
 from itertools import count
 from typing import Any, TypeVar
 
@@ -14,7 +14,16 @@ import numpy as np
 import scipy.sparse
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["components", "labels", "reachable", "schedule", "unused"]
+__all__ = [
+    "back_edges",
+    "bypass",
+    "components",
+    "followers",
+    "labels",
+    "reachable",
+    "schedule",
+    "unused",
+]
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -66,6 +75,19 @@ def components(
     return [members[c] for c in sorted(range(n_components), key=level.__getitem__)]
 
 
+def followers(edges: Iterable[tuple[Name, Name]]) -> dict[Name, list[Name]]:
+    """The nodes that each node leads to, in the order of the edges.
+
+    Example:
+        >>> followers(["ab", "bc", "ac"])["a"]
+        ['b', 'c']
+    """
+    after: dict[Name, list[Name]] = defaultdict(list)
+    for a, b in edges:
+        after[a].append(b)
+    return after
+
+
 def reachable(starts: Iterable[Name], edges: Iterable[tuple[Name, Name]]) -> set[Name]:
     """Names of the nodes that a path leads to from one of `starts`, and these.
 
@@ -73,17 +95,69 @@ def reachable(starts: Iterable[Name], edges: Iterable[tuple[Name, Name]]) -> set
         >>> sorted(reachable("b", [("a", "b"), ("b", "c")]))
         ['b', 'c']
     """
-    followers: dict[Name, list[Name]] = defaultdict(list)
-    for before, after in edges:
-        followers[before].append(after)
+    after = followers(edges)
     reached = set(starts)
     waiting = list(reached)
     while waiting:
-        for name in followers.get(waiting.pop(), ()):
+        for name in after.get(waiting.pop(), ()):
             if name not in reached:
                 reached.add(name)
                 waiting.append(name)
     return reached
+
+
+def back_edges(
+    starts: Iterable[Name], edges: Iterable[tuple[Name, Name]]
+) -> set[tuple[Name, Name]]:
+    """The edges that lead to a node which is still on the way, depth first.
+
+    Without them there is no cycle among the nodes that `starts` lead to.
+
+    Args:
+        starts: where ways begin, one after the other.
+        edges: pairs of names; of those from one node, the first is followed first.
+
+    Example:
+        >>> back_edges("b", [("a", "b"), ("b", "c"), ("c", "a")])
+        {('a', 'b')}
+    """
+    after = followers(edges)
+    backward: set[tuple[Name, Name]] = set()
+    visited: set[Name] = set()
+    for start in starts:
+        # Each node on the way, with those of its followers that are left.
+        way = {} if start in visited else {start: iter(after[start])}
+        while way:
+            name = next(reversed(way))
+            for follower in way[name]:
+                if follower in way:
+                    backward.add((name, follower))
+                elif follower not in visited:
+                    way[follower] = iter(after[follower])
+                    break
+            else:
+                visited.add(name)
+                del way[name]
+    return backward
+
+
+def bypass(
+    edges: Iterable[tuple[Name, Name]], names: Collection[Name]
+) -> tuple[list[tuple[Name, Name]], list[tuple[Name, Name]]]:
+    """The edges without some nodes: those that stay, and those past the nodes.
+
+    Args:
+        edges: pairs of names.
+        names: of the nodes to leave out, none of which leads to another of them.
+
+    Example:
+        >>> bypass([("a", "b"), ("b", "c"), ("a", "c")], {"b"})
+        ([('a', 'c')], [('a', 'c')])
+    """
+    edges = list(edges)
+    before, after = followers((b, a) for a, b in edges), followers(edges)
+    rest = [(a, b) for a, b in edges if a not in names and b not in names]
+    return rest, [(a, b) for name in names for a in before[name] for b in after[name]]
 
 
 def schedule(
@@ -102,10 +176,7 @@ def schedule(
         >>> schedule([set(), {0}, set(), {1}], ["a", "b", "a", "b"])
         [[0, 2], [1], [3]]
     """
-    followers = defaultdict(list)
-    for i, needed in enumerate(needs):
-        for j in needed:
-            followers[j].append(i)
+    after = followers((j, i) for i, needed in enumerate(needs) for j in needed)
     unmet = [len(needed) for needed in needs]
     groups = [("own", i) if key is None else ("key", key) for i, key in enumerate(keys)]
     queue = _Queue(groups)
@@ -117,7 +188,7 @@ def schedule(
         group = queue.take()
         order.append(group)
         for i in group:
-            for j in followers[i]:
+            for j in after[i]:
                 unmet[j] -= 1
                 if not unmet[j]:
                     queue.add(j)

@@ -8,6 +8,7 @@ within the model, and `TimeDistributed`, are taken apart.
 Nothing is judged here: what a call means, and whether it can be had, is said above.
 """
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -34,7 +35,7 @@ class Call:
         name: unique in the model: the path, and a number from the second call on.
         path: of the layer, such as `"encoder/dense"`.
         args, kwargs: what it is called with: structures that hold symbols. A mask is an
-            argument as others are.
+            argument as others are; `training` is there only if the model sets it.
         outputs: structure of symbols.
         wrappers: the `TimeDistributed` layers that it is within, outermost first. Its
             symbols have the axes that these fold into the batch.
@@ -248,6 +249,20 @@ class _Note:
         return symbols_in(self.outputs)
 
 
+def _chosen(operation, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of a call without `training`, if the model leaves that open.
+
+    Keras writes down the default of the layer, and goes by the model's own.
+    """
+    if "training" not in kwargs:
+        return kwargs
+    parameters = inspect.signature(type(operation).call).parameters
+    default = parameters["training"].default if "training" in parameters else None
+    if any(kwargs["training"] is value for value in (None, False, default)):
+        return {name: value for name, value in kwargs.items() if name != "training"}
+    return kwargs
+
+
 def _in_order(notes: list[_Note], operations: list) -> list[_Note]:
     """Notes in the order of a model's operations, as far as sources come first."""
     place = {id(operation): i for i, operation in enumerate(operations)}
@@ -306,7 +321,7 @@ class _Walk:
 
         def note(operation, *args, **kwargs):
             outputs = _Noted(operation)(*args, **kwargs)
-            notes.append(_Note(operation, args, kwargs, outputs))
+            notes.append(_Note(operation, args, _chosen(operation, kwargs), outputs))
             return outputs
 
         # Without what the model was compiled with, which would be cloned, too.

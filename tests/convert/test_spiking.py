@@ -305,8 +305,12 @@ def _refused(**kwargs):
         ({"activations": {"relu": nengo.LIFRate()}}, ValueError, "does not spike"),
         ({"activations": {"relu": 3}}, TypeError, "neuron type"),
         ({"activations": {"tanh": nengo.LIF()}}, ValueError, r"layers have \['relu'\]"),
-        ({"calibration_data": uniform(8, 5)}, ValueError, r"received \[\(8, 5\)\]"),
-        ({"calibration_data": uniform(0, 6)}, ValueError, "of one batch size"),
+        (
+            {"calibration_data": uniform(8, 5)},
+            ValueError,
+            r"received the shapes \(8, 5\)",
+        ),
+        ({"calibration_data": uniform(0, 6)}, ValueError, "the same number of items"),
         ({"calibration_data": None}, ValueError, "needs calibration_data"),
         (
             {"calibration_data": np.full((2, 6), np.nan, "float32")},

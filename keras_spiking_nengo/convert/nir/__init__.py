@@ -6,19 +6,21 @@ from typing import Any
 
 import keras
 import nengo
+import numpy as np
 
+from keras_spiking_nengo.checks import checked_dt, one_of
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.keras.reading import read
 from keras_spiking_nengo.convert.keras.writing import from_nengo
 from keras_spiking_nengo.convert.nengo.writing import write
-from keras_spiking_nengo.convert.nir import images  # noqa: F401 - its rules
-from keras_spiking_nengo.convert.nir.file import read_file
-from keras_spiking_nengo.convert.nir.primitives import PRIMITIVES
-from keras_spiking_nengo.convert.nir.reading import Options, model_of
-from keras_spiking_nengo.convert.nir.shapes import flat
+from keras_spiking_nengo.convert.nir.file import file_node, read_file
+from keras_spiking_nengo.convert.nir.primitives import StepOptions
+from keras_spiking_nengo.convert.nir.reading import model_of
+from keras_spiking_nengo.convert.nir.shapes import flat_graph
+from keras_spiking_nengo.convert.nir.table import PRIMITIVES, STRUCTURES
 from keras_spiking_nengo.convert.nir.writing import graph_of
 
-__all__ = ["PRIMITIVES", "from_nir", "to_nir"]
+__all__ = ["PRIMITIVES", "STRUCTURES", "from_nir", "to_nir"]
 
 DISCRETIZATIONS, RESETS = ("exact", "euler"), ("value", "subtract")
 
@@ -31,12 +33,6 @@ def _nir() -> Any:
             "NIR needs the package nir: pip install 'keras-spiking-nengo[nir]'."
         ) from error
     return nir
-
-
-def _chosen(name: str, value: str, possible: tuple[str, ...]) -> str:
-    if value not in possible:
-        raise ValueError(f"{name} is one of {possible}; received {value!r}.")
-    return value
 
 
 def from_nir(
@@ -74,8 +70,9 @@ def from_nir(
     Raises:
         ImportError: if the package `nir` is not installed.
         FileNotFoundError, TypeError: if there is no such file, or no graph.
-        ValueError: for a file that cannot be read or is too large, a node that is not
-            known, and edges and shapes that do not fit; the message names the node.
+        ValueError: for a `dt` that is not above 0 and finite, a file that cannot be
+            read or is too large, a node that is not known or has wrong fields, and
+            edges and shapes that do not fit; the message names the node.
 
     Example:
         >>> import keras, nir, numpy as np, keras_spiking_nengo as ksn
@@ -91,14 +88,13 @@ def from_nir(
         instruction set for interoperable brain-inspired computing*, Nature
         Communications 15.
     """
-    _chosen("discretization", discretization, DISCRETIZATIONS)
-    _chosen("reset", reset, RESETS)
-    _chosen("to", to, ("keras", "nengo"))
-    graph, name = _graph(graph, max_bytes)
-    known = flat(graph, max_bytes // 8)
-    if dt is None:
-        dt = _noted(graph).get("dt", 0.001)
-    model = model_of(known, name, Options(float(dt), discretization, reset))
+    one_of("discretization", discretization, DISCRETIZATIONS)
+    one_of("reset", reset, RESETS)
+    one_of("to", to, ("keras", "nengo"))
+    dt = None if dt is None else checked_dt(dt)
+    graph, name = _graph_and_name(graph, max_bytes)
+    options = StepOptions(dt or _noted_dt(graph), discretization, reset)
+    model = model_of(flat_graph(graph, max_bytes // 8), name, options)
     return model if to == "keras" else replace(write(read(model)), model=model)
 
 
@@ -128,7 +124,7 @@ def to_nir(
     Raises:
         ImportError: if the package `nir` is not installed.
         TypeError: if `model` is neither.
-        ValueError: if a model is not built.
+        ValueError: if a model is not built, or `dt` not above 0 and finite.
         NotImplementedError: for a layer that has no form in NIR; the message names it,
             the reason, and what is possible.
 
@@ -148,6 +144,7 @@ def to_nir(
         Communications 15.
     """
     nir = _nir()
+    dt = None if dt is None else checked_dt(dt)
     if isinstance(model, nengo.Network):
         model = from_nengo(model, dt=0.001 if dt is None else dt)
     if not isinstance(model, keras.Model):
@@ -158,11 +155,17 @@ def to_nir(
     return graph_of(model, nir, dt, strict)
 
 
-def _noted(graph) -> dict:
-    return graph.metadata if isinstance(graph.metadata, dict) else {}
+def _noted_dt(graph) -> float:
+    """The length of a step that a graph's metadata say, else the default."""
+    metadata = graph.metadata if isinstance(graph.metadata, dict) else {}
+    dt = metadata.get("dt", 0.001)
+    try:
+        return checked_dt(dt.item() if isinstance(dt, np.ndarray) else dt)
+    except ValueError as error:
+        raise ValueError(f"The graph's metadata say dt={dt!r}: {error}") from error
 
 
-def _graph(graph: Any, max_bytes: int) -> tuple[Any, str]:
+def _graph_and_name(graph: Any, max_bytes: int) -> tuple[Any, str]:
     """The graph, and a name for it."""
     nir = _nir()
     if isinstance(graph, nir.NIRGraph):
@@ -173,37 +176,4 @@ def _graph(graph: Any, max_bytes: int) -> tuple[Any, str]:
             f" {graph!r} of type {type(graph).__name__}."
         )
     path = Path(graph)
-    return _node(nir, read_file(path, max_bytes), "node", str(path)), path.stem
-
-
-def _node(nir, fields: dict, name: str, path: str):
-    """A node of a file."""
-    known = (*PRIMITIVES, "NIRGraph")
-    kind = fields.get("type") if isinstance(fields, dict) else None
-    if kind not in known or not hasattr(nir, str(kind)):
-        raise ValueError(
-            f"{path!r}, node {name!r}: its type is {kind!r}; known are"
-            f" {', '.join(sorted(known))}."
-        )
-    fields = dict(fields)
-    metadata = fields.pop("metadata", {})
-    try:
-        if kind == "NIRGraph":
-            nodes = {
-                key: _node(nir, inner, f"{name}/{key}", path)
-                for key, inner in dict(fields["nodes"]).items()
-            }
-            edges = [(_text(a), _text(b)) for a, b in fields["edges"]]
-            return nir.NIRGraph(nodes, edges, metadata, type_check=False)
-        node = nir.dict2NIRNode(fields)
-    except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(
-            f"{path!r}, node {name!r} ({kind}): its fields {sorted(fields)} do not make"
-            f" one: {error}."
-        ) from error
-    node.metadata = metadata
-    return node
-
-
-def _text(value) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return file_node(nir, read_file(path, max_bytes), "node", str(path)), path.stem

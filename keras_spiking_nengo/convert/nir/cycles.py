@@ -1,57 +1,174 @@
-"""Cycles of a directed graph, and where they are cut.
+"""A cycle of NIR's as one layer: its nodes are vertices of the graph.
 
-A cycle needs a delay. One that passes a `Delay` node has it there; any other is given
-one of a single step, on the edge that leads back: depth first from where signals
-enter, by name, the one that leads to a node which is still on the way.
+The edges that lead back are cut, and a vertex stands for what came before. What is left
+has no cycle, and is fused; then the ends are joined, by delays of one step.
 """
 
-from collections.abc import Collection, Iterable
+from copy import copy
+from dataclasses import replace
 
-__all__ = ["Edge", "backward"]
+import keras
+import numpy as np
 
-Edge = tuple[str, str]
+from keras_spiking_nengo import layers
+from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex, fuse
+from keras_spiking_nengo.convert.layer_rules import Site, rule_of
+from keras_spiking_nengo.convert.nengo.writing import write
+from keras_spiking_nengo.convert.nir.layout import Axes, kind, layer_namer
+from keras_spiking_nengo.convert.nir.primitives import StepOptions
+from keras_spiking_nengo.convert.nir.shapes import FlatGraph
+from keras_spiking_nengo.convert.nir.sketch import fed_back
+from keras_spiking_nengo.convert.nir.table import PRIMITIVES
+from keras_spiking_nengo.convert.rules.sequences import pure_delay
+from keras_spiking_nengo.graphs import components
+
+__all__ = ["cycle_of"]
 
 
-def backward(
-    members: Collection[str], edges: Iterable[Edge], delays: Collection[str] = ()
-) -> set[Edge]:
-    """The edges within a component that lead back.
+def cycle_of(
+    flat: FlatGraph, members: list[str], options: StepOptions, name: str
+) -> tuple[layers.Network, list[str], list[str]]:
+    """The layer of a strongly connected component.
 
     Args:
-        members: nodes of a strongly connected component.
-        edges: of the whole graph, pairs of names.
-        delays: nodes that delay by a step or more. What leads to them leads back.
+        flat: the graph.
+        members: names of the nodes.
+        options: of the steps.
+        name: for the layer.
+
+    Returns:
+        The layer; members that other nodes lead to, in the order of its inputs; and
+        members that lead to other nodes, in the order of its outputs.
     """
-    inner: dict[str, list[str]] = {name: [] for name in sorted(members)}
-    entries: set[str] = set()
-    found: set[Edge] = set()
-    for a, b in sorted(set(edges)):
-        if b not in inner:
-            continue
-        if a not in inner:
-            entries.add(b)
-        elif b in delays:
-            found.add((a, b))
-            entries.add(b)
-        else:
-            inner[a].append(b)
-    done: set[str] = set()
-    # What delays sends what came before, as if it came from outside.
-    starts = sorted(entries, key=lambda name: (name in delays, name))
-    for start in [*starts, *inner]:
-        on_the_way: list[str] = []
-        stack = [] if start in done else [(start, iter(inner[start]))]
-        on_the_way += [start] if stack else []
-        while stack:
-            name, successors = stack[-1]
-            follower = next(successors, None)
-            if follower is None:
-                stack.pop()
-                on_the_way.pop()
-                done.add(name)
-            elif follower in on_the_way:
-                found.add((name, follower))
-            elif follower not in done:
-                stack.append((follower, iter(inner[follower])))
-                on_the_way.append(follower)
-    return found
+    graph = _OpenGraph(flat, options, members)
+    graph.fill()
+    leaving = [n for n in sorted(members) if {*flat.after[n]} - {*members}]
+    closed, exits = graph.closed(name, leaving)
+    export = write(closed)
+    layer = layers.Network(
+        export.net,
+        inputs=[export.inputs[vertex] for vertex in graph.entrances.values()],
+        outputs=[export.outputs[port] for port in exits],
+        dt=options.dt,
+        return_sequences=True,
+        name=name,
+    )
+    return layer, list(graph.entrances), leaving
+
+
+class _OpenGraph:
+    """Vertices and edges of a component whose edges that lead back are cut.
+
+    Attributes:
+        delays: members that delay by a step or more.
+        late: edges that lead back.
+        vertices, edges: of the graph.
+        entrances: by member, the vertex that has what comes to it from outside.
+        past: by member, the vertex that has what it sent a step before.
+        sent: by member, the vertex that has what it sends.
+    """
+
+    def __init__(self, flat: FlatGraph, options: StepOptions, members: list[str]):
+        self.flat, self.options, self.members = flat, options, sorted(members)
+        self.namer = layer_namer()
+        self.delays = {name for name in members if self._delays(name)}
+        self.late = fed_back(members, flat.edges, self.delays)
+        self.vertices: dict[str, Vertex] = {}
+        self.edges: list[Edge] = []
+        self.entrances: dict[str, str] = {}
+        self.past: dict[str, str] = {}
+        self.sent: dict[str, str] = {}
+
+    def fill(self) -> None:
+        """Adds all members, sources first."""
+        flat, members = self.flat, {*self.members}
+        for name in sorted({a for a, _ in self.late}):
+            self.past[name] = self._pass(f"{name}_before", flat.keras_shape(name))
+        for name in self.members:
+            outside = [a for a in flat.before[name] if a not in members]
+            if outside:
+                shape = flat.keras_shape(outside[0])
+                self.entrances[name] = self._pass(f"to_{name}", shape)
+        forward = [e for e in flat.edges if {*e} <= members and e not in self.late]
+        for (name,) in components(self.members, forward):
+            with flat.naming(name):
+                self._add(name)
+
+    def closed(self, name: str, leaving: list[str]) -> tuple[Graph, list[str]]:
+        """The graph, its ends joined; names of the outputs that `leaving` are."""
+        ports = {n: self.namer(f"{n}_sent") for n in sorted({*leaving, *self.past})}
+        entrances = tuple(Port(v, v, True) for v in self.entrances.values())
+        graph = Graph(
+            name=name,
+            vertices=tuple(self.vertices.values()),
+            edges=tuple(self.edges),
+            inputs=(*entrances, *(Port(v, v, True) for v in self.past.values())),
+            outputs=tuple(Port(p, self.sent[n], True) for n, p in ports.items()),
+            dt=self.options.dt,
+            keyed=True,
+        )
+        graph = fuse(graph)
+        late = (
+            Edge(self.sent[n], vertex, synapse=pure_delay(1))
+            for n, vertex in self.past.items()
+        )
+        graph = replace(graph, edges=(*graph.edges, *late), inputs=entrances)
+        return graph, [ports[n] for n in leaving]
+
+    def _delays(self, name: str) -> bool:
+        node = self.flat.nodes[name]
+        with self.flat.naming(name):
+            least = np.min(node.delay) if kind(node) == "Delay" else 0
+            return bool(least > self.options.dt / 2)
+
+    def _pass(self, name: str, shape: Axes) -> str:
+        """Adds a vertex that passes on what is added to it; its name."""
+        name = self.namer(name)
+        self.vertices[name] = Vertex(name, shape, layers=(name,))
+        return name
+
+    def _total(self, name: str) -> str:
+        """The vertex with the sum of what leads to a member."""
+        terms = [self.entrances[name]] if name in self.entrances else []
+        for a in self.flat.before[name]:
+            if (a, name) in self.late:
+                terms.append(self.past[a])
+            elif a in self.sent:
+                terms.append(self.sent[a])
+        if len(terms) == 1:
+            return terms[0]
+        total = self._pass(f"{name}_sum", self.vertices[terms[0]].shape)
+        self.edges += [Edge(term, total) for term in terms]
+        return total
+
+    def _add(self, name: str) -> None:
+        """Adds a member, whose sources are there."""
+        vertex = self._total(name)
+        place = self.flat.place(name, self.options, self.namer, cyclic=True)
+        if name in self.delays:
+            # The first step is that of the edges that lead back.
+            rest = copy(place.node)
+            rest.delay = np.maximum(np.asarray(rest.delay) - self.options.dt, 0)
+            place = replace(place, node=rest)
+        for layer in PRIMITIVES[kind(place.node)].read(place):
+            vertex = self._apply(layer, vertex)
+        self.sent[name] = vertex
+
+    def _apply(self, layer: keras.Layer, source: str) -> str:
+        """Adds what the layer's rule makes of it; the vertex of what it sends."""
+        shape = self.vertices[source].shape
+        sent = layer(keras.KerasTensor((None, None, *shape)))
+        per_step = isinstance(layer, layers.PerStep)
+        site = Site(
+            layer=layer.layer if per_step else layer,
+            name=layer.name,
+            path=layer.name,
+            sources=(source,),
+            inputs=(shape,),
+            output=tuple(sent.shape[2:]),
+            leading=1 if per_step else 2,
+        )
+        vertex, edges = rule_of(site.layer).read(site)
+        self.vertices[vertex.name] = vertex
+        self.edges += edges
+        return vertex.name

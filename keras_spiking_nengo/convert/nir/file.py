@@ -3,12 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
-__all__ = ["read_file"]
+from keras_spiking_nengo.convert.nir.table import PRIMITIVES
+
+__all__ = ["file_node", "read_file"]
 
 # How deep groups may be in others.
 _DEPTH = 32
+# What fields of a node may lead to.
+_NO_NODE = (AssertionError, AttributeError, KeyError, TypeError, IndexError)
 
 
 def read_file(path: Path, max_bytes: int) -> dict[str, Any]:
@@ -22,8 +27,6 @@ def read_file(path: Path, max_bytes: int) -> dict[str, Any]:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no NIR file, or too large; the message names the entry.
     """
-    import h5py
-
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
@@ -45,46 +48,32 @@ class _Bounded:
     """Reads groups, and counts what they take."""
 
     def __init__(self, path: str, max_bytes: int):
-        self.path = path
-        self.left = max_bytes
-        self.max_bytes = max_bytes
+        self.path, self.max_bytes, self.left = path, max_bytes, max_bytes
 
     def refused(self, name: str, reason: str) -> ValueError:
         return ValueError(f"{self.path!r}, entry {name!r}: {reason}")
 
     def group(self, group, name: str, depth: int) -> dict[str, Any]:
-        import h5py
-
         if depth > _DEPTH:
             raise self.refused(name, f"it is nested more than {_DEPTH} times.")
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         for key in group:
             inner = f"{name}/{key}"
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-                raise self.refused(
-                    inner, "it is a link to elsewhere, which is refused."
-                )
-            item = group[key]
-            found[key] = (
-                self.group(item, inner, depth + 1)
-                if isinstance(item, h5py.Group)
-                else self.value(item, inner)
-            )
-        return found
+                raise self.refused(inner, "it is a link to elsewhere.")
+            if isinstance(group[key], h5py.Group):
+                entries[key] = self.group(group[key], inner, depth + 1)
+            else:
+                entries[key] = self.value(group[key], inner)
+        return entries
 
     def value(self, dataset, name: str):
-        import h5py
-
         text = h5py.check_string_dtype(dataset.dtype) is not None
         if not text and dataset.dtype.kind not in "biuf":
-            raise self.refused(
-                name,
-                f"its values are {dataset.dtype}; possible are numbers and strings.",
-            )
-        size = int(np.prod(dataset.shape, dtype=object)) * max(
-            dataset.dtype.itemsize, 8
-        )
-        self.left -= size
+            reason = f"its values are {dataset.dtype}, no numbers and strings."
+            raise self.refused(name, reason)
+        count = int(np.prod(dataset.shape, dtype=object))
+        self.left -= count * max(dataset.dtype.itemsize, 8)
         if self.left < 0:
             raise self.refused(
                 name,
@@ -94,3 +83,46 @@ class _Bounded:
             )
         value = dataset.asstr()[()] if text else dataset[()]
         return value.item() if isinstance(value, np.generic) else value
+
+
+def file_node(nir, fields: Any, name: str, path: str):
+    """A node of a file, or a graph of them.
+
+    Args:
+        nir: the package.
+        fields: of the node, by name.
+        name: of the node, for messages.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: for a kind that is not known, and fields that do not make one.
+    """
+    known = (*PRIMITIVES, "NIRGraph")
+    kind = fields.get("type") if isinstance(fields, dict) else None
+    if kind not in known or not hasattr(nir, str(kind)):
+        raise ValueError(
+            f"{path!r}, node {name!r}: its type is {kind!r}; known are"
+            f" {', '.join(sorted(known))}."
+        )
+    fields = dict(fields)
+    metadata = fields.pop("metadata", {})
+    try:
+        if kind == "NIRGraph":
+            nodes = {
+                key: file_node(nir, inner, f"{name}/{key}", path)
+                for key, inner in dict(fields["nodes"]).items()
+            }
+            edges = [(_text(a), _text(b)) for a, b in fields["edges"]]
+            return nir.NIRGraph(nodes, edges, metadata, type_check=False)
+        node = nir.dict2NIRNode(fields)
+    except _NO_NODE as error:
+        raise ValueError(
+            f"{path!r}, node {name!r} ({kind}): its fields {sorted(fields)} do not make"
+            f" one: {error}."
+        ) from error
+    node.metadata = metadata
+    return node
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

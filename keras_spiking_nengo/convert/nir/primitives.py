@@ -1,8 +1,6 @@
-"""What each primitive of NIR is in Keras: the table that both directions use.
+"""A row of the table of NIR's primitives: what stands for one, in both directions.
 
-NIR's images have their channels first and Keras's last: all arrays of rank 2 and more
-are turned. A spike is 1 in NIR and `amplitude / dt` here, so that what is read has an
-amplitude of `dt`, and a `Scale` follows what is written with another one.
+The rows stand in a file for each family of nodes; `table` puts them together.
 
 Reference:
     Pedersen et al. (2024), *Neuromorphic intermediate representation: a unified
@@ -10,107 +8,105 @@ Reference:
     15.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator, Threshold
+from keras_spiking_nengo.convert.nir.layout import Axes, channels_last
+from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
 
-__all__ = [
-    "MEMBRANES",
-    "PRIMITIVES",
-    "Membrane",
-    "channels_first",
-    "channels_last",
-    "number_or_array",
-]
-
-
-def channels_last(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """NIR's shape as Keras has it."""
-    return (*shape[1:], *shape[:1])
-
-
-def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Keras's shape as NIR has it."""
-    return (*shape[-1:], *shape[:-1])
-
-
-def number_or_array(value: Any) -> Any:
-    """An array of NIR's as one of a neuron type's; a number where all are equal."""
-    array = np.moveaxis(np.asarray(value, float), 0, -1) if np.ndim(value) else value
-    flat = np.ravel(np.asarray(array, float))
-    return float(flat[0]) if np.all(flat == flat[0]) else flat
+__all__ = ["Place", "Primitive", "StepOptions", "elementwise", "with_weights"]
 
 
 @dataclass(frozen=True)
-class Membrane:
-    """A neuron of NIR's as a neuron type of ours.
+class StepOptions:
+    """How neurons are stepped.
 
     Attributes:
-        kind: `LeakyIntegrator` or `IntegrateAndFire`.
-        names: from NIR's names of the parameters to ours.
+        dt: seconds.
+        discretization: `"exact"` or `"euler"`, where a node does not say.
+        reset: `"value"` or `"subtract"`, likewise.
     """
 
-    kind: type
-    names: Mapping[str, str]
-
-    @property
-    def absent(self) -> frozenset[str]:
-        """The time constants that it lacks."""
-        return frozenset({"tau_mem", "tau_syn"} - {*self.names.values()})
-
-    def read(self, node, **options):
-        """The neuron type of a node."""
-        given = {
-            ours: number_or_array(getattr(node, theirs))
-            for theirs, ours in self.names.items()
-        }
-        return self.kind(**dict.fromkeys(self.absent), **given, **options)
+    dt: float
+    discretization: str
+    reset: str
 
 
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A node where it stands in a graph that is read.
+
+    Attributes:
+        node: NIR's.
+        name: of the node.
+        takes, sends: shapes, in NIR's order of axes.
+        options: of the steps.
+        namer: makes a layer's name of a node's, no name twice.
+        order: of a vector that comes in Keras's order, for each element its number
+            in NIR; None if it comes in NIR's.
+        free: whether a vector may leave in Keras's order.
+    """
+
+    node: Any
+    name: str
+    takes: Axes
+    sends: Axes
+    options: StepOptions
+    namer: Callable[[str], str]
+    order: np.ndarray | None
+    free: bool
+
+    def named(self, suffix: str = "") -> str:
+        """A name for a layer."""
+        return self.namer(f"{self.name}{suffix}")
+
+    def numbers(self, field: str) -> Any:
+        """A field of the node, in Keras's order of axes; a float if all are equal."""
+        numbers = np.asarray(getattr(self.node, field), float)
+        if np.all(numbers == numbers.flat[0]):
+            return float(numbers.flat[0])
+        return np.moveaxis(numbers, 0, -1).reshape(channels_last(self.sends))
 
 
-_LEAK = {"tau": "tau_mem"} | _same("r", "v_leak")
-_CURRENT = _same("tau_syn", "tau_mem", "r", "v_leak", "w_in")
-_FIRES = _same("v_threshold", "v_reset")
-MEMBRANES: dict[str, Membrane] = {
-    "I": Membrane(LeakyIntegrator, _same("r")),
-    "LI": Membrane(LeakyIntegrator, _LEAK),
-    "CubaLI": Membrane(LeakyIntegrator, _CURRENT),
-    "IF": Membrane(IntegrateAndFire, _same("r") | _FIRES),
-    "LIF": Membrane(IntegrateAndFire, _LEAK | _FIRES),
-    "CubaLIF": Membrane(IntegrateAndFire, _CURRENT | _FIRES),
-}
+@dataclass(frozen=True)
+class Primitive:
+    """One kind of NIR's nodes.
 
-# What stands for each primitive, as the documentation says it.
-PRIMITIVES: dict[str, str] = {
-    "Input": "`keras.Input`",
-    "Output": "an output of the model",
-    "Affine": "`keras.layers.Dense`",
-    "Linear": "`keras.layers.Dense(use_bias=False)`",
-    "Scale": "`keras.layers.Rescaling`",
-    "Conv1d": "`ZeroPadding1D` and `Conv1D`, each in a `ksn.layers.PerStep`",
-    "Conv2d": "`ZeroPadding2D` and `Conv2D`, each in a `ksn.layers.PerStep`",
-    "SumPool2d": "as `AvgPool2d`, and a `Rescaling` by the size of the window",
-    "AvgPool2d": "`ZeroPadding2D` and `AveragePooling2D`, each in a `PerStep`",
-    "Flatten": "`Flatten` or `Reshape` in a `PerStep`; the kernel that follows is"
-    " permuted, or a `Permute` comes before",
-    "Delay": "`ksn.layers.Delay`",
-    "Threshold": f"`ksn.layers.Neurons(ksn.types.{Threshold.__name__}(...))`",
-    **{
-        name: f"`ksn.layers.Neurons(ksn.types.{membrane.kind.__name__}(...))`"
-        + (
-            f" with `{'=None`, `'.join(sorted(membrane.absent))}=None`"
-            if membrane.absent
-            else ""
-        )
-        for name, membrane in MEMBRANES.items()
-    },
-    "NIRGraph": "its nodes, whose names begin with that of the graph",
-    "a cycle": "one `ksn.layers.Network`",
-}
+    Attributes:
+        layer: what stands for it in Keras, as the documentation says it.
+        sizes: `(node, shape) -> (takes, sends)`, in NIR's order of axes: the shape
+            that a node takes, None for any, and what it sends for inputs of `shape`.
+            Raises ValueError, a clause about the node, where there is none.
+        read: `(place) -> layers`, through which signals pass one after the other.
+        write: what adds nodes for a call of a layer, by the layer's class; it returns
+            what the layer sends, or None if the layer's outputs are calls.
+    """
+
+    layer: str
+    sizes: Callable[[Any, Axes], tuple[Axes | None, Axes]]
+    read: Callable[[Place], Iterable[keras.Layer]]
+    write: Mapping[type, Callable[[Writer], Bundle | None]]
+
+
+def elementwise(*fields: str) -> Callable[[Any, Axes], tuple[Axes | None, Axes]]:
+    """`sizes` of a node that has one number of each field per element, or for all."""
+
+    def sizes(node, shape: Axes) -> tuple[Axes | None, Axes]:
+        shapes = {name: np.shape(getattr(node, name)) for name in fields}
+        own = set(shapes.values()) - {()}
+        if len(own) > 1:
+            raise ValueError(f"the shapes of its fields differ: {shapes}")
+        return next(iter(own), None), shape
+
+    return sizes
+
+
+def with_weights(layer: keras.Layer, features: tuple, *weights) -> keras.Layer:
+    """A layer over time, built for features of a shape, with its weights."""
+    layer.build((None, None, *features))
+    layer.set_weights(weights)
+    return layer

@@ -1,0 +1,83 @@
+"""Linear maps: matrices, with a bias or without, and a number for each element."""
+
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+
+from keras_spiking_nengo.convert.layer_rules import array
+from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
+from keras_spiking_nengo.convert.nir.layout import Axes, kind
+from keras_spiking_nengo.convert.nir.primitives import (
+    Place,
+    Primitive,
+    elementwise,
+    with_weights,
+)
+from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
+from keras_spiking_nengo.convert.rules.activations import neurons
+
+__all__ = ["LINEAR_NODES", "refuse_activation"]
+
+
+def refuse_activation(writer: Writer) -> None:
+    """Raises for a layer whose activation would be neurons without a state."""
+    neuron_type = neurons(writer.site.layer)
+    if neuron_type is not None:
+        raise writer.refusal(
+            f"its activation is {neuron_type}, and NIR's neurons have states. Train it"
+            " with ksn.layers.Neurons, or convert it with ksn.to_spiking"
+        )
+
+
+# --- matrices -----------------------------------------------------------------------
+
+
+def _matrix_sizes(node, shape: Axes) -> tuple[Axes, Axes]:
+    weight = np.shape(node.weight)
+    if len(weight) != 2:
+        raise ValueError(f"its weight is (out, in); received shape {weight}")
+    return (weight[1],), (weight[0],)
+
+
+def _read_matrix(place: Place) -> Iterator[keras.Layer]:
+    weight = np.asarray(place.node.weight, float)
+    if place.order is not None:
+        weight = weight[:, place.order]
+    (size,), biased = place.sends, kind(place.node) == "Affine"
+    layer = keras.layers.Dense(size, use_bias=biased, name=place.named())
+    bias = [np.broadcast_to(np.asarray(place.node.bias, float), size)] if biased else []
+    yield with_weights(layer, place.takes, weight.T, *bias)
+
+
+def _write_dense(writer: Writer) -> Bundle | None:
+    site, layer = writer.site, writer.site.layer
+    if len(site.output) > 1:
+        return by_graph(writer)
+    refuse_activation(writer)
+    bias = array(layer.bias) if layer.use_bias else None
+    weight = array(layer.kernel).T
+    return writer.sketch.multiplied(writer.source, site.name, weight, bias)
+
+
+# --- scales -------------------------------------------------------------------------
+
+
+def _read_scale(place: Place) -> Iterator[keras.Layer]:
+    scale = np.asarray(place.numbers("scale")).tolist()
+    yield keras.layers.Rescaling(scale, name=place.named())
+
+
+_DENSE = {keras.layers.Dense: _write_dense}
+LINEAR_NODES = {
+    "Affine": Primitive("`keras.layers.Dense`", _matrix_sizes, _read_matrix, _DENSE),
+    "Linear": Primitive(
+        "`keras.layers.Dense(use_bias=False)`", _matrix_sizes, _read_matrix, _DENSE
+    ),
+    "Scale": Primitive(
+        "`keras.layers.Rescaling`",
+        elementwise("scale"),
+        _read_scale,
+        {keras.layers.Rescaling: by_graph},
+    ),
+}
