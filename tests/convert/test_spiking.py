@@ -308,7 +308,7 @@ def _refused(**kwargs):
         (
             {"calibration_data": uniform(8, 5)},
             ValueError,
-            r"received the shapes \(8, 5\)",
+            r"the shapes \(8, 5\)",
         ),
         ({"calibration_data": uniform(0, 6)}, ValueError, "the same number of items"),
         ({"calibration_data": None}, ValueError, "needs calibration_data"),
