@@ -1,6 +1,5 @@
 """What the package shows to whoever imports it."""
 
-import ast
 import doctest
 import importlib
 import importlib.util
@@ -138,25 +137,6 @@ def test_examples_do_what_they_say(name, monkeypatch):
     monkeypatch.setattr(LAYERS, "_rules", dict(LAYERS._rules))
     failed, _ = doctest.testmod(importlib.import_module(name))
     assert not failed
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_files_are_short(name):
-    """What holds more than one thing becomes more than one file."""
-    source = Path(importlib.import_module(name).__file__).read_text()
-    texts = {
-        line
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        for line in range(node.lineno, node.end_lineno + 1)
-    }
-    lines = enumerate(source.splitlines(), 1)
-    code = [
-        line
-        for n, line in lines
-        if n not in texts and line.strip()[:1] not in ("", "#")
-    ]
-    assert len(code) <= 400
 
 
 @slow_on_jax

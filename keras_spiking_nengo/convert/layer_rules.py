@@ -102,7 +102,7 @@ class Site:
         )
 
 
-def _sum(site: Site) -> Part:
+def _sum_of_inputs(site: Site) -> Part:
     return site.vertex(), tuple(site.edge(source) for source in site.sources)
 
 
@@ -123,7 +123,7 @@ class LayerRule:
             one class differ.
     """
 
-    read: Callable[[Site], Part] = _sum
+    read: Callable[[Site], Part] = _sum_of_inputs
     objection: Callable[[keras.Layer], str] = lambda layer: ""
     inputs: Callable[[keras.Layer], list] | None = None
     outputs: Callable[[keras.Layer], dict] | None = None

@@ -120,12 +120,12 @@ class Calls:
     @property
     def takes_dict(self) -> bool:
         """Whether the model takes its inputs by name."""
-        return isinstance(_structure(self.model, "input"), dict)
+        return isinstance(_structure_at(self.model, "input"), dict)
 
     @property
     def gives_dict(self) -> bool:
         """Whether it gives its outputs by name."""
-        return isinstance(_structure(self.model, "output"), dict)
+        return isinstance(_structure_at(self.model, "output"), dict)
 
     @cached_property
     def last_uses(self) -> dict[str, tuple[int, ...]]:
@@ -191,13 +191,13 @@ def symbols_in(structure: Any) -> list[Symbol]:
     ]
 
 
-def _structure(model: keras.Model, end: str) -> Any:
+def _structure_at(model: keras.Model, end: str) -> Any:
     """`input` or `output` of a functional model; a `Sequential` has one."""
     return None if isinstance(model, keras.Sequential) else getattr(model, end)
 
 
 def _input_names(model: keras.Model) -> list[str]:
-    structure = _structure(model, "input")
+    structure = _structure_at(model, "input")
     if isinstance(structure, dict) and len(structure) == len(model.inputs):
         return sorted(structure)  # as Keras flattens it
     if isinstance(model, keras.Sequential):
@@ -211,7 +211,7 @@ def _input_names(model: keras.Model) -> list[str]:
 
 def _output_keys(model: keras.Model) -> list[str]:
     """Names of the outputs, "" for those that are named after their layers."""
-    structure = _structure(model, "output")
+    structure = _structure_at(model, "output")
     if isinstance(structure, dict):
         return [
             str(key)

@@ -132,7 +132,7 @@ class Replay(keras.Model):
             if call.name in self._twins:
                 steps = self._twins[call.name](*args, **kwargs)
                 sent[call.name] = _first(steps)
-                return steps if call.operation.return_sequences else _last(steps)
+                return steps if call.operation.return_sequences else _last_step(steps)
             outputs = called(call, args, kwargs)
             if call.name in self._names:
                 sent[call.name] = _first(outputs)
@@ -146,7 +146,7 @@ def _first(outputs) -> Any:
     return keras.tree.flatten(outputs)[0]
 
 
-def _last(outputs) -> Any:
+def _last_step(outputs) -> Any:
     """The last step of what a layer gives, and its states if it gives them."""
     if isinstance(outputs, list | tuple):
         return type(outputs)([outputs[0][:, -1], *outputs[1:]])

@@ -21,12 +21,12 @@ def _time_of_operation(call: Call) -> Time:
     return time_of(call.operation)
 
 
-def _refusal(path: str, kind: str, reason: str) -> NotImplementedError:
+def _time_refusal(path: str, kind: str, reason: str) -> NotImplementedError:
     return NotImplementedError(f"Layer {path!r} ({kind}): {reason}.")
 
 
 def temporal(
-    calls: Calls, time: TimeOf = _time_of_operation, refuse: Refuse = _refusal
+    calls: Calls, time: TimeOf = _time_of_operation, refuse: Refuse = _time_refusal
 ) -> "Temporal":
     """Whether each tensor of a model is temporal.
 
@@ -141,7 +141,7 @@ class Temporal:
             yield from ((symbol, runs) for symbol in symbols_in(call.args[:1]))
             if time is not Time.REPEATS:
                 over_time = getattr(call.operation, "return_sequences", True)
-                outputs, states = _parted(call)
+                outputs, states = _outputs_and_states(call)
                 yield from ((symbol, over_time) for symbol in outputs)
                 yield from ((symbol, False) for symbol in states)
 
@@ -206,7 +206,7 @@ class Temporal:
                 )
 
 
-def _parted(call: Call) -> tuple[list[Symbol], list[Symbol]]:
+def _outputs_and_states(call: Call) -> tuple[list[Symbol], list[Symbol]]:
     """Outputs of a layer over time, and its states if it gives them."""
     if getattr(call.operation, "return_state", False):
         output, *states = call.outputs

@@ -50,7 +50,7 @@ def _apart(layer: Any, shape: Shape) -> str:
     return ""
 
 
-_UNKNOWN = (
+_NOTHING_SAID = (
     "nothing says that it treats each step by itself. Wrap it in"
     " ksn.layers.PerStep(layer), which applies it to every step; a layer with states"
     " must be a keras.layers.RNN."
@@ -58,7 +58,7 @@ _UNKNOWN = (
 
 
 def _nothing_known(layer: Any, shape: Shape) -> str:
-    return _UNKNOWN
+    return _NOTHING_SAID
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ def _reshaped(layer: Any, shape: Shape) -> str:
     )
 
 
-def _convolved(layer: Any, shape: Shape) -> str:
+def _looks_ahead(layer: Any, shape: Shape) -> str:
     if is_causal(layer) or (layer.kernel_size == (1,) and layer.strides == (1,)):
         return ""
     return (
@@ -276,7 +276,7 @@ _WHERE_READ = _whole(
     "Average, or take the maximum of, the outputs where they are read, or filter with"
     " a ksn.layers.Synapse."
 )
-TIMES.add(TimeRule(Time.MIXES, _convolved), _L.Conv1D)
+TIMES.add(TimeRule(Time.MIXES, _looks_ahead), _L.Conv1D)
 TIMES.add(TimeRule(Time.MIXES, _reshaped, moves=True), _L.Reshape)
 TIMES.add(
     TimeRule(Time.MIXES, _whole("Wrap it in ksn.layers.PerStep to flatten each step.")),

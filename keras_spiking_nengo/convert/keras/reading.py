@@ -29,14 +29,14 @@ def read(
         NotImplementedError: if a layer cannot be expressed.
     """
     sites = sites_of(model, strict, options)
-    _warn(sites)
+    _warn_of_substitutes(sites)
     parts = [site.read() for site in sites]
     graph = Graph(
         name=model.name,
         vertices=tuple(vertex for vertex, _ in parts),
         edges=tuple(edge for _, edges in parts for edge in edges),
-        inputs=_ports(sites.inputs, sites),
-        outputs=_ports(sites.outputs, sites),
+        inputs=_ports_of(sites.inputs, sites),
+        outputs=_ports_of(sites.outputs, sites),
         dt=sites.dt(),
         n_steps=sites.timed.n_steps(),
         keyed=sites.calls.gives_dict,
@@ -44,7 +44,7 @@ def read(
     return fuse(graph)
 
 
-def _warn(sites: Sites) -> None:
+def _warn_of_substitutes(sites: Sites) -> None:
     """Warns of what is not as the layers have it."""
     for site in sites:
         if site.hosted and site.port is None:
@@ -63,7 +63,7 @@ def _warn(sites: Sites) -> None:
         )
 
 
-def _ports(names: dict[str, str], sites: Sites) -> tuple[Port, ...]:
+def _ports_of(names: dict[str, str], sites: Sites) -> tuple[Port, ...]:
     return tuple(
         Port(name, site, site in sites.temporal) for name, site in names.items()
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import nengo
 import numpy as np
@@ -15,14 +15,12 @@ from keras_spiking_nengo.convert.rules.affine import constant
 from keras_spiking_nengo.types import BoundedReLU, Elementwise, LeakyReLU
 
 __all__ = [
-    "OPERATIONS",
+    "CURVE_OPERATIONS",
     "Maker",
     "activation_objection",
     "neurons",
     "population",
 ]
-
-NeuronType: TypeAlias = nengo.neurons.NeuronType
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,23 @@ class Maker:
         names: from Keras's names of its arguments to those of `make`.
     """
 
-    make: Callable[..., NeuronType | None]
+    make: Callable[..., nengo.neurons.NeuronType | None]
     names: Mapping[str, str] = field(default_factory=dict)
 
-    def given(self, values: Mapping[str, Any]) -> NeuronType | None:
+    def given(self, values: Mapping[str, Any]) -> nengo.neurons.NeuronType | None:
         """The neuron type for Keras's arguments."""
         known = {ours: values[k] for k, ours in self.names.items() if k in values}
         return self.make(**known)
 
-    def of(self, owner: Any) -> NeuronType | None:
+    def of(self, owner: Any) -> nengo.neurons.NeuronType | None:
         """The neuron type for a layer or an operation that holds the arguments."""
         held = {k: getattr(owner, k) for k in self.names if hasattr(owner, k)}
         return self.given(held)
 
 
-def _relu(negative_slope=0.0, max_value=None, threshold=0.0) -> NeuronType:
+def _relu(
+    negative_slope=0.0, max_value=None, threshold=0.0
+) -> nengo.neurons.NeuronType:
     slope = float(negative_slope)
     if max_value is not None or threshold:
         highest = math.inf if max_value is None else float(max_value)
@@ -56,13 +56,13 @@ def _relu(negative_slope=0.0, max_value=None, threshold=0.0) -> NeuronType:
     return _leaky_relu(slope) if slope else nengo.RectifiedLinear()
 
 
-def _leaky_relu(negative_slope=0.2) -> NeuronType:
+def _leaky_relu(negative_slope=0.2) -> nengo.neurons.NeuronType:
     if negative_slope < 0:
         return Elementwise("leaky_relu", negative_slope)
     return LeakyReLU(float(negative_slope))
 
 
-def _gelu(approximate=False) -> NeuronType:
+def _gelu(approximate=False) -> nengo.neurons.NeuronType:
     return Elementwise("gelu_tanh" if approximate else "gelu")
 
 
@@ -100,7 +100,7 @@ _LAYERS: dict[type, Maker] = {
     layers.ReLU: _MAKERS[activations.relu],
 }
 # Operations of functional models, by the name of their class: mostly the function's.
-OPERATIONS: dict[str, Maker] = {
+CURVE_OPERATIONS: dict[str, Maker] = {
     "Absolute": Maker(partial(Elementwise, "absolute")),
     "Exp": _MAKERS[activations.exponential],
     "ReLU": _MAKERS[activations.relu],
@@ -128,7 +128,7 @@ def activation_objection(layer) -> str:
     )
 
 
-def neurons(layer) -> NeuronType | None:
+def neurons(layer) -> nengo.neurons.NeuronType | None:
     """The neuron type for the activation of a layer, which may be a layer itself."""
     activation = layer.activation
     if isinstance(activation, partial):
@@ -138,7 +138,7 @@ def neurons(layer) -> NeuronType | None:
     return _MAKERS[activation].make()
 
 
-def population(site: Site, neuron_type: NeuronType | None) -> Part:
+def population(site: Site, neuron_type: nengo.neurons.NeuronType | None) -> Part:
     """The part of a layer of neurons."""
     return site.vertex(neuron_type=neuron_type), (site.edge(site.sources[0]),)
 

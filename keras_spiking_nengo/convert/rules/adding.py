@@ -46,7 +46,7 @@ def spread(site: Site, shape: tuple[int, ...]) -> nengo.transforms.Transform | N
     return gathered(np.broadcast_to(numbers, site.output), numbers.size)
 
 
-def _input(site: Site) -> Part:
+def _input_layer(site: Site) -> Part:
     return site.vertex(), ()
 
 
@@ -77,7 +77,7 @@ def joined(site: Site) -> Part:
     )
 
 
-LAYERS.add(LayerRule(_input), keras.layers.InputLayer)
+LAYERS.add(LayerRule(_input_layer), keras.layers.InputLayer)
 LAYERS.add(LayerRule(_add), keras.layers.Add)
 LAYERS.add(LayerRule(_subtract), keras.layers.Subtract)
 LAYERS.add(LayerRule(_average), keras.layers.Average)

@@ -8,13 +8,12 @@ import numpy as np
 from keras_spiking_nengo.convert import windows
 from keras_spiking_nengo.convert.composition import product
 from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, array
-from keras_spiking_nengo.convert.rules.activations import OPERATIONS as FUNCTIONS
-from keras_spiking_nengo.convert.rules.activations import population
+from keras_spiking_nengo.convert.rules.activations import CURVE_OPERATIONS, population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
 from keras_spiking_nengo.convert.rules.rearranging import (
-    called,
     gathered,
+    layer_output,
     measured,
     origins,
 )
@@ -31,7 +30,7 @@ def _slots(layer: OperationLayer) -> list[bool]:
 # --- arithmetic -----------------------------------------------------------------------
 
 
-def _sum(site: Site, signs=(1.0, 1.0)) -> Part:
+def _signed_sum(site: Site, signs=(1.0, 1.0)) -> Part:
     factors = np.zeros(len(site.sources))
     bias: Any = 0.0
     for value, sign in zip(site.layer.operands, signs, strict=True):
@@ -42,14 +41,14 @@ def _sum(site: Site, signs=(1.0, 1.0)) -> Part:
     return weighted_sum(site, factors, bias)
 
 
-def _product_objection(layer: OperationLayer) -> str:
+def _of_signals_objection(layer: OperationLayer) -> str:
     values = layer.operands
     if _slots(layer).count(True) < 2 or values[0] == values[1]:
         return ""
     return "it multiplies signals with each other"
 
 
-def _product(site: Site) -> Part:
+def _scaled_or_squared(site: Site) -> Part:
     if all(_slots(site.layer)):
         return _square(site)
     (factor,) = (v for v in site.layer.operands if not isinstance(v, Slot))
@@ -81,9 +80,9 @@ def _square(site: Site) -> Part:
     return population(site, Elementwise("square"))
 
 
-def _function(site: Site) -> Part:
+def _curve(site: Site) -> Part:
     layer = site.layer
-    return population(site, FUNCTIONS[layer.operation_kind].of(layer.operation))
+    return population(site, CURVE_OPERATIONS[layer.operation_kind].of(layer.operation))
 
 
 # --- what Keras is asked about --------------------------------------------------------
@@ -98,13 +97,13 @@ def _one_objection(layer: OperationLayer) -> str:
 def _two_items(site: Site) -> tuple[np.ndarray, np.ndarray]:
     """Random features for two items of a batch, and what the layer makes of them."""
     x = np.random.RandomState(0).uniform(1, 2, (2, *site.inputs[0]))
-    y = called(site.layer, x)
+    y = layer_output(site.layer, x)
     if y.shape != (2, *site.output):
         raise site.refusal("it changes the axis of the batch")
     return x, y
 
 
-def _moved(site: Site) -> Part:
+def _rearranged(site: Site) -> Part:
     x, y = _two_items(site)
     origin = origins(site.layer, site.inputs[0])
     expected = np.where(origin < 0, 0, x.reshape(2, -1)[:, origin])
@@ -116,7 +115,7 @@ def _moved(site: Site) -> Part:
 
 def _linear(site: Site) -> Part:
     x, y = _two_items(site)
-    if not np.allclose(y[1:], called(site.layer, x[1:]), 1e-2):
+    if not np.allclose(y[1:], layer_output(site.layer, x[1:]), 1e-2):
         raise site.refusal("it mixes the items of a batch")
     matrix, _ = measured(site.layer, site.inputs[0])
     transform = windows.stored(matrix)
@@ -125,12 +124,12 @@ def _linear(site: Site) -> Part:
 
 # By the name of the class, which is all of it that Keras gives a public name.
 OPERATIONS: dict[str, LayerRule] = (
-    {name: LayerRule(_function) for name in FUNCTIONS}
+    {name: LayerRule(_curve) for name in CURVE_OPERATIONS}
     | {
-        "Add": LayerRule(_sum),
-        "Subtract": LayerRule(partial(_sum, signs=(1.0, -1.0))),
-        "Negative": LayerRule(partial(_sum, signs=(-1.0,))),
-        "Multiply": LayerRule(_product, _product_objection),
+        "Add": LayerRule(_signed_sum),
+        "Subtract": LayerRule(partial(_signed_sum, signs=(1.0, -1.0))),
+        "Negative": LayerRule(partial(_signed_sum, signs=(-1.0,))),
+        "Multiply": LayerRule(_scaled_or_squared, _of_signals_objection),
         "Divide": LayerRule(_quotient, _quotient_objection),
         "TrueDivide": LayerRule(_quotient, _quotient_objection),
         "Power": LayerRule(_square, _power_objection),
@@ -138,7 +137,7 @@ OPERATIONS: dict[str, LayerRule] = (
     }
     | {name: LayerRule(_linear, _one_objection) for name in ("Matmul", "Mean", "Sum")}
     | {
-        name: LayerRule(_moved, _one_objection)
+        name: LayerRule(_rearranged, _one_objection)
         for name in (
             *("ExpandDims", "Flip", "GetItem", "Moveaxis", "Pad", "Repeat", "Reshape"),
             *("Roll", "Squeeze", "Swapaxes", "Tile", "Transpose"),

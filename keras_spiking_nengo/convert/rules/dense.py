@@ -19,7 +19,7 @@ from keras_spiking_nengo.convert.layer_rules import (
 )
 from keras_spiking_nengo.convert.rules.activations import activation_objection, neurons
 
-__all__ = ["affine"]
+__all__ = ["affine", "weights_objection"]
 
 
 def affine(site: Site, transform: nengo.transforms.Transform, bias) -> Part:
@@ -34,7 +34,7 @@ def affine(site: Site, transform: nengo.transforms.Transform, bias) -> Part:
     return vertex, (site.edge(site.sources[0], transform=transform),)
 
 
-def _dense(site: Site) -> Part:
+def _dense_layer(site: Site) -> Part:
     layer = site.layer
     weights = windows.blocks(array(layer.kernel).T, math.prod(site.output[:-1]))
     return affine(site, weights, array(layer.bias) if layer.use_bias else None)
@@ -68,10 +68,11 @@ def _transform(site: Site) -> Part:
     return vertex, (site.edge(site.sources[0], transform=transform),)
 
 
-_plain = first_of(activation_objection, quantized)
-LAYERS.add(LayerRule(_dense, _plain), keras.layers.Dense)
+# Of layers that end in an activation.
+weights_objection = first_of(activation_objection, quantized)
+LAYERS.add(LayerRule(_dense_layer, weights_objection), keras.layers.Dense)
 LAYERS.add(
-    LayerRule(_einsum_dense, _plain),
+    LayerRule(_einsum_dense, weights_objection),
     keras.layers.EinsumDense,
 )
 LAYERS.add(LayerRule(_transform), layers.Transform)

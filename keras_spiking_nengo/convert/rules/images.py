@@ -22,11 +22,8 @@ from keras_spiking_nengo.convert.layer_rules import (
     Part,
     Site,
     array,
-    first_of,
-    quantized,
 )
-from keras_spiking_nengo.convert.rules.activations import activation_objection
-from keras_spiking_nengo.convert.rules.dense import affine
+from keras_spiking_nengo.convert.rules.dense import affine, weights_objection
 from keras_spiking_nengo.convert.rules.rearranging import measured_image
 
 __all__: list[str] = []
@@ -45,7 +42,7 @@ def _filtered(site: Site, transform) -> Part:
     return affine(site, transform, bias)
 
 
-def _convolved(site: Site, kernel: np.ndarray, groups: int) -> Part:
+def _convolved_by(site: Site, kernel: np.ndarray, groups: int) -> Part:
     layer = site.layer
     transform = windows.convolution(
         kernel,
@@ -60,23 +57,25 @@ def _convolved(site: Site, kernel: np.ndarray, groups: int) -> Part:
 
 
 def _convolution(site: Site) -> Part:
-    return _convolved(site, array(site.layer.kernel), site.layer.groups)
+    return _convolved_by(site, array(site.layer.kernel), site.layer.groups)
 
 
 def _depthwise(site: Site) -> Part:
     kernel = array(site.layer.kernel)
     *sizes, channels, multiplier = kernel.shape
-    return _convolved(site, kernel.reshape(*sizes, 1, channels * multiplier), channels)
+    return _convolved_by(
+        site, kernel.reshape(*sizes, 1, channels * multiplier), channels
+    )
 
 
-def _separable(site: Site) -> Part:
+def _separable_convolution(site: Site) -> Part:
     depthwise = array(site.layer.depthwise_kernel)
     *_, channels, multiplier = depthwise.shape
     pointwise = array(site.layer.pointwise_kernel).reshape(channels, multiplier, -1)
-    return _convolved(site, np.einsum("...im,imf->...if", depthwise, pointwise), 1)
+    return _convolved_by(site, np.einsum("...im,imf->...if", depthwise, pointwise), 1)
 
 
-def _transposed(site: Site) -> Part:
+def _transposed_convolution(site: Site) -> Part:
     layer = site.layer
     transform = windows.transposed(
         array(layer.kernel),
@@ -90,25 +89,24 @@ def _transposed(site: Site) -> Part:
     return _filtered(site, transform)
 
 
-_plain = first_of(activation_objection, quantized)
 LAYERS.add(
-    LayerRule(_convolution, _plain),
+    LayerRule(_convolution, weights_objection),
     layers.Conv1D,
     layers.Conv2D,
     layers.Conv3D,
 )
 LAYERS.add(
-    LayerRule(_depthwise, _plain),
+    LayerRule(_depthwise, weights_objection),
     layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,
 )
 LAYERS.add(
-    LayerRule(_separable, _plain),
+    LayerRule(_separable_convolution, weights_objection),
     layers.SeparableConv1D,
     layers.SeparableConv2D,
 )
 LAYERS.add(
-    LayerRule(_transposed, _plain),
+    LayerRule(_transposed_convolution, weights_objection),
     layers.Conv1DTranspose,
     layers.Conv2DTranspose,
     layers.Conv3DTranspose,

@@ -26,7 +26,7 @@ from keras_spiking_nengo.convert.layer_rules import (
 from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.rules.sequences import pure_delay, sequence_objection
 
-_DELAY = pure_delay(1)
+_ONE_STEP = pure_delay(1)
 
 
 def _stages(cell) -> Iterator[keras.Layer]:
@@ -97,7 +97,7 @@ def _graph(site: Site) -> Graph:
     )
 
 
-def _entrance(cell) -> np.ndarray:
+def _into_coefficients(cell) -> np.ndarray:
     """From the channels to all coefficients, `(memory_d * order, memory_d)`."""
     _, b = map(array, cell.matrices())
     return np.kron(np.eye(cell.memory_d), b[:, None])
@@ -109,28 +109,32 @@ def _kernel(cell, name: str) -> np.ndarray:
     return np.eye(cell.memory_d) if weights is None else array(weights).T
 
 
-def _dense(matrix: np.ndarray) -> nengo.Dense:
+def _matrix(matrix: np.ndarray) -> nengo.Dense:
     return nengo.Dense(matrix.shape, init=matrix)
 
 
 def _memory(cell) -> Vertex:
-    bias = _entrance(cell) @ array(cell.kernels["bias"]) if cell.use_bias else None
+    bias = (
+        _into_coefficients(cell) @ array(cell.kernels["bias"])
+        if cell.use_bias
+        else None
+    )
     return Vertex("memory", (cell.memory_d * cell.order,), bias=bias)
 
 
 def _into_memory(cell) -> Iterator[Edge]:
-    entrance = _entrance(cell)
+    entrance = _into_coefficients(cell)
     a, _ = map(array, cell.matrices())
     own = np.kron(np.eye(cell.memory_d), a)
     if cell.memory_to_memory:
         own = own + entrance @ _kernel(cell, "recurrent_kernel")
-    yield Edge("x", "memory", transform=_dense(entrance @ _kernel(cell, "kernel")))
-    yield Edge("memory", "memory", transform=_dense(own), synapse=_DELAY)
+    yield Edge("x", "memory", transform=_matrix(entrance @ _kernel(cell, "kernel")))
+    yield Edge("memory", "memory", transform=_matrix(own), synapse=_ONE_STEP)
 
 
 def _fed_back(cell, hidden: Vertex) -> Edge:
-    weights = _dense(_entrance(cell) @ _kernel(cell, "hidden_kernel"))
-    return Edge(hidden.name, "memory", transform=weights, synapse=_DELAY)
+    weights = _matrix(_into_coefficients(cell) @ _kernel(cell, "hidden_kernel"))
+    return Edge(hidden.name, "memory", transform=weights, synapse=_ONE_STEP)
 
 
 LAYERS.add(

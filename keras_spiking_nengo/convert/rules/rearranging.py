@@ -19,14 +19,14 @@ from keras import ops
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
 from keras_spiking_nengo.convert.windows import each_channel, is_first, space
 
-__all__ = ["called", "gathered", "measured", "measured_image", "move", "origins"]
+__all__ = ["layer_output", "gathered", "measured", "measured_image", "move", "origins"]
 
 Function = Callable[[Any], Any]
 
 # Digits of this base are exact in any format that Keras computes in.
 _BASE = 128
 # Columns that are measured at once.
-_COLUMNS = 256
+_COLUMNS_AT_ONCE = 256
 
 
 def origins(function: Function, shape: tuple[int, ...]) -> np.ndarray:
@@ -45,7 +45,7 @@ def origins(function: Function, shape: tuple[int, ...]) -> np.ndarray:
         powers.append(powers[-1] * _BASE)
     # The digits of a number are the items of a batch.
     digits = np.stack([numbers // power % _BASE for power in powers])
-    found = np.rint(called(function, digits)).astype(int)
+    found = np.rint(layer_output(function, digits)).astype(int)
     return np.tensordot(powers, found, axes=1) - 1
 
 
@@ -69,16 +69,16 @@ def measured(function: Function, shape: tuple[int, ...]) -> tuple[Any, np.ndarra
         The sparse matrix `A` from flat input to flat output, and the vector `b`.
     """
     size = math.prod(shape)
-    offset = called(function, np.zeros((1, *shape))).ravel()
+    offset = layer_output(function, np.zeros((1, *shape))).ravel()
     columns = []
-    for start in range(0, size, _COLUMNS):
-        ones = np.eye(min(_COLUMNS, size - start), size, start)
-        found = called(function, ones.reshape(-1, *shape)).reshape(len(ones), -1)
+    for start in range(0, size, _COLUMNS_AT_ONCE):
+        ones = np.eye(min(_COLUMNS_AT_ONCE, size - start), size, start)
+        found = layer_output(function, ones.reshape(-1, *shape)).reshape(len(ones), -1)
         columns.append(scipy.sparse.csr_matrix(found - offset))
     return scipy.sparse.vstack(columns).T, offset
 
 
-def called(function: Function, x: np.ndarray) -> np.ndarray:
+def layer_output(function: Function, x: np.ndarray) -> np.ndarray:
     """What a function of tensors gives for an array."""
     tensor = ops.convert_to_tensor(x, dtype=keras.config.floatx())
     return np.asarray(ops.convert_to_numpy(function(tensor)), float)

@@ -32,7 +32,7 @@ from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.registry import Registry
 
-__all__ = ["CELLS", "pure_delay", "sequence_objection"]
+__all__ = ["CELL_RULES", "pure_delay", "sequence_objection"]
 
 
 def sequence_objection(layer) -> str:
@@ -157,8 +157,8 @@ def _delay(site: Site) -> Part:
     return site.vertex(), tuple(edges)
 
 
-_DELAY = LayerRule(_delay, sequence_objection)
-LAYERS.add(_DELAY, layers.Delay)
+_DELAY_RULE = LayerRule(_delay, sequence_objection)
+LAYERS.add(_DELAY_RULE, layers.Delay)
 
 
 # --- networks -----------------------------------------------------------------
@@ -192,7 +192,7 @@ def _network_objection(layer) -> str:
     return ""
 
 
-def _network(site: Site) -> Part:
+def _network_part(site: Site) -> Part:
     """Of a call that takes inputs the network, else one output."""
     cell = site.layer.cell
     if site.port is not None:
@@ -209,7 +209,7 @@ def _network(site: Site) -> Part:
 
 
 _NETWORK = LayerRule(
-    _network,
+    _network_part,
     first_of(sequence_objection, _network_objection),
     inputs=lambda layer: _keys(layer.cell.ports.inputs),
     outputs=_network_outputs,
@@ -245,27 +245,27 @@ _SIMPLE_RNN = LayerRule(_simple_rnn, first_of(sequence_objection, _cell_objectio
 LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
 
 # By the cell of `keras.layers.RNN`.
-CELLS: Registry[LayerRule] = Registry("cell", governing=("call", "program"))
-CELLS.add(_NEURONS, layers.NeuronsCell)
-CELLS.add(_SYNAPSE, layers.SynapseCell)
-CELLS.add(_DELAY, layers.DelayCell)
-CELLS.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
-CELLS.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
+CELL_RULES: Registry[LayerRule] = Registry("cell", governing=("call", "program"))
+CELL_RULES.add(_NEURONS, layers.NeuronsCell)
+CELL_RULES.add(_SYNAPSE, layers.SynapseCell)
+CELL_RULES.add(_DELAY_RULE, layers.DelayCell)
+CELL_RULES.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
+CELL_RULES.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
 
 
-def _of_cell(layer) -> LayerRule:
-    return CELLS.get(layer.cell, _UNKNOWN)
+def _rule_of_cell(layer) -> LayerRule:
+    return CELL_RULES.get(layer.cell, _UNKNOWN_CELL)
 
 
 def _no_rule(layer) -> str:
-    possible = ", ".join(sorted(kind.__name__ for kind in CELLS))
+    possible = ", ".join(sorted(kind.__name__ for kind in CELL_RULES))
     return (
         f"its cell is {type(layer.cell).__name__}. Cells that become Nengo objects"
         f" are {possible}"
     )
 
 
-_UNKNOWN = LayerRule(objection=_no_rule)
-LAYERS.add(LayerRule(chosen=_of_cell), keras.layers.RNN)
+_UNKNOWN_CELL = LayerRule(objection=_no_rule)
+LAYERS.add(LayerRule(chosen=_rule_of_cell), keras.layers.RNN)
 
 LAYERS.add(LayerRule(), layers.Repeat)

@@ -93,17 +93,17 @@ def drives_of(
             )
     if scale == "calibrate":
         percentile, per_channel, rate, dt = options
-        seen = _activity(old, tuple(replaced), data)
+        seen = _activations_on(old, tuple(replaced), data)
         axis = 0 if per_channel else None
         drives = {}
         for name, kind in replaced.items():
             high = np.percentile(seen[name], percentile, axis=axis)
             drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
         return drives
-    return _scaled(old, replaced, scale)
+    return _scaled_drives(old, replaced, scale)
 
 
-def _scaled(old: Calls, replaced, scale) -> dict[str, Drive]:
+def _scaled_drives(old: Calls, replaced, scale) -> dict[str, Drive]:
     if isinstance(scale, Mapping):
         known = {old[name].path for name in replaced}
         unknown = sorted(set(scale) - known)
@@ -198,7 +198,7 @@ def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
     return float(np.max(np.abs(height * rates - wanted)) / scale)
 
 
-def _activity(old: Calls, names, data) -> dict[str, np.ndarray]:
+def _activations_on(old: Calls, names, data) -> dict[str, np.ndarray]:
     """Outputs of calls on data, `(some, channels)`."""
     arrays = arrays_of(old, data, "calibration_data", finite=True)
     policy = old.model.dtype_policy

@@ -129,9 +129,9 @@ def to_spiking(
         calibration_data,
         (percentile, per_channel, target_rate, dt),
     )
-    _warn(old, replaced, drives, scale_firing_rates, n_steps, dt)
+    _warn_of_differences(old, replaced, drives, scale_firing_rates, n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
-    return _Writer(timed, replaced, drives, options).model()
+    return _SpikingModel(timed, replaced, drives, options).model()
 
 
 # --- what was asked for ---------------------------------------------------------
@@ -201,7 +201,7 @@ def _activations(old: Calls) -> list[str]:
     return sorted({activation_name(call.operation) for call in old} - {"", "linear"})
 
 
-def _warn(old: Calls, replaced, drives, scale, n_steps, dt) -> None:
+def _warn_of_differences(old: Calls, replaced, drives, scale, n_steps, dt) -> None:
     """Says where spikes will not tell what activations did."""
     for name, kind in replaced.items():
         function = keras.activations.get(activation_name(old[name].operation))
@@ -237,7 +237,7 @@ class _Options:
     seed: int | None
 
 
-class _Writer:
+class _SpikingModel:
     """Makes the calls of a model again, over time.
 
     Args:
@@ -376,7 +376,7 @@ class _Writer:
             x = self._applied(call, args, kwargs, linear=True)
         if np.any(drive.gain != 1) or drive.bias:
             gain = keras.layers.Rescaling(
-                _plain(drive.gain), drive.bias, name=self._name(f"{call.name}_gain")
+                _as_list(drive.gain), drive.bias, name=self._name(f"{call.name}_gain")
             )
             x = gain(x)
         one = np.ndim(drive.height) == 0
@@ -388,7 +388,7 @@ class _Writer:
         )(x)
         if not one:
             height = keras.layers.Rescaling(
-                _plain(drive.height), name=self._name(f"{call.name}_height")
+                _as_list(drive.height), name=self._name(f"{call.name}_height")
             )
             x = height(x)
         synapse = self.options.synapse
@@ -408,7 +408,7 @@ class _Writer:
         try:
             config = layer.get_config()
         except NotImplementedError as error:
-            raise _refusal(
+            raise _refused(
                 call,
                 f"it cannot be copied, as Keras cannot write it down: {error}",
             ) from error
@@ -436,11 +436,11 @@ def _one(tensors: list):
     return tensors if len(tensors) > 1 else tensors[0]
 
 
-def _plain(value):
+def _as_list(value):
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _refusal(call: Call, reason: str) -> NotImplementedError:
+def _refused(call: Call, reason: str) -> NotImplementedError:
     return refusal(call.path, type(call.operation).__name__, reason)
 
 
