@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_spiking_nengo import layers as ours
+from keras_spiking_nengo.layers.sizes import Shape
 from keras_spiking_nengo.registry import Registry
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "teach",
     "time_of",
 ]
-
-Shape = tuple[int | None, ...]
 
 
 class Time(Enum):

@@ -1,6 +1,6 @@
 """`nengo.Simulator`'s interface over the engine, and training behind it."""
 
-from keras_spiking_nengo.simulator.data import Signals, SimulationData
+from keras_spiking_nengo.simulator.records import Signals, SimulationData
 from keras_spiking_nengo.simulator.simulator import Simulator
 from keras_spiking_nengo.simulator.training import TrainableModel
 

@@ -33,12 +33,12 @@ from keras_spiking_nengo.engine import (
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
-from keras_spiking_nengo.simulator.data import (
+from keras_spiking_nengo.simulator.frames import frames_of, node_of
+from keras_spiking_nengo.simulator.records import (
     Signals,
     SimulationData,
     written_signals,
 )
-from keras_spiking_nengo.simulator.frames import frames_of, node_of
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
