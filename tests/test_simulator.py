@@ -311,7 +311,7 @@ def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, st
     sim.run_steps(steps)
     together = [np.array(sim.data[probe]) for probe in (net.probe, net.sampled)]
     module = "keras_spiking_nengo.simulator.simulator"
-    monkeypatch.setattr(f"{module}._cached_steps", lambda steps: steps)
+    monkeypatch.setattr(f"{module}.cached_steps", lambda steps: steps)
     with simulator(net) as at_once:
         at_once.run_steps(steps)
     for probe, values in zip((net.probe, net.sampled), together, strict=True):

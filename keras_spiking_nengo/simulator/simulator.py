@@ -6,7 +6,7 @@ so that any number of steps runs in constant memory but for what probes keep.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -33,6 +33,7 @@ from keras_spiking_nengo.engine import (
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
+from keras_spiking_nengo.simulator.blocks import cached_steps, pieces
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
 from keras_spiking_nengo.simulator.records import (
     Signals,
@@ -46,10 +47,6 @@ __all__ = ["Simulator"]
 # Bytes that the values of a block may take, and the most steps of a block.
 _BUDGET = 2**27
 _LONGEST = 2000
-# Within a block, at most so many steps are laid out at once.
-_CACHED = 25
-# A compiled length is used for other runs if it divides them into so few pieces.
-_PIECES = 50
 
 
 class Simulator:
@@ -179,7 +176,7 @@ class Simulator:
         arguments = packed, state, values, self._mode
         steps = inputs[0].shape[1]
         parted = self._program.outputs and not self._program.python_calls
-        length = _cached_steps(steps) if parted else steps
+        length = cached_steps(steps) if parted else steps
         if length < steps:
             outputs, state = in_blocks(self._program, *arguments, length)
         else:
@@ -344,7 +341,7 @@ class Simulator:
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
             start = 0
-            for length in self._pieces(steps):
+            for length in pieces(steps, self._longest(), set(self._lengths)):
                 part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)
                 start += length
@@ -431,31 +428,6 @@ class Simulator:
 
     # --- running ----------------------------------------------------------------
 
-    def _pieces(self, steps: int) -> Iterator[int]:
-        """Lengths of the blocks, those that are compiled already if they fit."""
-        longest = self._block(steps) if steps else 1
-        while steps > longest:
-            yield longest
-            steps -= longest
-        for length in sorted(self._lengths, reverse=True):
-            rest = steps % length
-            compiled_too = rest == 0 or any(rest % k == 0 for k in self._lengths)
-            if steps // length <= _PIECES and compiled_too:
-                while steps >= length:
-                    yield length
-                    steps -= length
-        if steps:
-            yield steps
-
-    def _block(self, steps: int) -> int:
-        """The most steps of a block; a divisor of `steps` if there is a good one."""
-        longest = self._longest()
-        fewest = -(-steps // longest)
-        divisors = (n for n in range(fewest, 2 * fewest + 1) if steps % n == 0)
-        n_blocks = next(divisors, None)
-        # A program is compiled for each length: equal blocks need one.
-        return longest if n_blocks is None else max(1, steps // n_blocks)
-
     def _longest(self) -> int:
         itemsize = np.dtype(self.dtype).itemsize * (self.minibatch_size or 1)
         fitting = _BUDGET // max(1, itemsize * self._program.width)
@@ -535,11 +507,6 @@ class Simulator:
             self.reset()
         batch = self.minibatch_size or 1
         return [frames_of(node, nodes.get(node), batch, steps) for node in self._inputs]
-
-
-def _cached_steps(steps: int) -> int:
-    """Steps whose values stay in the processor's cache: a divisor of `steps`."""
-    return next((n for n in range(_CACHED, 9, -1) if steps % n == 0), steps)
 
 
 def _draws(op) -> bool:
