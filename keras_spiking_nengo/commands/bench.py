@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.commands.output import Finding, table
+from keras_spiking_nengo.dynamics.loops import backend_name
 from keras_spiking_nengo.simulator import Simulator
 
 __all__ = ["measure"]
@@ -23,7 +24,7 @@ def measure(quick: bool = False, repeats: int = 5) -> Finding:
     """Times a layer of LIF neurons, forward and in training, and a network."""
     batch, steps, units = (4, 100, 128) if quick else (16, 500, 512)
     rows = [*_layer(batch, steps, units, repeats), *_network(1000, repeats)]
-    backend = keras.backend.backend()
+    backend = backend_name()
     shown = table(
         f"{backend}: the median of {repeats} calls, compiled",
         *("what", "size", "ms", "beside", "ms", "times as fast"),

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 
-import keras
 from packaging.requirements import Requirement
 
 from keras_spiking_nengo.commands.output import Finding, table
+from keras_spiking_nengo.dynamics.loops import backend_name
 
 __all__ = ["diagnose"]
 
@@ -35,7 +35,7 @@ def diagnose() -> Finding:
     packages["python"] = platform.python_version()
     backends = {name: check(name) for name in BACKENDS}
     extras = {name: missing(name) for name in names_of_extras()}
-    chosen = keras.backend.backend()
+    chosen = backend_name()
     ok = backends[chosen]["ok"]
     values = {
         "ok": ok,

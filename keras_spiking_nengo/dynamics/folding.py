@@ -22,7 +22,7 @@ from keras_spiking_nengo.dynamics.neurons import Neuron, adapted
 
 __all__ = ["fold", "foldable", "folded", "unfold"]
 
-_MARK = 2.0**60
+_SPIKE_MARK = 2.0**60
 _SPIKED = 2.0**30
 
 
@@ -59,7 +59,7 @@ def fold(voltage, clock):
 
 def unfold(m):
     """Voltage and clock."""
-    clock = ops.maximum(ops.maximum(-m, m / _MARK), 1.0)
+    clock = ops.maximum(ops.maximum(-m, m / _SPIKE_MARK), 1.0)
     return _voltage(m), clock
 
 
@@ -68,16 +68,16 @@ def _voltage(m):
     return ops.where(ops.logical_or(m < 0, m > _SPIKED), 0.0, m)
 
 
-def _step(c, J, state, spike):
+def _folded_step(c, J, state, spike):
     (m,) = state
     # The refractory clock counts as given in the backward pass.
-    given = ops.stop_gradient(m)
-    q = ops.maximum(-c["d"] * given, (c["d"] / _MARK) * given)
+    frozen = ops.stop_gradient(m)
+    q = ops.maximum(-c["d"] * frozen, (c["d"] / _SPIKE_MARK) * frozen)
     q = ops.maximum(q, 1.0)
     after = q * c["d"]
     v = J + (_voltage(m) - J) * ops.minimum(after, 1.0)
     fired = ops.stop_gradient(v) > 1
-    clock = ops.stop_gradient((c["K"] * _MARK) * (J - v) / (J - 1))
+    clock = ops.stop_gradient((c["K"] * _SPIKE_MARK) * (J - v) / (J - 1))
     # A voltage of NaN is kept.
     rest = ops.where(after > 1, 0.0 * v - q, ops.where(v < 0, 0.0, v))
     m = ops.where(fired, clock, rest)
@@ -90,5 +90,5 @@ def _step(c, J, state, spike):
 def folded(dynamics: Neuron) -> Neuron:
     """The same dynamics, whose first two states are one."""
     rest = dynamics.states[2:]
-    step = adapted(_step) if rest else _step
+    step = adapted(_folded_step) if rest else _folded_step
     return replace(dynamics, states=("membrane", *rest), step=step)

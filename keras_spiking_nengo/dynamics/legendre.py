@@ -31,7 +31,7 @@ from keras import ops
 from scipy import linalg
 
 from keras_spiking_nengo.dynamics.loops import static_length
-from keras_spiking_nengo.dynamics.transforms import product
+from keras_spiking_nengo.dynamics.transforms import matrix_product
 
 __all__ = [
     "DISCRETIZERS",
@@ -39,8 +39,8 @@ __all__ = [
     "discretized",
     "last",
     "least_theta",
-    "sequence",
-    "step",
+    "memories",
+    "next_memory",
 ]
 
 DISCRETIZERS = ("zoh", "euler")
@@ -125,7 +125,7 @@ def least_theta(order: int) -> float:
     return float(np.max(np.abs(values) ** 2 / (-2 * values.real)))
 
 
-def step(A, B, u, m):
+def next_memory(A, B, u, m):
     """The memory `(batch, channels, order)` after one step.
 
     Args:
@@ -136,11 +136,11 @@ def step(A, B, u, m):
     A, B = (ops.convert_to_tensor(x, dtype=m.dtype) for x in (A, B))
     # One product of two matrices, not one for each item.
     flat = ops.reshape(m, (-1, m.shape[-1]))
-    moved = ops.reshape(product(A, flat), (-1, *m.shape[1:]))
+    moved = ops.reshape(matrix_product(A, flat), (-1, *m.shape[1:]))
     return moved + u[..., None] * B
 
 
-def sequence(A, B, inputs, m):
+def memories(A, B, inputs, m):
     """The memories `(batch, time, channels, order)` after all steps.
 
     Args:
@@ -160,9 +160,9 @@ def sequence(A, B, inputs, m):
     u = ops.transpose(u, (0, 1, 3, 2))
     before = m[:, None]
     if n_blocks > 1:
-        gained = _product(u[:, :-1], reach)
+        gained = _flat_product(u[:, :-1], reach)
         before = _chained(power, ops.concatenate([before, gained], axis=1))
-    y = _product(ops.concatenate([u, before], axis=-1), matrix)
+    y = _flat_product(ops.concatenate([u, before], axis=-1), matrix)
     y = ops.reshape(y, (-1, n_blocks, channels, length, order))
     y = ops.transpose(y, (0, 1, 3, 2, 4))
     y = ops.reshape(y, (-1, n_blocks * length, channels, order))
@@ -174,7 +174,7 @@ _REACH = 1024
 
 
 def last(A, B, inputs, m):
-    """The memory `(batch, channels, order)` after the last step; as `sequence`."""
+    """The memory `(batch, channels, order)` after the last step; as `memories`."""
     time = static_length(inputs)
     assert time is not None
     start = 0
@@ -183,12 +183,12 @@ def last(A, B, inputs, m):
             u = ops.transpose(inputs[:, start : start + length], (0, 2, 1))
             taps = ops.convert_to_tensor(_reach(A, B, length), dtype=m.dtype)
             power = ops.convert_to_tensor(_power(A, length), dtype=m.dtype)
-            m = _product(m, ops.transpose(power)) + _product(u, taps)
+            m = _flat_product(m, ops.transpose(power)) + _flat_product(u, taps)
             start += length
     return m
 
 
-def _product(x, matrix):
+def _flat_product(x, matrix):
     """`x` of `(..., n)` times a matrix `(n, k)`, as one product of two matrices."""
     shape = ops.shape(x)
     flat = ops.matmul(ops.reshape(x, (-1, shape[-1])), matrix)
@@ -206,7 +206,7 @@ def _chained(power, gained):
     """`x[k] = power x[k-1] + gained[k]` along axis 1, in pairs, pairs of pairs, ..."""
     shift = 1
     while shift < gained.shape[1]:
-        moved = _product(gained[:, :-shift], ops.transpose(power))
+        moved = _flat_product(gained[:, :-shift], ops.transpose(power))
         moved = gained[:, shift:] + moved
         gained = ops.concatenate([gained[:, :shift], moved], axis=1)
         power, shift = ops.matmul(power, power), 2 * shift

@@ -17,16 +17,21 @@ from typing import Any
 from keras import ops
 
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron
+from keras_spiking_nengo.dynamics.neurons.neuron import Values
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 
-__all__ = ["FORWARDS", "constants_of_mode", "curve", "step_of_mode", "with_slope"]
+__all__ = [
+    "FORWARDS",
+    "constants_of_mode",
+    "curve",
+    "step_of_mode",
+    "differentiated_as",
+]
 
 FORWARDS = ("spikes", "spike_aware", "rate")
 
-Values = dict[str, Any]
 
-
-def with_slope(value, slope):
+def differentiated_as(value, slope):
     """`value`, differentiated as if it were `slope`."""
     return ops.stop_gradient(value) + (slope - ops.stop_gradient(slope))
 
@@ -37,11 +42,11 @@ def curve(dynamics: Neuron, values: Values, J, width: float = SMOOTHING):
     rates = dynamics.rates(values, J)
     if dynamics.slopes is None:
         return rates
-    return with_slope(rates, dynamics.slopes(values, J, width))
+    return differentiated_as(rates, dynamics.slopes(values, J, width))
 
 
 def constants_of_mode(dynamics: Neuron, mode: str, values: Values, dt: float) -> Values:
-    """What `step_of_mode` needs of the parameters.
+    """What `step_of_mode` needs of the parameters: numbers and tensors, nested.
 
     Args:
         dynamics: of the neuron type.
@@ -52,7 +57,7 @@ def constants_of_mode(dynamics: Neuron, mode: str, values: Values, dt: float) ->
     constants = dynamics.constants(values, dt)
     if mode == "spikes":
         return constants
-    return constants | {f"rate_{k}": v for k, v in values.items()}
+    return constants | {"curve": values}
 
 
 def step_of_mode(
@@ -71,14 +76,13 @@ def step_of_mode(
         return dynamics.step(p, J, state, spike)
 
     def rate_of(p, J):
-        rates = {k[5:]: v for k, v in p.items() if k.startswith("rate_")}
-        return curve(dynamics, rates, J, width)
+        return curve(dynamics, p["curve"], J, width)
 
     def rate(p, J, state):
         return rate_of(p, J), state
 
     def spike_aware(p, J, state):
         y, state = spikes(p, ops.stop_gradient(J), state)
-        return with_slope(y, rate_of(p, J)), state
+        return differentiated_as(y, rate_of(p, J)), state
 
     return {"spikes": spikes, "spike_aware": spike_aware, "rate": rate}[mode]

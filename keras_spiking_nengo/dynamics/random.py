@@ -18,7 +18,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import precise
 
-__all__ = ["MAX_KEY", "STATES", "fold", "poisson", "uniform"]
+__all__ = ["MAX_KEY", "STATES", "new_key", "poisson", "uniform"]
 
 STATES = ("seed", "draws")
 # Keys stay exact where a plain keras.layers.RNN casts its states to float32.
@@ -43,7 +43,7 @@ def _mix(x):
     return ops.bitwise_xor(x, _shift(x, 16))
 
 
-def fold(key, data):
+def new_key(key, data):
     """A new key from a key and an integer, both int32 tensors that broadcast."""
     return ops.bitwise_and(_mix(_mix(key) + data * _signed(0x9E3779B1)), MAX_KEY - 1)
 

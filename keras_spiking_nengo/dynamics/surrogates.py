@@ -151,9 +151,9 @@ class _Inline(Surrogate):
         return self._surrogate.gradient(x)
 
     def _with_gradient(self, x, forward, distance):
-        given = ops.stop_gradient(x)
-        # x - given is 0, with a derivative of 1.
-        return forward(given) + (x - given) * self.gradient(distance(given))
+        frozen = ops.stop_gradient(x)
+        # x - frozen is 0, with a derivative of 1.
+        return forward(frozen) + (x - frozen) * self.gradient(distance(frozen))
 
 
 class _Plain(_Inline):

@@ -142,16 +142,16 @@ def linear_system(synapse, dt: float, delay: int = 1) -> LinearSystem:
         0.99
     """
     if synapse is None:
-        return _arrays(np.zeros((0, 0)), [], [], 1.0)
-    system = _arrays(*SYNAPSES[synapse](synapse, dt))
+        return _system_of_arrays(np.zeros((0, 0)), [], [], 1.0)
+    system = _system_of_arrays(*SYNAPSES[synapse](synapse, dt))
     A, B, C, D = system.A, system.B, system.C, system.D
     if system.order and D == 0:
         # Nengo reads the output after the state has moved.
-        return system if delay else _arrays(A, B, C @ A, C @ B)
+        return system if delay else _system_of_arrays(A, B, C @ A, C @ B)
     return _lagged(system) if delay else system
 
 
-def _arrays(A, B, C, D) -> LinearSystem:
+def _system_of_arrays(A, B, C, D) -> LinearSystem:
     B = np.reshape(np.asarray(B, float), -1)
     A = np.reshape(np.asarray(A, float), (B.size, B.size))
     return LinearSystem(
@@ -163,7 +163,9 @@ def _lagged(system: LinearSystem) -> LinearSystem:
     """The system with its last output as one more state, which is what it sends."""
     n = system.order
     A = np.block([[system.A, np.zeros((n, 1))], [system.C[None, :], np.zeros((1, 1))]])
-    return _arrays(A, np.append(system.B, system.D), np.append(np.zeros(n), 1.0), 0.0)
+    return _system_of_arrays(
+        A, np.append(system.B, system.D), np.append(np.zeros(n), 1.0), 0.0
+    )
 
 
 @SYNAPSES.register(nengo.LinearFilter)
@@ -234,8 +236,8 @@ def tuned_system(synapse, tau, dt: float, delay: int = 1) -> LinearSystem:
     if delay:
         return LinearSystem(A, B, C, D)
     n = range(len(B))
-    CA = [_sum([(C[i], A[i][j]) for i in n]) for j in n]
-    return LinearSystem(A, B, CA, _sum([(C[i], B[i]) for i in n]))
+    CA = [_sum_of_products([(C[i], A[i][j]) for i in n]) for j in n]
+    return LinearSystem(A, B, CA, _sum_of_products([(C[i], B[i]) for i in n]))
 
 
 def _exp(x):
@@ -246,7 +248,7 @@ def _is_zero(x) -> bool:
     return not ops.is_tensor(x) and not np.any(x)
 
 
-def _sum(pairs):
+def _sum_of_products(pairs):
     """Sum of products, leaving out what is zero; None where all is."""
     terms = [
         (a if ops.is_tensor(a) else float(a)) * b
@@ -275,18 +277,22 @@ def step(system: LinearSystem, u, x):
         rows = np.vstack([system.A, system.C[None]])
         moved = ops.matmul(ops.convert_to_tensor(rows, dtype=x.dtype), flat)
         moved = ops.reshape(moved, (shape[0], system.order + 1, *shape[2:]))
-        gained = [_sum([(b, u)]) for b in system.B]
+        gained = [_sum_of_products([(b, u)]) for b in system.B]
         state = [moved[:, i] + gained[i] for i in n]
-        return moved[:, -1] + _sum([(system.D, u)]), ops.stack(state, axis=1)
-    y, state = _moved(system, u, [x[:, i] for i in n])
+        return moved[:, -1] + _sum_of_products([(system.D, u)]), ops.stack(
+            state, axis=1
+        )
+    y, state = _step_of_entries(system, u, [x[:, i] for i in n])
     return y, ops.stack(state, axis=1) if state else x
 
 
-def _moved(system: LinearSystem, u, entries: list):
+def _step_of_entries(system: LinearSystem, u, entries: list):
     """Output and next state, whose entries are arrays of their own."""
-    y = _sum([*zip(system.C, entries, strict=True), (system.D, u)])
+    y = _sum_of_products([*zip(system.C, entries, strict=True), (system.D, u)])
     pairs = zip(system.A, system.B, strict=True)
-    return y, [_sum([*zip(row, entries, strict=True), (b, u)]) for row, b in pairs]
+    return y, [
+        _sum_of_products([*zip(row, entries, strict=True), (b, u)]) for row, b in pairs
+    ]
 
 
 def output(system: LinearSystem, x):
@@ -294,7 +300,9 @@ def output(system: LinearSystem, x):
     if system.order > _WIDE:
         C = ops.convert_to_tensor(system.C, dtype=x.dtype)
         return ops.tensordot(C, x, axes=[[0], [1]])
-    return _sum(zip(system.C, [x[:, i] for i in range(system.order)], strict=True))
+    return _sum_of_products(
+        zip(system.C, [x[:, i] for i in range(system.order)], strict=True)
+    )
 
 
 def sequence(system: LinearSystem, inputs, x, length: int = 64):
@@ -350,7 +358,9 @@ def _looped(system: LinearSystem, inputs, x):
         y, (x,) = scan(wide, {}, [inputs], [x])
         return y, x
     entries = [x[:, i] for i in range(system.order)]
-    y, entries = scan(lambda _, u, x: _moved(system, u[0], x), {}, [inputs], entries)
+    y, entries = scan(
+        lambda _, u, x: _step_of_entries(system, u[0], x), {}, [inputs], entries
+    )
     return y, ops.stack(entries, axis=1)
 
 

@@ -10,13 +10,13 @@ import math
 import nengo
 from keras import ops
 
-__all__ = ["convolve", "product", "products", "sparse"]
+__all__ = ["convolve", "matrix_product", "products", "sparse"]
 
 # Up to this many columns a product is a sum that fuses with what is around it.
 _NARROW = 4
 
 
-def product(matrix, x):
+def matrix_product(matrix, x):
     """`(..., m)` from a matrix `(m, n)`, or `(..., m, n)`, and `x` of `(..., n)`."""
     if len(matrix.shape) > 2:
         return ops.einsum("...mn,...n->...m", matrix, x)
@@ -56,7 +56,7 @@ def convolve(conv, kernel, x):
     if not conv.channels_last:
         images = ops.transpose(images, (0, *range(2, n + 2), 1))
     if isinstance(conv, nengo.ConvolutionTranspose):
-        y = _transposed(conv, kernel, images)
+        y = _transposed_convolution(conv, kernel, images)
     else:
         y = ops.conv(
             images,
@@ -70,7 +70,7 @@ def convolve(conv, kernel, x):
     return ops.reshape(y, (*lead, math.prod(conv.output_shape.shape)))
 
 
-def _transposed(conv, kernel, images):
+def _transposed_convolution(conv, kernel, images):
     """Zeros between the inputs, then a convolution with the kernel mirrored.
 
     Padding is nengo's, whose larger half comes first.

@@ -128,9 +128,9 @@ class Product(Operation):
             shape = (*lead, self.count, self.rows, self.columns)
             matrices = ops.reshape(x[1], shape)
             vectors = ops.reshape(x[0], (*lead, self.count, self.columns))
-            y = transforms.product(matrices, vectors)
+            y = transforms.matrix_product(matrices, vectors)
         elif len(p["weights"].shape) == 2:
-            return [transforms.product(p["weights"], x[0])], []
+            return [transforms.matrix_product(p["weights"], x[0])], []
         else:
             vectors = ops.reshape(x[0], (*lead, self.count, self.columns))
             y = transforms.products(p["weights"], vectors)
@@ -175,7 +175,7 @@ class Sparse(Operation):
 
     def compute(self, p, x, state, mode, steps):
         if "matrix" in p:
-            return [transforms.product(p["matrix"], x[0])], []
+            return [transforms.matrix_product(p["matrix"], x[0])], []
         size = self.outs[0].size
         return [transforms.sparse(p["data"], self.rows, self.columns, size, x[0])], []
 

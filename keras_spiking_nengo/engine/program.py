@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -121,11 +122,9 @@ class Program:
             mode: how the program will run.
         """
         values = {**self.parameters, **values}
+        cast = functools.partial(_cast, mode=mode)
         return [
-            {
-                k: _cast(v, mode)
-                for k, v in operation.pack(values, self.dt, mode).items()
-            }
+            keras.tree.map_structure(cast, operation.pack(values, self.dt, mode))
             for operation in self.operations
         ]
 
@@ -192,7 +191,7 @@ class Program:
 
         Args:
             packed, state, inputs, mode: as for `step`.
-            save: keep states for the reverse pass; see `dynamics.kernels.scan`.
+            save: keep states for the reverse pass; see `dynamics.loops.scan`.
             unroll: write out the steps of loops.
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
@@ -281,7 +280,7 @@ def _own_streams(operations: Sequence[Operation], state: list, batch) -> list:
         if n and operation.initial[-1].dtype.kind == "i":
             at = position + n - 2
             item = ops.cumsum(ops.ones((batch, 1), dtype="int32"), axis=0)
-            state[at] = random.fold(state[at], item)
+            state[at] = random.new_key(state[at], item)
         position += n
     return state
 

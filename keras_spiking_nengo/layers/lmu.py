@@ -184,7 +184,7 @@ class LMUCell(Cell):
         if self.memory_to_memory:
             u = u + ops.matmul(memory, p["recurrent_kernel"])
         channels = ops.reshape(memory, (-1, self.memory_d, self.order))
-        channels = legendre.step(p["A"], p["B"], u, channels)
+        channels = legendre.next_memory(p["A"], p["B"], u, channels)
         memory = ops.reshape(channels, (-1, self.memory_d * self.order))
         z = _with_input(self, memory, x)
         y, hidden = hidden_step(p["hidden"], [z], hidden[self._keeps_output :])
@@ -200,7 +200,7 @@ class LMUCell(Cell):
         memory, *hidden = state
         memory = ops.reshape(memory, (-1, self.memory_d, self.order))
         if whole or hidden:
-            memory = legendre.sequence(*self.matrices(), u, memory)
+            memory = legendre.memories(*self.matrices(), u, memory)
         else:
             memory = legendre.last(*self.matrices(), u, memory)[:, None]
             inputs = inputs[:, -1:]

@@ -12,7 +12,7 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length
+from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import (
@@ -112,7 +112,7 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = [
             self.add_weight(
-                name=_variable_name(weight),
+                name=weight_name(weight.name),
                 shape=np.shape(value),
                 dtype=self.state_dtype,
                 initializer=lambda shape, dtype, value=value: ops.cast(
@@ -318,12 +318,6 @@ def _used_weights(
         weights = [replace(w, trainable=w.name in trained) for w in weights]
     used = set(program.used_parameters())
     return [weight for weight in weights if weight.signal in used]
-
-
-def _variable_name(weight: NamedWeight) -> str:
-    # Torch takes no dots in the names of its parameters.
-    on_torch = keras.backend.backend() == "torch"
-    return weight.name.replace(".", ":") if on_torch else weight.name
 
 
 def _slices(x, sizes: Iterable[int]) -> list:

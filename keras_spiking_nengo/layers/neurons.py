@@ -18,8 +18,8 @@ from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
     constants_of_mode,
     curve,
+    differentiated_as,
     step_of_mode,
-    with_slope,
 )
 from keras_spiking_nengo.dynamics.neurons import (
     SMOOTHING,
@@ -172,7 +172,7 @@ class NeuronsCell(Cell):
         if self.dynamics.random:
             # Items of a batch draw from different streams.
             ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
-            state[-2] = random.fold(state[-2], ops.cumsum(ones, axis=0))
+            state[-2] = random.new_key(state[-2], ops.cumsum(ones, axis=0))
         return state
 
     def program(self, training=False):
@@ -208,7 +208,7 @@ class NeuronsCell(Cell):
             currents = ops.stop_gradient(inputs)
             spikes, state = scan(plain, constants, [currents], state, False, unroll)
             rates = curve(dynamics, self.parameters(), inputs, _width_of(self))
-            return with_slope(spikes, rates), state
+            return differentiated_as(spikes, rates), state
         step, save = _step_of(self, dynamics, mode, spike), bool(training)
         return scan(step, constants, [inputs], state, save, unroll, forward=plain)
 

@@ -169,7 +169,7 @@ class Transform(keras.layers.Layer):
         if len(kernel.shape) < 2:
             # Nengo's short form of a multiple of the identity, or of a diagonal.
             return kernel * x
-        return transforms.product(kernel, x)
+        return transforms.matrix_product(kernel, x)
 
     def get_config(self):
         return {

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving import checking as check
 from keras_spiking_nengo.serving.exported import (
@@ -253,7 +254,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
 
 
 def _by_keras(model: keras.Model, path: Path, options: dict[str, Any]) -> None:
-    if keras.backend.backend() == "jax" and len(model.inputs) > 1:
+    if becomes_tensorflow() and len(model.inputs) > 1:
         # Or lengths of inputs would be open one by one, and could not be joined.
         shapes = [polymorphic(tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), shapes)
@@ -263,7 +264,7 @@ def _by_keras(model: keras.Model, path: Path, options: dict[str, Any]) -> None:
     except TypeError as error:
         raise NotImplementedError(
             f"{model.name!r} has no form in a SavedModel from"
-            f" {keras.backend.backend()}: {_reason(error)}. Use ksn.layers.PerStep in"
+            f" {backend_name()}: {_reason(error)}. Use ksn.layers.PerStep in"
             " the place of TimeDistributed, or another backend."
         ) from error
 
@@ -274,7 +275,7 @@ def _is_stateful(layer) -> bool:
 
 def _check_stateful(stateful: list) -> None:
     theirs = [x.name for x in stateful if not isinstance(x, SequenceLayer)]
-    if theirs and keras.backend.backend() == "jax":
+    if theirs and becomes_tensorflow():
         raise NotImplementedError(
             f"{', '.join(map(repr, theirs))}: Keras's own stateful layers begin anew in"
             " every call of a SavedModel that is made from JAX. Use"

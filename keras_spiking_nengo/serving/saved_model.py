@@ -12,7 +12,11 @@ from typing import Any
 
 import keras
 
-from keras_spiking_nengo.dynamics.loops import not_exported
+from keras_spiking_nengo.dynamics.loops import (
+    backend_name,
+    becomes_tensorflow,
+    not_exported,
+)
 from keras_spiking_nengo.serving.tensors import Port
 
 __all__ = [
@@ -32,7 +36,7 @@ __all__ = [
 
 def check_backend(kind: str, known: Sequence[str]) -> None:
     """Refuses to export from a backend that has no way to a format."""
-    backend = keras.backend.backend()
+    backend = backend_name()
     if backend not in known:
         raise NotImplementedError(
             f"{kind} is exported from {' or '.join(known)}; the backend is {backend!r}."
@@ -59,18 +63,18 @@ class Archive:
     def __init__(self, model: keras.Model):
         import tensorflow as tf
 
-        on_jax = keras.backend.backend() == "jax"
+        translated = becomes_tensorflow()
         self._weights = model.variables
         self._module = tf.Module()
         self._module.weights = [
-            tf.Variable(w.value) if on_jax else w.value for w in self._weights
+            tf.Variable(w.value) if translated else w.value for w in self._weights
         ]
 
     def traced(self, function: Callable, specs: Sequence) -> Any:
         """A `tf.function` of a function of the backend's tensors."""
         import tensorflow as tf
 
-        if keras.backend.backend() == "jax":
+        if becomes_tensorflow():
             function = self._from_jax(function, specs)
         return tf.function(function, input_signature=specs, autograph=False)
 
@@ -137,7 +141,7 @@ def of_batch(function: Callable) -> Callable:
     """From a function of a batch's size to one of TensorFlow's scalar of it."""
     import tensorflow as tf
 
-    if keras.backend.backend() != "jax":
+    if not becomes_tensorflow():
         return function
     from jax.experimental import jax2tf
 

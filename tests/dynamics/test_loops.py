@@ -1,5 +1,7 @@
 """The sequence loop and its reverse pass agree with single steps."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -129,7 +131,7 @@ def test_the_traced_program_does_not_grow_with_time():
     assert size(10) == size(1000)
 
 
-# --- nested structures ---------------------------------------------------------------
+# --- nested structures -------------------------------------------------------------
 
 
 def nested(step):
@@ -238,6 +240,101 @@ def test_what_cannot_be_scanned_is_refused():
     x = ops.zeros((1, 2, 1))
     with pytest.raises(ValueError, match="in the structure of the one it gets"):
         scan(lambda p, x, s: (x, [s, s]), {}, x, ops.zeros((1, 1)))
+
+
+# --- second derivatives ------------------------------------------------------------
+
+
+def penalty(run):
+    """The gradient of a squared gradient."""
+
+    def squared(x):
+        y = run(x)
+        return ops.sum(y * y)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        slope = jax.grad(squared)
+        return jax.grad(lambda x: ops.sum(slope(x) ** 2))
+    import tensorflow as tf
+
+    def of_penalty(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = squared(x)
+            value = ops.sum(inner.gradient(total, x) ** 2)
+        return outer.gradient(value, x)
+
+    return of_penalty
+
+
+@pytest.mark.parametrize("how", ["eager", "compiled"])
+def test_second_derivatives_go_through_what_was_saved(how, float64):
+    """Also where what runs forward has no derivative of its own."""
+
+    def step(p, x, s):
+        v = p["d"] * s + x * x
+        return v, v - ops.sin(v)
+
+    def forward(p, x, s):
+        v = p["d"] * s + x * x
+        return v, v - ops.stop_gradient(ops.sin(v))
+
+    def run(x, **options):
+        start = ops.zeros((BATCH, N), dtype=x.dtype)
+        return scan(step, {"d": 0.9}, x, start, **options)[0]
+
+    x = ops.convert_to_tensor(np.random.RandomState(0).uniform(size=(BATCH, TIME, N)))
+    make = compiled if how == "compiled" else lambda function: function
+    expected = ops.convert_to_numpy(penalty(lambda x: run(x, unroll=True))(x))
+    assert np.any(expected)
+    for options in ({"save": True}, {"save": False}):
+        for ahead in (None, forward):
+            slope = make(penalty(lambda x: run(x, forward=ahead, **options)))(x)  # noqa: B023
+            slope = ops.convert_to_numpy(slope)
+            np.testing.assert_allclose(slope, expected, rtol=1e-9)
+
+
+# --- without TensorFlow's private modules ------------------------------------------
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "tensorflow.python.ops.control_flow_util",
+        "tensorflow.compiler.tf2xla.python.xla",
+    ],
+)
+def test_private_modules_of_tensorflow_can_be_missing(hidden, monkeypatch, float64):
+    import tensorflow as tf
+
+    def results(jit):
+        tensors = list(map(tf.constant, arguments()))
+
+        @tf.function(jit_compile=jit)
+        def both(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                outputs = nested(nested_step)(*tensors)
+                total = sum(map(ops.sum, outputs))
+            return outputs, tape.gradient(total, tensors)
+
+        values = tf.nest.flatten(both(*tensors))
+        graph = both.get_concrete_function(*tensors).graph.as_graph_def()
+        return values, "XlaDynamicUpdateSlice" in str(graph)
+
+    expected, in_place = results(jit=True)
+    assert in_place
+    monkeypatch.setitem(sys.modules, hidden, None)
+    for jit in (False, True):
+        values, in_place = results(jit)
+        assert not in_place
+        for value, other in zip(values, expected, strict=True):
+            np.testing.assert_allclose(value, other, rtol=1e-9, atol=1e-12)
 
 
 # --- Python in a compiled program --------------------------------------------------

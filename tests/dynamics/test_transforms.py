@@ -76,13 +76,17 @@ def test_a_product_takes_any_leading_axes(lead, float64):
     matrix, x = RNG.standard_normal((4, 5)), RNG.standard_normal((*lead, 5))
     if not lead:
         x = x[None]
-    y = transforms.product(ops.convert_to_tensor(matrix), ops.convert_to_tensor(x))
+    y = transforms.matrix_product(
+        ops.convert_to_tensor(matrix), ops.convert_to_tensor(x)
+    )
     np.testing.assert_allclose(ops.convert_to_numpy(y), x @ matrix.T, rtol=1e-12)
 
 
 def test_a_matrix_of_each_item_meets_its_own_vector(float64):
     matrix, x = RNG.standard_normal((2, 3, 4, 5)), RNG.standard_normal((2, 3, 5))
-    y = transforms.product(ops.convert_to_tensor(matrix), ops.convert_to_tensor(x))
+    y = transforms.matrix_product(
+        ops.convert_to_tensor(matrix), ops.convert_to_tensor(x)
+    )
     expected = np.einsum("btmn,btn->btm", matrix, x)
     np.testing.assert_allclose(ops.convert_to_numpy(y), expected, rtol=1e-12)
 

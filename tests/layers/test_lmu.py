@@ -274,7 +274,7 @@ def test_blocks_are_single_steps(time, trained):
         A, B = legendre.discretized(16, ops.convert_to_tensor(theta, dtype="float32"))
     u, m = (ops.convert_to_tensor(x, dtype="float32") for x in (u, m))
     scale = np.max(np.abs(expected))
-    actual = numpy(legendre.sequence(A, B, u, m))
+    actual = numpy(legendre.memories(A, B, u, m))
     np.testing.assert_allclose(actual, expected, atol=1e-4 * scale)
     actual = numpy(legendre.last(A, B, u, m))
     np.testing.assert_allclose(actual, expected[:, -1], atol=1e-4 * scale)

@@ -16,7 +16,7 @@ def scan_jax(step, forward, parameters, inputs, state, save, shape):
 
     @jax.custom_vjp
     def run(parameters, inputs, state):
-        return _forward(ahead, parameters, inputs, state, False)[:2]
+        return _jax_forward(ahead, parameters, inputs, state, False)[:2]
 
     def run_forward(*primals):
         y, final, saved = saving(*primals)
@@ -29,14 +29,14 @@ def scan_jax(step, forward, parameters, inputs, state, save, shape):
         All are differentiated as if `step` had computed them: second derivatives
         go through what was saved.
         """
-        return _forward(ahead, parameters, inputs, state, True)
+        return _jax_forward(ahead, parameters, inputs, state, True)
 
     def saving_forward(*primals):
         results = saving(*primals)
         return results, (*primals[:2], results[2])
 
     def reverse(residuals, upstream):
-        return _reverse(step, *residuals, *upstream)
+        return _jax_reverse(step, *residuals, *upstream)
 
     run.defvjp(run_forward, reverse)
     saving.defvjp(saving_forward, reverse)
@@ -51,7 +51,7 @@ def _put(array, x, t, axis=1):
     return lax.dynamic_update_index_in_dim(array, x, t, axis)
 
 
-def _forward(step, parameters, inputs, state, save):
+def _jax_forward(step, parameters, inputs, state, save):
     """Outputs, final states, and with `save` the states before each step."""
     # Axis 1 is indexed where it is: moving time to the front would copy.
     length = inputs[0].shape[1]
@@ -69,7 +69,7 @@ def _forward(step, parameters, inputs, state, save):
     return ys, final, saved
 
 
-def _reverse(step, parameters, inputs, saved, dy, ds, dsaved=()):
+def _jax_reverse(step, parameters, inputs, saved, dy, ds, dsaved=()):
     """Gradients of all parameters, inputs and first states, None for integers.
 
     `dy`, `ds` and `dsaved` are those of the outputs, the final states, and the states

@@ -78,9 +78,9 @@ def scan(
         >>> [float(v) for v in y[0, :, 0]]
         [1.0, 1.5, 1.75]
     """
-    values, with_values = tensors_of(_map(_from_variable, parameters))
-    sequences, with_inputs = tensors_of(_map(_from_array, inputs))
-    states, with_states = tensors_of(_map(_from_number, state))
+    values, with_values = tensors_of(_mapped_leaves(_from_variable, parameters))
+    sequences, with_inputs = tensors_of(_mapped_leaves(_from_array, inputs))
+    states, with_states = tensors_of(_mapped_leaves(_from_number, state))
     if not sequences:
         raise ValueError(
             "scan runs over axis 1 of its inputs, (batch, time, ...), and received no"
@@ -126,7 +126,7 @@ class _Form:
         """Tensors of the output; numbers are the same for all items of a batch."""
         self.structure = keras.tree.map_structure(lambda _: 0, y)
         return [
-            leaf if ops.is_tensor(leaf) else _filled(leaf, ops.shape(x[0])[0])
+            leaf if ops.is_tensor(leaf) else _for_all_items(leaf, ops.shape(x[0])[0])
             for leaf in keras.tree.flatten(y)
         ]
 
@@ -134,7 +134,7 @@ class _Form:
         return keras.tree.pack_sequence_as(self.structure, outputs)
 
 
-def _filled(value, batch):
+def _for_all_items(value, batch):
     value = ops.convert_to_tensor(value)
     return value if len(value.shape) else ops.zeros((batch,), value.dtype) + value
 
@@ -159,7 +159,7 @@ def _outline(structure) -> str:
     return str(keras.tree.map_structure(lambda leaf: type(leaf).__name__, structure))
 
 
-def _map(convert, structure):
+def _mapped_leaves(convert, structure):
     return keras.tree.map_structure(convert, structure)
 
 

@@ -20,12 +20,12 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape):
     sizes = len(parameters), len(inputs), len(state)
 
     def ahead(tensors, save):
-        parameters, inputs, state = _parts(tensors, sizes)
+        parameters, inputs, state = _dealt(tensors, sizes)
         return _forward(forward or step, parameters, inputs, state, save, shape)
 
     def back(tensors, saved, upstream, n_outputs):
-        parameters, inputs, _ = _parts(tensors, sizes)
-        dy, ds, dsaved = _parts(upstream, (n_outputs, len(state), len(state)))
+        parameters, inputs, _ = _dealt(tensors, sizes)
+        dy, ds, dsaved = _dealt(upstream, (n_outputs, len(state), len(state)))
         return _reverse(step, parameters, inputs, saved, dy, ds, dsaved)
 
     def plain(*tensors):
@@ -83,7 +83,7 @@ def _differentiable(ahead, back, n_states: int, save: bool):
     return run
 
 
-def _parts(values, sizes) -> list[list]:
+def _dealt(values, sizes) -> list[list]:
     """The values, so many at a time."""
     values = iter(values)
     return [list(itertools.islice(values, size)) for size in sizes]

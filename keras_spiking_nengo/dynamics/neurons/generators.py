@@ -52,20 +52,19 @@ def _both_halves(neuron_type) -> Neuron:
     """The base type's step, then that of `from_rates`."""
     base = neuron(neuron_type.base_type)
     states, fire, draws = RATES_TO_SPIKES[neuron_type]
-    own = {"amplitude": float(neuron_type.amplitude)}
     n_base = len(base.states)
 
+    # Users and saved files know the parameters of the base by these names.
     def parameters_of_base(p):
         return {k.removeprefix("base_"): p[k] for k in p if k.startswith("base_")}
 
     def constants(p, dt):
         inner = base.constants(parameters_of_base(p), dt)
-        prefixed = {f"base_{name}": value for name, value in inner.items()}
-        return prefixed | spike_constants({"amplitude": p["amplitude"]}, dt)
+        return spike_constants({"amplitude": p["amplitude"]}, dt) | {"base": inner}
 
     def step(c, J, state, spike):
         before, state = list(state[:n_base]), list(state[n_base:])
-        rate, after = base.step(parameters_of_base(c), J, before, spike)
+        rate, after = base.step(c["base"], J, before, spike)
         spikes, state = fire(c, rate, state, spike)
         return spikes * c["height"], [*after, *state]
 
@@ -76,7 +75,7 @@ def _both_halves(neuron_type) -> Neuron:
 
     prefixed = {f"base_{name}": value for name, value in base.parameters.items()}
     return Neuron(
-        parameters=own | prefixed,
+        parameters={"amplitude": float(neuron_type.amplitude)} | prefixed,
         states=(*base.states, *states),
         constants=constants,
         step=step,

@@ -183,6 +183,16 @@ def numbers_or_arrays(neuron_type, names) -> Values:
     }
 
 
+def _spikes_and_reset(c, v, spike, subtracts: bool):
+    """Spikes, and the voltage after them."""
+    # The voltage of a spike counts as given where the reset forgets it.
+    spikes = spike.spike((v - c["threshold"]) / c["distance"])
+    if subtracts:
+        return spikes, v - spikes * c["distance"]
+    fired = ops.stop_gradient(v) > c["threshold"]
+    return spikes, ops.where(fired, c["v_reset"], v)
+
+
 @NEURONS.register(LeakyIntegrator, IntegrateAndFire)
 def _membrane(neuron_type) -> Neuron:
     exact = neuron_type.discretization == "exact"
@@ -193,12 +203,12 @@ def _membrane(neuron_type) -> Neuron:
     states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
 
     def constants(p, dt):
-        found = coefficients(p, dt, exact, exp)
-        found["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
+        c = coefficients(p, dt, exact, exp)
+        c["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
         if spiking:
-            found |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
-            found["distance"] = p["v_threshold"] - p["v_reset"]
-        return found
+            c |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
+            c["distance"] = p["v_threshold"] - p["v_reset"]
+        return c
 
     def step(c, J, state, spike):
         c = {name: per_neuron(value, J) for name, value in c.items()}
@@ -209,12 +219,7 @@ def _membrane(neuron_type) -> Neuron:
             current = [c["D"] * current[0] + c["u"] * J]
         if not spiking:
             return c["height"] * v, [*current, v]
-        # The voltage of a spike counts as given where the reset forgets it.
-        spikes = spike.spike((v - c["threshold"]) / c["distance"])
-        if subtracts:
-            v = v - spikes * c["distance"]
-        else:
-            v = ops.where(ops.stop_gradient(v) > c["threshold"], c["v_reset"], v)
+        spikes, v = _spikes_and_reset(c, v, spike, subtracts)
         return spikes * c["height"], [*current, v]
 
     shared = tuple(k for k, v in parameters.items() if isinstance(v, float))

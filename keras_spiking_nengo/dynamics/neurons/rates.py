@@ -122,7 +122,7 @@ _OPS = SimpleNamespace(
 
 
 @NEURONS.register(Elementwise)
-def _elementwise(neuron_type) -> Neuron:
+def _rate_of_elementwise(neuron_type) -> Neuron:
     curve, alpha = CURVES[neuron_type.function], neuron_type.alpha
 
     def rates(p, J):

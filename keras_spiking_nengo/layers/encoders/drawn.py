@@ -52,7 +52,7 @@ class RandomCell(EncoderCell):
         # Items of a batch draw from different streams.
         ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
         keys = ops.convert_to_tensor(self._keys)
-        keys = random.fold(keys, ops.cumsum(ones, axis=0))
+        keys = random.new_key(keys, ops.cumsum(ones, axis=0))
         return [keys, ops.zeros_like(keys)]
 
     @abstractmethod
