@@ -6,18 +6,13 @@ for kernels that are not square, and for padding "same" with strides.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from keras_spiking_nengo.convert.nir.layout import (
-    Axes,
-    channels_last,
-    image_order,
-    kind,
-)
+from keras_spiking_nengo.convert.nir.layout import Axes, image_order, keras_axes, kind
 from keras_spiking_nengo.convert.nir.primitives import Place, StepOptions
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
 from keras_spiking_nengo.graphs import bypass, followers
@@ -57,7 +52,7 @@ class FlatGraph:
 
     def keras_shape(self, name: str) -> Axes:
         """What a node sends, as Keras has it."""
-        return channels_last(self.shapes[name])
+        return keras_axes(self.shapes[name])
 
     def named(self, name: str) -> str:
         """A node in messages."""
@@ -76,14 +71,14 @@ class FlatGraph:
             raise self.refusal(name, error) from error
 
     def place(
-        self, name: str, options: StepOptions, namer: Callable[[str], str], cyclic: bool
+        self, name: str, options: StepOptions, taken: set[str], cyclic: bool
     ) -> Place:
         """A node where it stands; what leads back has NIR's order, and so has all.
 
         Args:
             name: of the node.
             options: of the steps.
-            namer: makes names of layers.
+            taken: names of layers.
             cyclic: whether the node is in a cycle.
         """
         source = self.before[name][0]
@@ -96,7 +91,7 @@ class FlatGraph:
             takes=self.shapes[source],
             sends=self.shapes[name],
             options=options,
-            namer=namer,
+            taken=taken,
             order=order,
             free=not cyclic and self._is_free(name),
         )
