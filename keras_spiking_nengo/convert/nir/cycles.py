@@ -144,7 +144,7 @@ class _OpenGraph:
     def _add(self, name: str) -> None:
         """Adds a member, whose sources are there."""
         vertex = self._total(name)
-        place = self.flat.place(name, self.options, self.taken, cyclic=True)
+        place = self.flat.place(name, self.options, self.taken)
         if name in self.delays:
             # Its first step is that of the edges that lead to it.
             rest = copy(place.node)

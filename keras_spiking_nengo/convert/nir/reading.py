@@ -59,7 +59,7 @@ class _NodeTensors:
         """Adds a node, whose sources are there."""
         x = self.total(name)
         with self.flat.naming(name):
-            place = self.flat.place(name, self.options, self.taken, cyclic=False)
+            place = self.flat.place(name, self.options, self.taken)
             for layer in PRIMITIVES[kind(place.node)].read(place):
                 x = layer(x)
         self.tensors[name] = x

@@ -70,34 +70,26 @@ class FlatGraph:
         except _WRONG_FIELDS as error:
             raise self.refusal(name, error) from error
 
-    def place(
-        self, name: str, options: StepOptions, taken: set[str], cyclic: bool
-    ) -> Place:
-        """A node where it stands; what leads back has NIR's order, and so has all.
+    def place(self, name: str, options: StepOptions, taken: set[str]) -> Place:
+        """A node where it stands.
 
         Args:
             name: of the node.
             options: of the steps.
             taken: names of layers.
-            cyclic: whether the node is in a cycle.
         """
-        source = self.before[name][0]
-        order = None
-        if not cyclic and self._is_free(source):
+        source, order = self.before[name][0], None
+        if self._is_free(source):
             order = image_order(self.keras_shape(self.before[source][0]))[1]
-        return Place(
-            node=self.nodes[name],
-            name=name,
-            takes=self.shapes[source],
-            sends=self.shapes[name],
-            options=options,
-            taken=taken,
-            order=order,
-            free=not cyclic and self._is_free(name),
-        )
+        takes, sends, free = self.shapes[source], self.shapes[name], self._is_free(name)
+        node = self.nodes[name]
+        return Place(node, name, takes, sends, options, taken, order, free)
 
     def _is_free(self, name: str) -> bool:
-        """Whether a vector may be in Keras's order: all that follows are kernels."""
+        """Whether a vector may be in Keras's order: all that follows are kernels.
+
+        On a cycle there is but one order, as nothing makes images of vectors again.
+        """
         return (
             kind(self.nodes[name]) == "Flatten"
             and len(self.shapes[name]) == 1

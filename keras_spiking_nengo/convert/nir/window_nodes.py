@@ -33,10 +33,8 @@ _BY_RANK = {
 def _swept(space: Axes, kernel: Axes, stride, padding, dilation) -> Axes:
     """The shape of space after windows have moved over it."""
     rank = len(space)
-    stride, dilation = (
-        per_axis("stride", stride, rank),
-        per_axis("dilation", dilation, rank),
-    )
+    stride = per_axis("stride", stride, rank)
+    dilation = per_axis("dilation", dilation, rank)
     reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     if not isinstance(padding, str):
         total = [2 * p for p in per_axis("padding", padding, rank, 0)]
