@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_spiking_nengo.graphs import components, labels, reachable, schedule, unused
+from keras_spiking_nengo.graphs import (
+    back_edges,
+    bypass,
+    components,
+    followers,
+    labels,
+    reachable,
+    schedule,
+    unused,
+)
 
 edges = st.integers(1, 8).flatmap(
     lambda n: st.tuples(
@@ -81,3 +90,37 @@ def test_names_are_made_unique(taken):
     name = unused("x", taken, ":")
     assert name not in taken
     assert name == ("x" if not taken else f"x:{len(taken) + 1}")
+
+
+@given(edges)
+def test_without_the_edges_that_lead_back_there_is_no_cycle(graph):
+    n, pairs = graph
+    back = back_edges(range(n), pairs)
+    there = paths(n, pairs)
+    assert all(there[b, a] for a, b in back)  # each closes a cycle
+    rest = paths(n, [pair for pair in pairs if pair not in back])
+    assert np.array_equal(rest & rest.T, np.eye(n, dtype=bool))
+    assert not {(a, a) for a in range(n)} & ({*pairs} - back)
+
+
+def test_edges_lead_back_depth_first():
+    pairs = ["ab", "bc", "ca", "cb", "ad", "dc"]
+    assert back_edges("a", map(tuple, pairs)) == {("c", "a"), ("c", "b")}
+    # From elsewhere, other ones do; what `starts` do not lead to is not looked at.
+    assert back_edges("c", map(tuple, pairs)) == {("b", "c"), ("d", "c")}
+    assert back_edges("x", map(tuple, pairs)) == set()
+
+
+@given(edges)
+def test_past_a_node_that_is_left_out_the_same_ways_lead(graph):
+    n, pairs = graph
+    rest, short = bypass(pairs, {0})
+    assert not any(0 in pair for pair in rest)
+    others = [(a, b) for a, b in rest + short if 0 not in (a, b)]
+    before, after = paths(n, pairs), paths(n, others)
+    assert np.array_equal(before[1:, 1:], after[1:, 1:])
+
+
+def test_followers_are_in_the_order_of_the_edges():
+    after = followers([(1, 3), (2, 1), (1, 2)])
+    assert dict(after) == {1: [3, 2], 2: [1]}

@@ -77,6 +77,7 @@ class Runner:
             return pool(node, x, kind is nir.AvgPool2d)
         if kind is nir.Delay:
             past = self.state.setdefault(name, [])
+            x = x + np.zeros(np.shape(node.delay))  # nothing has come yet
             past.append(x)
             steps = np.rint(node.delay / self.dt).astype(int)
             result = np.zeros_like(x)
@@ -324,3 +325,97 @@ def nir_graphs(draw):
             add(nir.Output(typed("output", shape)), last)
     add(nir.Output(typed("output", shape)), last)
     return graph, nested(graph, shapes), late
+
+
+# --- one of each --------------------------------------------------------------------
+
+
+def _numbers(*shape, low=0.1, high=1.0):
+    return np.random.RandomState(len(shape)).uniform(low, high, shape)
+
+
+def _steps(*shape):
+    return np.random.RandomState(0).randint(1, 4, shape) * DT
+
+
+def _flatten(*shape):
+    return nir.Flatten({"input": np.array(shape)}, 0, -1)
+
+
+def _pair(*values):
+    return np.array(values)
+
+
+# By primitive: shapes of inputs, and nodes that take them.
+CASES = {
+    "Input": [((3,), None)],
+    "Output": [((2, 4), None)],
+    "Affine": [((4,), nir.Affine(_numbers(3, 4), _numbers(3)))],
+    "Linear": [((4,), nir.Linear(_numbers(3, 4)))],
+    "Scale": [
+        ((3,), nir.Scale(np.array([0.5, 2, -0.25]))),
+        ((2, 4, 3), nir.Scale(np.arange(1, 25).reshape(2, 4, 3) / 8)),
+    ],
+    "Conv1d": [
+        ((2, 9), nir.Conv1d(9, _numbers(4, 2, 3), 2, 1, 1, 1, _numbers(4))),
+        ((2, 9), nir.Conv1d(9, _numbers(4, 1, 3), 1, 0, 2, 2, _numbers(4))),
+    ],
+    "Conv2d": [
+        (
+            (2, 6, 5),
+            nir.Conv2d(
+                (6, 5), _numbers(4, 2, 3, 2), (2, 1), (1, 0), (1, 1), 1, _numbers(4)
+            ),
+        ),
+        (
+            (2, 6, 5),
+            nir.Conv2d((6, 5), _numbers(4, 1, 2, 2), 1, 0, (2, 1), 2, _numbers(4)),
+        ),
+    ],
+    "SumPool2d": [((2, 6, 5), nir.SumPool2d(_pair(2, 3), _pair(2, 1), _pair(0, 1)))],
+    "AvgPool2d": [((2, 6, 5), nir.AvgPool2d(_pair(2, 3), _pair(2, 1), _pair(0, 1)))],
+    "Flatten": [((2, 4, 3), _flatten(2, 4, 3)), ((2, 4), _flatten(2, 4))],
+    "Delay": [((3,), nir.Delay(_steps(3))), ((2, 4), nir.Delay(_steps(2, 4)))],
+    "Threshold": [((3,), nir.Threshold(_numbers(3)))],
+    "I": [((3,), nir.I(_numbers(3)))],
+    "LI": [((2, 4), nir.LI(_numbers(2, 4), _numbers(2, 4), _numbers(2, 4)))],
+    "CubaLI": [((3,), nir.CubaLI(*_numbers(5, 3)))],
+    "IF": [((3,), nir.IF(*_numbers(2, 3), -_numbers(3)))],
+    "LIF": [
+        ((3,), nir.LIF(*_numbers(4, 3), -_numbers(3))),
+        ((2, 4), nir.LIF(*_numbers(4, 2, 4), -_numbers(2, 4))),
+    ],
+    "CubaLIF": [((3,), nir.CubaLIF(*_numbers(6, 3)[:5], -_numbers(3), _numbers(3)))],
+}
+# By primitive: nodes that send what they take, as some on a cycle do.
+CYCLIC = {
+    name: nodes[-1]
+    for name, nodes in CASES.items()
+    if name in KINDS and name != "Delay"
+} | {
+    "Affine": ((3,), nir.Affine(_numbers(3, 3), _numbers(3))),
+    "Linear": ((3,), nir.Linear(_numbers(3, 3))),
+    "Conv1d": ((2, 5), nir.Conv1d(5, _numbers(2, 2, 3), 1, 1, 1, 1, _numbers(2))),
+    "Conv2d": (
+        (2, 4, 3),
+        nir.Conv2d((4, 3), _numbers(2, 1, 3, 3), 1, "same", 1, 2, _numbers(2)),
+    ),
+    "SumPool2d": ((2, 4, 3), nir.SumPool2d(_pair(3, 3), _pair(1, 1), _pair(1, 1))),
+    "AvgPool2d": ((2, 4, 3), nir.AvgPool2d(_pair(3, 1), _pair(1, 1), _pair(1, 0))),
+    "Flatten": ((4,), _flatten(4)),
+    "Delay": ((3,), nir.Delay(_steps(3))),
+}
+
+
+def graph_with(shape, node, back=None):
+    """A graph of one node, and of one more that leads back to it."""
+    typed = {"input": np.array(shape)}
+    nodes = {"in": nir.Input(typed)} | ({} if node is None else {"node": node})
+    sends = shape if node is None else sent_shape(node, np.array(shape))
+    nodes["out"] = nir.Output({"output": np.array(sends)})
+    names = list(nodes)
+    edges = list(zip(names, names[1:], strict=False))
+    if back is not None:
+        nodes["back"] = back
+        edges += [("node", "back"), ("back", "node")]
+    return nir.NIRGraph(nodes, edges, type_check=False)

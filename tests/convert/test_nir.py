@@ -1,5 +1,9 @@
 """NIR graphs compute in Keras, and in Nengo, what their equations say, and back."""
 
+import copy
+import inspect
+import math
+
 import h5py
 import keras
 import nengo
@@ -11,8 +15,16 @@ from hypothesis import strategies as st
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert.nir import PRIMITIVES
 from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator
-from tests.convert.nir_graphs import DT, Runner, nir_graphs
+from tests.convert.nir_graphs import (
+    CASES,
+    CYCLIC,
+    DT,
+    Runner,
+    graph_with,
+    nir_graphs,
+)
 from tests.marks import SLOW_ON_JAX
 
 pytestmark = SLOW_ON_JAX
@@ -102,6 +114,100 @@ def test_generated_graphs_in_nengo(float64, drawn):
     x = {name: turned(values[None], "last") for name, values in inputs.items()}
     report = ksn.to_nengo(model).verify(x if len(x) > 1 else next(iter(x.values())))
     assert report.ok, f"\n{report}"
+
+
+# --- every row of the table ---------------------------------------------------------
+
+
+def test_every_primitive_has_a_row_and_cases():
+    nodes = {n for n, c in vars(nir).items() if inspect.isclass(c)}
+    nodes = {n for n in nodes if issubclass(getattr(nir, n), nir.NIRNode)}
+    assert nodes - {"NIRNode", "NIRGraph"} == {*PRIMITIVES} == {*CASES}
+    assert {*CYCLIC} == {*CASES} - {"Input", "Output"}
+    assert all(
+        type(node).__name__ == name
+        for name, cases in CASES.items()
+        for _, node in [*cases, CYCLIC.get(name, (None, None))]
+        if node is not None
+    )
+
+
+def same_fields(after, before):
+    assert type(after) is type(before)
+    for field, value in vars(before).items():
+        if field in ("input_type", "output_type"):
+            value = next(iter(value.values()))
+            other = next(iter(getattr(after, field).values()))
+            assert value is None or np.array_equal(other, value)
+        elif field != "metadata":
+            np.testing.assert_allclose(getattr(after, field), value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", PRIMITIVES)
+def test_rows_are_read_and_written_as_they_are(name, float64):
+    for shape, node in CASES[name]:
+        graph = graph_with(shape, node)
+        model = ksn.from_nir(graph)
+        again = ksn.to_nir(model)
+        before = list(graph.nodes.values())
+        if name == "SumPool2d":
+            size = math.prod(node.kernel_size)
+            mean = nir.AvgPool2d(node.kernel_size, node.stride, node.padding)
+            scale = nir.Scale(np.full(graph.nodes["out"].output_type["output"], size))
+            before[1:2] = [mean, scale]
+        after = [again.nodes[name] for name in Runner(again).order()]
+        for pair in zip(after, before, strict=True):
+            same_fields(*pair)
+        # And the model: the same layers, weights and numbers.
+        other = ksn.from_nir(again)
+        for one, two in zip(model.layers, other.layers, strict=True):
+            assert type(one) is type(two)
+        for one, two in zip(model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
+        inputs = data(graph)
+        expected = Runner(graph).run(inputs)
+        assert_same(run(model, inputs), expected)
+        assert_same(run(other, inputs), expected)
+
+
+@pytest.mark.parametrize("name", CYCLIC)
+def test_rows_in_a_cycle(name, float64):
+    shape, node = CYCLIC[name]
+    graph = graph_with(shape, node, back=nir.Scale(np.full(shape, 0.25)))
+    inputs, late = data(graph), [("back", "node")]
+    expected = graph
+    if name == "Delay":
+        # All of its delay: a step from what leads to it, and the rest in it.
+        expected = graph_with(shape, nir.Delay(node.delay - DT), graph.nodes["back"])
+        late = [("back", "node"), ("in", "node")]
+    expected = Runner(expected, late).run(inputs)
+    assert_same(run(ksn.from_nir(graph), inputs), expected)
+
+
+WRONG = [None, "text", -1.0, 0, np.nan, np.ones((2, 3, 4, 5)), np.ones(7), [], {}]
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if CASES[n][0][1] is not None])
+def test_nodes_with_wrong_fields_are_named(name):
+    shape, node = CASES[name][0]
+    fields = {*vars(node)} - {"metadata", "input_type", "output_type", "input_shape"}
+    refused = 0
+    for field in sorted(fields):
+        for value in WRONG:
+            wrong = copy.copy(node)
+            setattr(wrong, field, value)
+            try:
+                ksn.from_nir(
+                    nir.NIRGraph(
+                        graph_with(shape, node).nodes | {"node": wrong},
+                        [("in", "node"), ("node", "out")],
+                        type_check=False,
+                    )
+                )
+            except ValueError as error:
+                assert f"'node' ({name})" in str(error) or "'out' (Out" in str(error)
+                refused += 1
+    assert refused >= 3 * len(fields)
 
 
 # --- the experiment of the paper ----------------------------------------------------
@@ -320,6 +426,12 @@ MODELS = {
         K.PerStep(L.Flatten()),
         shape=(5, 4, 2),
     ),
+    "means with zeros after them": lambda: stack(
+        K.PerStep(L.ZeroPadding2D(((0, 1), (0, 1)))),
+        K.PerStep(L.AveragePooling2D(2)),
+        K.PerStep(L.Flatten()),
+        shape=(3, 5, 2),
+    ),
     "ensemble": lambda: stack(ensemble(), L.Dense(2), shape=(3,)),
     "residual": lambda: keras.Model(
         x := keras.Input((None, 4)),
@@ -412,6 +524,15 @@ def test_arguments():
         ksn.from_nir(3)
     with pytest.raises(TypeError, match=r"keras.Model or a nengo.Network"):
         ksn.to_nir("model")
+    for dt in (0, -1.0, np.nan, np.inf, "a"):
+        with pytest.raises(ValueError, match=r"dt is .* received"):
+            ksn.from_nir(paper_graph(), dt=dt)
+        with pytest.raises(ValueError, match=r"dt is .* received"):
+            ksn.to_nir(stack(spikes(), shape=(3,)), dt=dt)
+    noted = paper_graph()
+    noted.metadata["dt"] = -1.0
+    with pytest.raises(ValueError, match=r"metadata say dt=-1.0"):
+        ksn.from_nir(noted)
     for options in ({"discretization": "tustin"}, {"reset": "never"}, {"to": "lava"}):
         with pytest.raises(ValueError, match=r"is one of .* received"):
             ksn.from_nir(paper_graph(), **options)

@@ -22,8 +22,6 @@ from keras_spiking_nengo.convert.nir.writing import graph_of
 
 __all__ = ["PRIMITIVES", "STRUCTURES", "from_nir", "to_nir"]
 
-DISCRETIZATIONS, RESETS = ("exact", "euler"), ("value", "subtract")
-
 
 def _nir() -> Any:
     try:
@@ -88,8 +86,8 @@ def from_nir(
         instruction set for interoperable brain-inspired computing*, Nature
         Communications 15.
     """
-    one_of("discretization", discretization, DISCRETIZATIONS)
-    one_of("reset", reset, RESETS)
+    one_of("discretization", discretization, ("exact", "euler"))
+    one_of("reset", reset, ("value", "subtract"))
     one_of("to", to, ("keras", "nengo"))
     dt = None if dt is None else checked_dt(dt)
     graph, name = _graph_and_name(graph, max_bytes)

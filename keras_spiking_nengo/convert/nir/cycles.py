@@ -14,7 +14,7 @@ from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex, fuse
 from keras_spiking_nengo.convert.layer_rules import Site, rule_of
 from keras_spiking_nengo.convert.nengo.writing import write
-from keras_spiking_nengo.convert.nir.layout import Axes, kind, layer_namer
+from keras_spiking_nengo.convert.nir.layout import Axes, kind, new_name
 from keras_spiking_nengo.convert.nir.primitives import StepOptions
 from keras_spiking_nengo.convert.nir.shapes import FlatGraph
 from keras_spiking_nengo.convert.nir.sketch import fed_back
@@ -70,7 +70,7 @@ class _OpenGraph:
 
     def __init__(self, flat: FlatGraph, options: StepOptions, members: list[str]):
         self.flat, self.options, self.members = flat, options, sorted(members)
-        self.namer = layer_namer()
+        self.taken: set[str] = set()
         self.delays = {name for name in members if self._delays(name)}
         self.late = fed_back(members, flat.edges, self.delays)
         self.vertices: dict[str, Vertex] = {}
@@ -96,23 +96,20 @@ class _OpenGraph:
 
     def closed(self, name: str, leaving: list[str]) -> tuple[Graph, list[str]]:
         """The graph, its ends joined; names of the outputs that `leaving` are."""
-        ports = {n: self.namer(f"{n}_sent") for n in sorted({*leaving, *self.past})}
-        entrances = tuple(Port(v, v, True) for v in self.entrances.values())
-        graph = Graph(
-            name=name,
-            vertices=tuple(self.vertices.values()),
-            edges=tuple(self.edges),
-            inputs=(*entrances, *(Port(v, v, True) for v in self.past.values())),
-            outputs=tuple(Port(p, self.sent[n], True) for n, p in ports.items()),
-            dt=self.options.dt,
-            keyed=True,
-        )
-        graph = fuse(graph)
-        late = (
+        ports = {
+            n: new_name(f"{n}_sent", self.taken) for n in sorted({*leaving, *self.past})
+        }
+        ends = (*self.entrances.values(), *self.past.values())
+        inputs = tuple(Port(vertex, vertex, True) for vertex in ends)
+        outputs = tuple(Port(port, self.sent[n], True) for n, port in ports.items())
+        vertices, edges = tuple(self.vertices.values()), tuple(self.edges)
+        graph = fuse(Graph(name, vertices, edges, inputs, outputs, self.options.dt))
+        late = [
             Edge(self.sent[n], vertex, synapse=pure_delay(1))
             for n, vertex in self.past.items()
-        )
-        graph = replace(graph, edges=(*graph.edges, *late), inputs=entrances)
+        ]
+        inputs = inputs[: len(self.entrances)]
+        graph = replace(graph, edges=(*graph.edges, *late), inputs=inputs)
         return graph, [ports[n] for n in leaving]
 
     def _delays(self, name: str) -> bool:
@@ -123,18 +120,21 @@ class _OpenGraph:
 
     def _pass(self, name: str, shape: Axes) -> str:
         """Adds a vertex that passes on what is added to it; its name."""
-        name = self.namer(name)
+        name = new_name(name, self.taken)
         self.vertices[name] = Vertex(name, shape, layers=(name,))
         return name
 
     def _total(self, name: str) -> str:
         """The vertex with the sum of what leads to a member."""
         terms = [self.entrances[name]] if name in self.entrances else []
+        if terms and name in self.delays:
+            # A step later, as what leads back: both are the first of the delay.
+            term = self._pass(f"to_{name}_before", self.vertices[terms[0]].shape)
+            self.edges.append(Edge(terms[0], term, synapse=pure_delay(1)))
+            terms = [term]
         for a in self.flat.before[name]:
-            if (a, name) in self.late:
-                terms.append(self.past[a])
-            elif a in self.sent:
-                terms.append(self.sent[a])
+            ends = self.past if (a, name) in self.late else self.sent
+            terms += [ends[a]] if a in ends else []
         if len(terms) == 1:
             return terms[0]
         total = self._pass(f"{name}_sum", self.vertices[terms[0]].shape)
@@ -144,9 +144,9 @@ class _OpenGraph:
     def _add(self, name: str) -> None:
         """Adds a member, whose sources are there."""
         vertex = self._total(name)
-        place = self.flat.place(name, self.options, self.namer, cyclic=True)
+        place = self.flat.place(name, self.options, self.taken)
         if name in self.delays:
-            # The first step is that of the edges that lead back.
+            # Its first step is that of the edges that lead to it.
             rest = copy(place.node)
             rest.delay = np.maximum(np.asarray(rest.delay) - self.options.dt, 0)
             place = replace(place, node=rest)
@@ -159,16 +159,10 @@ class _OpenGraph:
         shape = self.vertices[source].shape
         sent = layer(keras.KerasTensor((None, None, *shape)))
         per_step = isinstance(layer, layers.PerStep)
-        site = Site(
-            layer=layer.layer if per_step else layer,
-            name=layer.name,
-            path=layer.name,
-            sources=(source,),
-            inputs=(shape,),
-            output=tuple(sent.shape[2:]),
-            leading=1 if per_step else 2,
-        )
-        vertex, edges = rule_of(site.layer).read(site)
+        inner, leading = (layer.layer, 1) if per_step else (layer, 2)
+        name, sends = layer.name, tuple(sent.shape[2:])
+        site = Site(inner, name, name, (source,), (shape,), sends, leading)
+        vertex, edges = rule_of(inner).read(site)
         self.vertices[vertex.name] = vertex
         self.edges += edges
         return vertex.name

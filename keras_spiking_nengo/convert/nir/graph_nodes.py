@@ -23,7 +23,7 @@ def by_graph(writer: Writer) -> Bundle | None:
     """What the rule for Nengo's objects says of a layer."""
     site = writer.site
     if site.port is not None:
-        return writer.ports[site.sources[0], site.port]
+        return writer.sketch.bundles[site.sources[0], site.port]
     vertex, edges = site.read()
     if vertex.subnet is not None:
         _write_network(writer, vertex.subnet)
@@ -31,7 +31,7 @@ def by_graph(writer: Writer) -> Bundle | None:
     if any(edge.source == site.name for edge in edges):
         raise writer.refusal(f"its neurons are {vertex.neuron_type}, which NIR has not")
     terms = [
-        _over_edge(writer, edge, writer.bundles[edge.source], vertex.size)
+        _over_edge(writer, edge, writer.sketch.bundles[edge.source], vertex.size)
         for edge in edges
     ]
     return _into_vertex(writer, vertex, terms)
@@ -92,7 +92,7 @@ def _write_network(writer: Writer, subnet: Subnet) -> None:
         raise writer.refusal(str(error)) from error
     sent: dict[str, Bundle] = {}
     for port, source in zip(graph.inputs, site.sources, strict=True):
-        bundle = sketch.settled(writer.bundles[source], port.name)
+        bundle = sketch.settled(sketch.bundles[source], port.name)
         sent[port.vertex] = sketch.ordered(bundle, port.name)
     now = [(e.source, e.target) for e in graph.edges if e.synapse is None]
     waiting: list[tuple[str, str]] = []
@@ -102,7 +102,7 @@ def _write_network(writer: Writer, subnet: Subnet) -> None:
     for source, node in waiting:
         sketch.connect(sketch.settled(sent[source], source), node)
     for i, port in enumerate(graph.outputs):
-        writer.ports[site.name, i] = sent[port.vertex]
+        sketch.bundles[site.name, i] = sent[port.vertex]
 
 
 def _write_vertex(

@@ -4,7 +4,6 @@ All arrays of rank 2 and more are turned. A vector is the same in both.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,12 @@ import numpy as np
 from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.graphs import unused
 
-__all__ = [
-    "Axes",
-    "channels_last",
-    "image_order",
-    "kind",
-    "layer_namer",
-    "whole_numbers",
-]
+__all__ = ["Axes", "image_order", "keras_axes", "kind", "new_name", "per_axis"]
 
 Axes = tuple[int, ...]
 
 
-def channels_last(shape: Axes) -> Axes:
+def keras_axes(shape: Axes) -> Axes:
     """NIR's shape as Keras has it."""
     return (*shape[1:], *shape[:1])
 
@@ -42,7 +34,7 @@ def image_order(shape: Axes) -> tuple[Axes, np.ndarray]:
     return first, np.moveaxis(numbers, 0, -1).ravel()
 
 
-def whole_numbers(name: str, value: Any, rank: int, least: int = 1) -> Axes:
+def per_axis(name: str, value: Any, rank: int, least: int = 1) -> Axes:
     """A number, or one per axis, as a tuple of ints.
 
     Args:
@@ -69,13 +61,8 @@ def kind(node: Any) -> str:
     return type(node).__name__
 
 
-def layer_namer() -> Callable[[str], str]:
-    """A function that makes names of layers of names of nodes, no name twice."""
-    taken: set[str] = set()
-
-    def namer(name: str) -> str:
-        name = unused(layer_name(name), taken)
-        taken.add(name)
-        return name
-
-    return namer
+def new_name(name: str, taken: set[str]) -> str:
+    """A layer's name for a node's, which is added to those that are taken."""
+    name = unused(layer_name(name), taken)
+    taken.add(name)
+    return name

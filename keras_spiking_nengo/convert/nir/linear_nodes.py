@@ -8,12 +8,7 @@ import numpy as np
 from keras_spiking_nengo.convert.layer_rules import array
 from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
 from keras_spiking_nengo.convert.nir.layout import Axes, kind
-from keras_spiking_nengo.convert.nir.primitives import (
-    Place,
-    Primitive,
-    elementwise,
-    with_weights,
-)
+from keras_spiking_nengo.convert.nir.primitives import Place, Primitive, elementwise
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
 from keras_spiking_nengo.convert.rules.activations import neurons
 
@@ -30,9 +25,6 @@ def refuse_activation(writer: Writer) -> None:
         )
 
 
-# --- matrices -----------------------------------------------------------------------
-
-
 def _matrix_sizes(node, shape: Axes) -> tuple[Axes, Axes]:
     weight = np.shape(node.weight)
     if len(weight) != 2:
@@ -47,7 +39,7 @@ def _read_matrix(place: Place) -> Iterator[keras.Layer]:
     (size,), biased = place.sends, kind(place.node) == "Affine"
     layer = keras.layers.Dense(size, use_bias=biased, name=place.named())
     bias = [np.broadcast_to(np.asarray(place.node.bias, float), size)] if biased else []
-    yield with_weights(layer, place.takes, weight.T, *bias)
+    yield place.weighted(layer, weight.T, *bias)
 
 
 def _write_dense(writer: Writer) -> Bundle | None:
@@ -58,9 +50,6 @@ def _write_dense(writer: Writer) -> Bundle | None:
     bias = array(layer.bias) if layer.use_bias else None
     weight = array(layer.kernel).T
     return writer.sketch.multiplied(writer.source, site.name, weight, bias)
-
-
-# --- scales -------------------------------------------------------------------------
 
 
 def _read_scale(place: Place) -> Iterator[keras.Layer]:

@@ -222,9 +222,6 @@ def _write_synapse(writer: Writer) -> Bundle:
     return filter_bundle(writer, writer.site.name, bundle, synapse, lags)
 
 
-# --- rows ---------------------------------------------------------------------------
-
-
 def _membrane_row(membrane: Membrane) -> Primitive:
     lacks = ", ".join(f"`{name}=None`" for name in sorted(membrane.lacks))
     neurons = f"`ksn.layers.Neurons(ksn.types.{membrane.neuron_type.__name__}(...))`"

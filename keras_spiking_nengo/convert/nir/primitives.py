@@ -15,10 +15,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_nengo.convert.nir.layout import Axes, channels_last
+from keras_spiking_nengo.convert.nir.layout import Axes, keras_axes, new_name
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
 
-__all__ = ["Place", "Primitive", "StepOptions", "elementwise", "with_weights"]
+__all__ = ["Place", "Primitive", "StepOptions", "elementwise"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Place:
         name: of the node.
         takes, sends: shapes, in NIR's order of axes.
         options: of the steps.
-        namer: makes a layer's name of a node's, no name twice.
+        taken: names of the layers there are, to which more are added.
         order: of a vector that comes in Keras's order, for each element its number
             in NIR; None if it comes in NIR's.
         free: whether a vector may leave in Keras's order.
@@ -56,20 +56,26 @@ class Place:
     takes: Axes
     sends: Axes
     options: StepOptions
-    namer: Callable[[str], str]
+    taken: set[str]
     order: np.ndarray | None
     free: bool
 
     def named(self, suffix: str = "") -> str:
         """A name for a layer."""
-        return self.namer(f"{self.name}{suffix}")
+        return new_name(f"{self.name}{suffix}", self.taken)
 
     def numbers(self, field: str) -> Any:
         """A field of the node, in Keras's order of axes; a float if all are equal."""
         numbers = np.asarray(getattr(self.node, field), float)
         if np.all(numbers == numbers.flat[0]):
             return float(numbers.flat[0])
-        return np.moveaxis(numbers, 0, -1).reshape(channels_last(self.sends))
+        return np.moveaxis(numbers, 0, -1).reshape(keras_axes(self.sends))
+
+    def weighted(self, layer: keras.Layer, *weights: np.ndarray) -> keras.Layer:
+        """A layer over time, built for what the node takes, with its weights."""
+        layer.build((None, None, *keras_axes(self.takes)))
+        layer.set_weights(weights)
+        return layer
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,3 @@ def elementwise(*fields: str) -> Callable[[Any, Axes], tuple[Axes | None, Axes]]
         return next(iter(own), None), shape
 
     return sizes
-
-
-def with_weights(layer: keras.Layer, features: tuple, *weights) -> keras.Layer:
-    """A layer over time, built for features of a shape, with its weights."""
-    layer.build((None, None, *features))
-    layer.set_weights(weights)
-    return layer

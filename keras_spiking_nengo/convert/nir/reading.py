@@ -8,7 +8,7 @@ import keras
 
 from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.nir.cycles import cycle_of
-from keras_spiking_nengo.convert.nir.layout import Axes, kind, layer_namer
+from keras_spiking_nengo.convert.nir.layout import Axes, kind, new_name
 from keras_spiking_nengo.convert.nir.primitives import StepOptions
 from keras_spiking_nengo.convert.nir.shapes import FlatGraph
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
@@ -46,27 +46,27 @@ class _NodeTensors:
 
     def __init__(self, flat: FlatGraph, options: StepOptions):
         self.flat, self.options = flat, options
-        self.namer = layer_namer()
+        self.taken: set[str] = set()
         self.tensors: dict[str, Any] = {}
 
     def enter(self, name: str):
         """A `keras.Input` for what a node sends."""
         shape = (None, *self.flat.keras_shape(name))
-        self.tensors[name] = keras.Input(shape, name=self.namer(name))
+        self.tensors[name] = keras.Input(shape, name=new_name(name, self.taken))
         return self.tensors[name]
 
     def add_node(self, name: str) -> None:
         """Adds a node, whose sources are there."""
         x = self.total(name)
         with self.flat.naming(name):
-            place = self.flat.place(name, self.options, self.namer, cyclic=False)
+            place = self.flat.place(name, self.options, self.taken)
             for layer in PRIMITIVES[kind(place.node)].read(place):
                 x = layer(x)
         self.tensors[name] = x
 
     def add_cycle(self, members: list[str]) -> None:
         """Adds the nodes of a cycle, whose other sources are there."""
-        name = self.namer("_and_".join(members[:3]))
+        name = new_name("_and_".join(members[:3]), self.taken)
         layer, entered, left = cycle_of(self.flat, members, self.options, name)
         entering = []
         for node in entered:
@@ -83,10 +83,10 @@ class _NodeTensors:
         terms = [self.tensors[a] for a in self.flat.before[name] if a not in without]
         if len(terms) == 1:
             return terms[0]
-        return keras.layers.Add(name=self.namer(f"{name}_sum"))(terms)
+        return keras.layers.Add(name=new_name(f"{name}_sum", self.taken))(terms)
 
     def _in_shape(self, name: str, x, shape: Axes):
         """Each step in another shape."""
         if tuple(x.shape[2:]) == shape:
             return x
-        return PerStep(keras.layers.Reshape(shape), name=self.namer(name))(x)
+        return PerStep(keras.layers.Reshape(shape), name=new_name(name, self.taken))(x)

@@ -21,9 +21,6 @@ from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
 __all__ = ["SHAPE_NODES"]
 
 
-# --- where signals enter and leave --------------------------------------------------
-
-
 def _input_sizes(node, shape: Axes) -> tuple[Axes, Axes]:
     if shape:
         raise ValueError(f"it is where signals enter, and {shape} leads to it")
@@ -42,9 +39,6 @@ def _write_input(writer: Writer) -> Bundle:
 def _output_sizes(node, shape: Axes) -> tuple[Axes | None, Axes]:
     declared = next(iter((node.output_type or {}).values()), None)
     return None if declared is None else tuple(map(int, declared)), shape
-
-
-# --- shapes -------------------------------------------------------------------------
 
 
 def _flat_sizes(node, shape: Axes) -> tuple[None, Axes]:
@@ -84,9 +78,6 @@ def _write_permute(writer: Writer) -> Bundle:
     return replace(writer.source, order=turned.ravel())
 
 
-# --- delays -------------------------------------------------------------------------
-
-
 def _read_delay(place: Place) -> Iterator[keras.Layer]:
     delay, options = place.numbers("delay"), place.options
     yield layers.Delay(delay, options.dt, return_sequences=True, name=place.named())
@@ -98,8 +89,6 @@ def _write_delay(writer: Writer) -> Bundle:
     node = writer.nir.Delay(bundle.arranged(steps * cell.dt))
     return writer.sketch.after(bundle, writer.site.name, node)
 
-
-# --- rows ---------------------------------------------------------------------------
 
 _FLATTENED = keras.layers.Flatten, keras.layers.Reshape
 SHAPE_NODES = {

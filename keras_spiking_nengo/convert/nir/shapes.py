@@ -6,18 +6,13 @@ for kernels that are not square, and for padding "same" with strides.
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from keras_spiking_nengo.convert.nir.layout import (
-    Axes,
-    channels_last,
-    image_order,
-    kind,
-)
+from keras_spiking_nengo.convert.nir.layout import Axes, image_order, keras_axes, kind
 from keras_spiking_nengo.convert.nir.primitives import Place, StepOptions
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
 from keras_spiking_nengo.graphs import bypass, followers
@@ -57,7 +52,7 @@ class FlatGraph:
 
     def keras_shape(self, name: str) -> Axes:
         """What a node sends, as Keras has it."""
-        return channels_last(self.shapes[name])
+        return keras_axes(self.shapes[name])
 
     def named(self, name: str) -> str:
         """A node in messages."""
@@ -75,34 +70,26 @@ class FlatGraph:
         except _WRONG_FIELDS as error:
             raise self.refusal(name, error) from error
 
-    def place(
-        self, name: str, options: StepOptions, namer: Callable[[str], str], cyclic: bool
-    ) -> Place:
-        """A node where it stands; what leads back has NIR's order, and so has all.
+    def place(self, name: str, options: StepOptions, taken: set[str]) -> Place:
+        """A node where it stands.
 
         Args:
             name: of the node.
             options: of the steps.
-            namer: makes names of layers.
-            cyclic: whether the node is in a cycle.
+            taken: names of layers.
         """
-        source = self.before[name][0]
-        order = None
-        if not cyclic and self._is_free(source):
+        source, order = self.before[name][0], None
+        if self._is_free(source):
             order = image_order(self.keras_shape(self.before[source][0]))[1]
-        return Place(
-            node=self.nodes[name],
-            name=name,
-            takes=self.shapes[source],
-            sends=self.shapes[name],
-            options=options,
-            namer=namer,
-            order=order,
-            free=not cyclic and self._is_free(name),
-        )
+        takes, sends, free = self.shapes[source], self.shapes[name], self._is_free(name)
+        node = self.nodes[name]
+        return Place(node, name, takes, sends, options, taken, order, free)
 
     def _is_free(self, name: str) -> bool:
-        """Whether a vector may be in Keras's order: all that follows are kernels."""
+        """Whether a vector may be in Keras's order: all that follows are kernels.
+
+        On a cycle there is but one order, as nothing makes images of vectors again.
+        """
         return (
             kind(self.nodes[name]) == "Flatten"
             and len(self.shapes[name]) == 1

@@ -75,6 +75,8 @@ class Sketch:
         dt: float, seconds.
         strict: whether what NIR has not is refused, or left out with a warning.
         nodes, edges: of the graph.
+        bundles: what calls send, by name; of those that are networks, by name and
+            number of the output.
         lags: nodes that delay by the one step by which a synapse lags.
         waiting: nodes that only pass on what was not there yet.
         warnings: texts.
@@ -84,6 +86,7 @@ class Sketch:
         self.nir, self.dt, self.strict = nir, dt, strict
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
+        self.bundles: dict[str | tuple[str, int], Bundle] = {}
         self.lags: set[str] = set()
         self.waiting: set[str] = set()
         self.warnings: list[str] = []
@@ -148,9 +151,8 @@ class Sketch:
             total = total + turned @ bundle.constant
         biased = bias is not None or np.any(total)
         node = self.nir.Affine(turned, total) if biased else self.nir.Linear(turned)
-        name = self.add(name, node)
-        self.connect(bundle, name)
-        return Bundle((name,), (len(matrix),), np.arange(len(matrix)))
+        nodes = self.after(bundle, name, node).nodes
+        return Bundle(nodes, (len(matrix),), np.arange(len(matrix)))
 
     def ordered(self, bundle: Bundle, name: str) -> Bundle:
         """The bundle as a vector in Keras's order."""
@@ -267,15 +269,11 @@ class Writer:
         sketch: of the graph.
         site: the layer, and where it is called.
         followers: layers that take what it sends; None stands for an output.
-        bundles: what calls send, by name.
-        ports: what networks send, by the call that one is and number of the output.
     """
 
     sketch: Sketch
     site: Site
     followers: tuple[keras.layers.Layer | None, ...]
-    bundles: dict[str, Bundle]
-    ports: dict[tuple[str, int], Bundle]
 
     @property
     def nir(self) -> Any:
@@ -284,7 +282,7 @@ class Writer:
     @property
     def source(self) -> Bundle:
         """What the layer takes, or the first of it."""
-        return self.bundles[self.site.sources[0]]
+        return self.sketch.bundles[self.site.sources[0]]
 
     def settled(self) -> Bundle:
         """What the layer takes, its constant in a node."""

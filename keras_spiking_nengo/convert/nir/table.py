@@ -2,19 +2,13 @@
 
 from keras_spiking_nengo.convert.nir.linear_nodes import LINEAR_NODES
 from keras_spiking_nengo.convert.nir.neuron_nodes import NEURON_NODES
-from keras_spiking_nengo.convert.nir.primitives import Primitive
 from keras_spiking_nengo.convert.nir.shape_nodes import SHAPE_NODES
 from keras_spiking_nengo.convert.nir.window_nodes import WINDOW_NODES
 from keras_spiking_nengo.registry import Registry
 
 __all__ = ["PRIMITIVES", "STRUCTURES", "WRITERS"]
 
-PRIMITIVES: dict[str, Primitive] = {
-    **SHAPE_NODES,
-    **LINEAR_NODES,
-    **WINDOW_NODES,
-    **NEURON_NODES,
-}
+PRIMITIVES = SHAPE_NODES | LINEAR_NODES | WINDOW_NODES | NEURON_NODES
 
 # What is made of several nodes, as the documentation says it.
 STRUCTURES = {

@@ -13,14 +13,9 @@ import numpy as np
 
 from keras_spiking_nengo.convert.layer_rules import array
 from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
-from keras_spiking_nengo.convert.nir.layout import (
-    Axes,
-    image_order,
-    kind,
-    whole_numbers,
-)
+from keras_spiking_nengo.convert.nir.layout import Axes, image_order, kind, per_axis
 from keras_spiking_nengo.convert.nir.linear_nodes import refuse_activation
-from keras_spiking_nengo.convert.nir.primitives import Place, Primitive, with_weights
+from keras_spiking_nengo.convert.nir.primitives import Place, Primitive
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
 from keras_spiking_nengo.layers import PerStep
 
@@ -35,19 +30,14 @@ _BY_RANK = {
 }
 
 
-# --- shapes -------------------------------------------------------------------------
-
-
 def _swept(space: Axes, kernel: Axes, stride, padding, dilation) -> Axes:
     """The shape of space after windows have moved over it."""
     rank = len(space)
-    stride, dilation = (
-        whole_numbers("stride", stride, rank),
-        whole_numbers("dilation", dilation, rank),
-    )
+    stride = per_axis("stride", stride, rank)
+    dilation = per_axis("dilation", dilation, rank)
     reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     if not isinstance(padding, str):
-        total = [2 * p for p in whole_numbers("padding", padding, rank, 0)]
+        total = [2 * p for p in per_axis("padding", padding, rank, 0)]
     elif padding == "same" and set(stride) != {1}:
         raise ValueError("it has padding 'same' with a stride, which says no padding")
     else:
@@ -65,7 +55,7 @@ def _convolution_sizes(node, shape: Axes) -> tuple[Axes, Axes]:
             f" {np.shape(node.weight)}"
         )
     out, channels, *kernel = np.shape(node.weight)
-    (groups,) = whole_numbers("groups", node.groups, 1)
+    (groups,) = per_axis("groups", node.groups, 1)
     space = _swept(shape[1:], tuple(kernel), node.stride, node.padding, node.dilation)
     return (channels * groups, *shape[1:]), (out, *space)
 
@@ -73,7 +63,7 @@ def _convolution_sizes(node, shape: Axes) -> tuple[Axes, Axes]:
 def _pool_sizes(node, shape: Axes) -> tuple[None, Axes]:
     if len(shape) != 3:
         raise ValueError(f"it takes (channels, height, width); received {shape}")
-    kernel = whole_numbers("kernel_size", node.kernel_size, 2)
+    kernel = per_axis("kernel_size", node.kernel_size, 2)
     return None, (shape[0], *_swept(shape[1:], kernel, node.stride, node.padding, 1))
 
 
@@ -90,13 +80,13 @@ def _read_padding(place: Place, padding: Axes) -> Iterator[keras.Layer]:
 def _read_convolution(place: Place) -> Iterator[keras.Layer]:
     node, weight = place.node, np.asarray(place.node.weight, float)
     rank, padding = weight.ndim - 2, place.node.padding
-    stride = whole_numbers("stride", node.stride, rank)
-    dilation = whole_numbers("dilation", node.dilation, rank)
+    stride = per_axis("stride", node.stride, rank)
+    dilation = per_axis("dilation", node.dilation, rank)
     if max(dilation) > 1 and max(stride) > 1:
         # Which Keras does not have together: zeros in the kernel are the same.
         weight, dilation = _dilated(weight, dilation), (1,) * rank
     if not isinstance(padding, str):
-        yield from _read_padding(place, whole_numbers("padding", padding, rank, 0))
+        yield from _read_padding(place, per_axis("padding", padding, rank, 0))
         padding = "valid"
     _, make = _BY_RANK[rank]
     layer = make(
@@ -111,8 +101,7 @@ def _read_convolution(place: Place) -> Iterator[keras.Layer]:
     )
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     bias = [] if node.bias is None else [np.asarray(node.bias, float)]
-    step = PerStep(layer, name=place.named())
-    yield with_weights(step, (*place.takes[1:], place.takes[0]), kernel, *bias)
+    yield place.weighted(PerStep(layer, name=place.named()), kernel, *bias)
 
 
 def _dilated(weight: np.ndarray, dilation: Axes) -> np.ndarray:
@@ -126,11 +115,9 @@ def _dilated(weight: np.ndarray, dilation: Axes) -> np.ndarray:
 
 def _read_pool(place: Place) -> Iterator[keras.Layer]:
     node = place.node
-    kernel = whole_numbers("kernel_size", node.kernel_size, 2)
-    yield from _read_padding(place, whole_numbers("padding", node.padding, 2, 0))
-    pool = keras.layers.AveragePooling2D(
-        kernel, whole_numbers("stride", node.stride, 2)
-    )
+    kernel = per_axis("kernel_size", node.kernel_size, 2)
+    yield from _read_padding(place, per_axis("padding", node.padding, 2, 0))
+    pool = keras.layers.AveragePooling2D(kernel, per_axis("stride", node.stride, 2))
     sums = kind(node) == "SumPool2d"
     yield PerStep(pool, name=place.named("_mean" if sums else ""))
     if sums:
@@ -206,42 +193,29 @@ def _write_convolution(writer: Writer) -> Bundle | None:
     kernel, dilation = array(layer.kernel), layer.dilation_rate
     image, around = _image(writer, kernel.shape[:-2], dilation)
     kernel, padding = _symmetric(kernel, around, dilation)
-    make = writer.nir.Conv1d if kernel.ndim == 3 else writer.nir.Conv2d
-
-    def sizes(values):
-        values = tuple(map(int, values))
-        return values[0] if len(values) == 1 else values
-
-    node = make(
-        input_shape=sizes(image.shape[1:]),
-        weight=np.moveaxis(kernel, (-1, -2), (0, 1)),
-        stride=sizes(layer.strides),
-        padding=sizes(padding),
-        dilation=sizes(dilation),
-        groups=int(layer.groups),
-        bias=array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1]),
-    )
-    return _sweep(writer, image, node)
+    one = kernel.ndim == 3
+    make = writer.nir.Conv1d if one else writer.nir.Conv2d
+    moves = image.shape[1:], layer.strides, padding, dilation
+    axes: list[Any] = [tuple(map(int, values)) for values in moves]
+    space, *sizes = [values[0] for values in axes] if one else axes
+    weight = np.moveaxis(kernel, (-1, -2), (0, 1))
+    bias = array(layer.bias) if layer.use_bias else np.zeros(len(weight))
+    return _sweep(writer, image, make(space, weight, *sizes, int(layer.groups), bias))
 
 
 def _write_pool(writer: Writer) -> Bundle | None:
     layer = writer.site.layer
-    if layer.data_format != "channels_last":
+    if layer.data_format != "channels_last" or len(writer.source.shape) == 1:
         return by_graph(writer)
     image, around = _image(writer, tuple(layer.pool_size), (1, 1))
     # At the borders Keras takes the mean of what is there, and not of zeros.
     partial_means = layer.padding == "same" and np.any(around)
     if partial_means or any(before != after for before, after in around):
         return by_graph(writer)
-    node = writer.nir.AvgPool2d(
-        kernel_size=np.array(layer.pool_size),
-        stride=np.array(layer.strides),
-        padding=np.array(around)[:, 0],
-    )
+    padding = np.array(around)[:, 0]
+    sizes = np.array(layer.pool_size), np.array(layer.strides), padding
+    node = writer.nir.AvgPool2d(*sizes)
     return _sweep(writer, image, node)
-
-
-# --- rows ---------------------------------------------------------------------------
 
 
 def _convolution_row(rank: int) -> Primitive:

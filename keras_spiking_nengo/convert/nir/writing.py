@@ -9,7 +9,7 @@ import numpy as np
 from keras_spiking_nengo.convert.composition import NoProductError
 from keras_spiking_nengo.convert.keras.sites import sites_of
 from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
-from keras_spiking_nengo.convert.nir.sketch import Bundle, Sketch, Writer
+from keras_spiking_nengo.convert.nir.sketch import Sketch, Writer
 from keras_spiking_nengo.convert.nir.table import WRITERS
 
 __all__ = ["graph_of"]
@@ -29,11 +29,9 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
     for name in sites.outputs.values():
         followers[name].append(None)
     sketch = Sketch(nir, sites.dt() if dt is None else dt, strict)
-    bundles: dict[str, Bundle] = {}
     writers: dict[str, Writer] = {}
-    ports: dict[tuple[str, int], Bundle] = {}
     for site in sites:
-        writer = Writer(sketch, site, tuple(followers[site.name]), bundles, ports)
+        writer = Writer(sketch, site, tuple(followers[site.name]))
         if site.hosted:
             raise writer.refusal(site.hosted)
         writers[site.name] = writer
@@ -42,7 +40,7 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
         except (ValueError, NoProductError) as error:
             raise writer.refusal(str(error)) from error
         if bundle is not None:
-            bundles[site.name] = bundle
+            sketch.bundles[site.name] = bundle
     for name, site_name in sites.outputs.items():
         _write_output(writers[site_name], name)
     for text in sketch.warnings:
@@ -54,7 +52,7 @@ def _write_output(writer: Writer, name: str) -> None:
     """Adds an output of the model."""
     sketch, site = writer.sketch, writer.site
     try:
-        bundle = sketch.standing(writer.bundles[site.name], name, site.output)
+        bundle = sketch.standing(sketch.bundles[site.name], name, site.output)
     except ValueError as error:
         raise writer.refusal(str(error)) from error
     node = writer.nir.Output({"output": np.array(bundle.shape)})
