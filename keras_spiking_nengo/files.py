@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["whole"]
+__all__ = ["written_whole"]
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def written_whole(path: str | Path) -> Iterator[Path]:
     """A path to write to, which becomes `path` when the block ends without an error.
 
     It has the name of `path`. Files that are written beside it come along. What was
@@ -30,7 +30,7 @@ def whole(path: str | Path) -> Iterator[Path]:
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with whole(folder + "/a.txt") as unfinished:
+        ...     with written_whole(folder + "/a.txt") as unfinished:
         ...         _ = unfinished.write_text("all of it")
         ...     [file.name for file in Path(folder).iterdir()]
         ['a.txt']

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.files import whole
+from keras_spiking_nengo.files import written_whole
 
 EXPORTING = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="Keras cannot export from torch"
@@ -28,7 +28,7 @@ def model():
 def test_folders_above_are_made_and_files_beside_come_along(tmp_path):
     path = tmp_path / "new" / "m.xml"
     for text in ("first", "second"):
-        with whole(path) as unfinished:
+        with written_whole(path) as unfinished:
             unfinished.write_text(text)
             unfinished.with_suffix(".bin").write_text(text)
     assert names(path.parent) == ["m.bin", "m.xml"]
@@ -39,7 +39,7 @@ def test_folders_above_are_made_and_files_beside_come_along(tmp_path):
 def test_what_was_there_stays_if_writing_fails(error, tmp_path):
     path = tmp_path / "m.onnx"
     path.write_text("old")
-    with pytest.raises(type(error)) as caught, whole(path) as unfinished:
+    with pytest.raises(type(error)) as caught, written_whole(path) as unfinished:
         unfinished.write_text("ne")
         raise error
     assert caught.value is error
@@ -63,7 +63,7 @@ def test_what_was_there_stays_if_one_of_several_files_cannot_move(
         return replace(self, target)
 
     monkeypatch.setattr(type(path), "replace", refuses)
-    with pytest.raises(OSError, match="read-only"), whole(path) as unfinished:
+    with pytest.raises(OSError, match="read-only"), written_whole(path) as unfinished:
         unfinished.write_text("new")
         unfinished.with_suffix(".bin").write_text("new")
     assert path.read_text() == path.with_suffix(".bin").read_text() == "old"
@@ -75,10 +75,10 @@ def test_a_folder_that_takes_no_files_says_so(tmp_path, monkeypatch):
         raise OSError(errno.EROFS, "read-only")
 
     monkeypatch.setattr("tempfile.mkdtemp", refuses)
-    with pytest.raises(OSError, match="read-only"), whole(tmp_path / "m"):
+    with pytest.raises(OSError, match="read-only"), written_whole(tmp_path / "m"):
         raise AssertionError("nothing is written")
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError), whole(tmp_path / "file" / "m"):
+    with pytest.raises(FileExistsError), written_whole(tmp_path / "file" / "m"):
         raise AssertionError("nothing is written")
 
 

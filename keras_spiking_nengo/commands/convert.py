@@ -7,7 +7,7 @@ import keras
 from keras_spiking_nengo.commands.info import load
 from keras_spiking_nengo.commands.output import Finding
 from keras_spiking_nengo.convert import from_nir, to_nir
-from keras_spiking_nengo.files import whole
+from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.serving import export, file_formats
 
 __all__ = ["TARGETS", "convert"]
@@ -45,13 +45,13 @@ def convert(
         raise ValueError(f"{target} exists; choose another name, or remove it.")
     model = read_model(source, dt)
     if to == "keras":
-        with whole(target) as unfinished:
+        with written_whole(target) as unfinished:
             model.save(unfinished)
     elif to == "nir":
         import nir
 
         graph = to_nir(model, dt, strict)
-        with whole(target) as unfinished:
+        with written_whole(target) as unfinished:
             nir.write(unfinished, graph)
     else:
         export(model, target, to, step=step, n_steps=n_steps)

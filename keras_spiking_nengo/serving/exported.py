@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import keras
 
 from keras_spiking_nengo.serving.step import Step
-from keras_spiking_nengo.serving.tensors import NamedTensor, tensors_of
+from keras_spiking_nengo.serving.tensors import NamedTensor, model_tensors
 
 __all__ = ["TensorFunction", "of_step", "of_whole", "structure_of"]
 
@@ -39,7 +39,7 @@ def of_whole(
         model: the model.
         batch_size, n_steps: what to put where the model's inputs have None.
     """
-    inputs, outputs = tensors_of(model)
+    inputs, outputs = model_tensors(model)
     inputs = [_sized(port, batch_size, n_steps) for port in inputs]
 
     def function(*tensors):

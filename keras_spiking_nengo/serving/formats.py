@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_nengo.files import whole
+from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import (
@@ -114,7 +114,7 @@ def export(
     )
     if not kind.open:
         _check_fixed(format, program)
-    with whole(path) as unfinished:
+    with written_whole(path) as unfinished:
         _convert(format, kind, program, unfinished)
         if verify:
             _verify(kind, program, unfinished)
@@ -153,7 +153,7 @@ def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
         if program.step is None:
             rounds = 1
         else:
-            rounds, states = 4, _begun(program, given)
+            rounds, states = 4, _initial_states(program, given)
             given |= states
         _compare(kind, program, path, given, rounds)
 
@@ -198,7 +198,7 @@ def _sample_for(port, sizes) -> Any:
     return agreement.sample(shape, port.dtype)
 
 
-def _begun(program: TensorFunction, given: ArraysByName) -> ArraysByName:
+def _initial_states(program: TensorFunction, given: ArraysByName) -> ArraysByName:
     assert program.step is not None
     batch = len(next(iter(given.values())))
     values = program.step.initial_state(batch)
@@ -223,7 +223,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         specs = [keras.InputSpec(x.dtype, tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
         options["input_signature"] = [structure]
-    with whole(path) as unfinished:
+    with written_whole(path) as unfinished:
         with agreement.states_restored(model), system_errors(unfinished):
             _by_keras(model, unfinished, options)
         if verify:

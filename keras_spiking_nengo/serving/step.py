@@ -18,7 +18,7 @@ from keras_spiking_nengo.serving.tensors import (
     check_model,
     dtype_of,
     identifier,
-    tensors_of,
+    model_tensors,
     without_time,
 )
 from keras_spiking_nengo.serving.time_rules import (
@@ -78,7 +78,7 @@ class Step:
     """
 
     def __init__(self, model: keras.Model):
-        inputs, outputs = tensors_of(model)
+        inputs, outputs = model_tensors(model)
         self.model = model
         self._kinds: dict[int, Kind] = {}
         self._kept: list = []  # an id is that of what lives

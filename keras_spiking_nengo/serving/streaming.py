@@ -5,7 +5,7 @@ from pathlib import Path
 
 import keras
 
-from keras_spiking_nengo.files import whole
+from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.saved_model import (
     Archive,
@@ -75,7 +75,7 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     path = Path(path)
     check_free(path)
     step = Step(model)
-    with whole(path) as unfinished:
+    with written_whole(path) as unfinished:
         archive = Archive(model)
         archive.write(_signatures(archive, step), unfinished)
         write_manifest(unfinished)

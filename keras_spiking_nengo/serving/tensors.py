@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import keras
 
 from keras_spiking_nengo import graphs
-from keras_spiking_nengo.layers.base import Shape
+from keras_spiking_nengo.layers.sizes import Shape
 
 __all__ = [
     "NamedTensor",
     "check_model",
     "dtype_of",
-    "tensors_of",
+    "model_tensors",
     "identifier",
     "without_time",
 ]
@@ -39,7 +39,7 @@ class NamedTensor:
     last: bool = False
 
 
-def tensors_of(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
+def model_tensors(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
     """Inputs of a model and names of its outputs, as they are named elsewhere.
 
     One input is `x` and one output `y`; several have Keras's names.

@@ -16,7 +16,7 @@ import numpy as np
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import structure_of
-from keras_spiking_nengo.serving.tensors import tensors_of
+from keras_spiking_nengo.serving.tensors import model_tensors
 from tests.cases import LAYERS
 from tests.convert.models import MODELS, randomise
 
@@ -158,7 +158,7 @@ def write_calls(place: Path, model, calls) -> None:
     kind = "dict" if isinstance(structure, dict) else "list"
     single = not isinstance(structure, dict | list | tuple)
     keys = list(map(str, keras.tree.flatten(_names(structure))))
-    inputs, outputs = tensors_of(model)
+    inputs, outputs = model_tensors(model)
     notes = {
         "structure": "single" if single else kind,
         "keys": keys,
