@@ -64,7 +64,7 @@ def require_same_stream(loaded: Stream, step: Step) -> None:
     model = step.model
     expected = model(keras.tree.pack_sequence_as(structure_of(model), given))
     outputs = [port.name for port in step.outputs]
-    found = _in_order(whole, outputs)
+    found = _outputs_of_names(whole, outputs)
     arrays = list(map(keras.ops.convert_to_numpy, keras.tree.flatten(expected)))
     require_same(loaded.path, outputs, found, arrays)
     state = loaded.initial_state(2)
@@ -75,10 +75,10 @@ def require_same_stream(loaded: Stream, step: Step) -> None:
         y if port.last else y[:, -1]
         for y, port in zip(found, step.outputs, strict=True)
     ]
-    require_same(loaded.path, outputs, _in_order(y, outputs), last)
+    require_same(loaded.path, outputs, _outputs_of_names(y, outputs), last)
 
 
-def _in_order(y, names) -> list:
+def _outputs_of_names(y, names) -> list:
     return [y[name] for name in names] if isinstance(y, dict) else [y]
 
 
