@@ -324,7 +324,7 @@ def _check_node(path: Path, function: str, node, allow: frozenset[str]) -> None:
     elif node.op not in allow and not {*texts} <= TEXTS:
         reason = f"is a {node.op} with text in {sorted({*texts} - TEXTS)}"
     elif node.op == "XlaCallModule":
-        calls = {*custom_calls(texts["module"])} - CUSTOM_CALLS - allow
+        calls = {*custom_calls(texts.get("module", b""))} - CUSTOM_CALLS - allow
         reason = f"calls {sorted(calls)} beyond the graph" if calls else ""
     if reason:
         raise ValueError(
@@ -356,7 +356,7 @@ def contents(path: Path) -> tuple[set[str], set[str], set[str]]:
             if not _CHECKPOINT.fullmatch(function):
                 operations.add(node.op)
             if node.op == "XlaCallModule":
-                calls |= {*custom_calls(texts["module"])}
+                calls |= {*custom_calls(texts.get("module", b""))}
     return operations, names, calls
 
 
