@@ -126,6 +126,8 @@ def export(session: nox.Session) -> None:
             env = {"KSN_COLUMN": column, **({"KSN_WRITE": "1"} if write else {})}
             path = "tests/serving/test_matrix.py"
             pytest(session, path, "-m", "export", backend=backend, env=env)
+        path = "tests/serving/test_operations.py"
+        pytest(session, path, "-m", "export", backend=backend)
     if write:
         session.run("python", "docs/export.py")
 

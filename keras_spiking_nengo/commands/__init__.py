@@ -25,26 +25,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")]
 
 
 @app.command()
 def info(
     path: Annotated[Path, typer.Argument(help="A .keras or .nir file, or a stream.")],
     json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Show what a file holds: layers, shapes, neurons, weights, states."""
-    with reported(json) as show:
+    with reported(json, debug) as show:
         show(describing.describe(path))
 
 
-@app.command()
-def convert(
+@app.command("convert")
+def write_as(
     source: Annotated[Path, typer.Argument(help="A .keras or .nir file.")],
     target: Annotated[Path, typer.Argument(help="File or folder to write.")],
     to: Annotated[
         str,
         typer.Option(
-            help=f"One of {', '.join(converting.FORMATS)}; by default what the suffix"
+            help=f"One of {', '.join(converting.TARGETS)}; by default what the suffix"
             " of the target says, or savedmodel."
         ),
     ] = "",
@@ -61,9 +63,10 @@ def convert(
         bool, typer.Option(help="Refuse what a format can express nearly only.")
     ] = True,
     json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Write a model in another format, and compare what it computes there."""
-    with reported(json) as show:
+    with reported(json, debug) as show:
         show(converting.convert(source, target, to, step, n_steps, dt, strict))
 
 
@@ -71,16 +74,17 @@ def convert(
 def bench(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes.")] = False,
     json: Json = False,
+    debug: Debug = False,
 ) -> None:
     """Time a layer of LIF neurons and a network on this machine and backend."""
-    with reported(json) as show:
+    with reported(json, debug) as show:
         show(benching.measure(quick))
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
+def doctor(json: Json = False, debug: Debug = False) -> None:
     """Show versions, backends, devices and extras, and how to get what is missing."""
-    with reported(json) as show:
+    with reported(json, debug) as show:
         found = diagnosing.diagnose()
         show(found)
     if not found.values["ok"]:

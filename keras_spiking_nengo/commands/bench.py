@@ -23,7 +23,7 @@ __all__ = ["measure"]
 def measure(quick: bool = False, repeats: int = 5) -> Finding:
     """Times a layer of LIF neurons, forward and in training, and a network."""
     batch, steps, units = (4, 100, 128) if quick else (16, 500, 512)
-    rows = [*_layer(batch, steps, units, repeats), *_network(1000, repeats)]
+    rows = [*_time_layers(batch, steps, units, repeats), *_time_network(1000, repeats)]
     backend = backend_name()
     shown = table(
         f"{backend}: the median of {repeats} calls, compiled",
@@ -39,7 +39,7 @@ def measure(quick: bool = False, repeats: int = 5) -> Finding:
     return Finding({"backend": backend, "rows": rows}, [shown])
 
 
-def _layer(batch: int, steps: int, units: int, repeats: int) -> list[dict]:
+def _time_layers(batch: int, steps: int, units: int, repeats: int) -> list[dict]:
     x = np.random.default_rng(0).uniform(0, 2, (batch, steps, units))
     x = keras.ops.convert_to_tensor(x, "float32")
     size = f"{batch} x {steps} steps x {units}"
@@ -55,8 +55,8 @@ def _layer(batch: int, steps: int, units: int, repeats: int) -> list[dict]:
     ]
     numpy = _median(_nengo_steps(lif, np.asarray(x)), repeats)
     return [
-        _row("LIF, forward", size, forward, "Nengo's own step", numpy),
-        _row("Dense + LIF, train", size, trained[1], "Dense alone", trained[0]),
+        _timed("LIF, forward", size, forward, "Nengo's own step", numpy),
+        _timed("Dense + LIF, train", size, trained[1], "Dense alone", trained[0]),
     ]
 
 
@@ -81,7 +81,7 @@ def _nengo_steps(lif: nengo.LIF, x: np.ndarray) -> Callable:
     return run
 
 
-def _network(steps: int, repeats: int) -> list[dict]:
+def _time_network(steps: int, repeats: int) -> list[dict]:
     with nengo.Network(seed=0) as net:
         stimulus = nengo.Node(np.sin)
         ensemble = nengo.Ensemble(500, 1)
@@ -93,10 +93,10 @@ def _network(steps: int, repeats: int) -> list[dict]:
         with make(net, progress_bar=False) as sim:
             times.append(_median(lambda s=sim: s.run_steps(steps), repeats))
     size = f"{steps} steps, 500 neurons"
-    return [_row("integrator", size, times[0], "nengo.Simulator", times[1])]
+    return [_timed("integrator", size, times[0], "nengo.Simulator", times[1])]
 
 
-def _row(what: str, size: str, seconds: float, peer: str, beside: float) -> dict:
+def _timed(what: str, size: str, seconds: float, peer: str, beside: float) -> dict:
     times = {"ms": 1e3 * seconds, "peer": peer, "peer_ms": 1e3 * beside}
     return {"what": what, "size": size, **times}
 

@@ -7,17 +7,18 @@ import keras
 from keras_spiking_nengo.commands.info import load
 from keras_spiking_nengo.commands.output import Finding
 from keras_spiking_nengo.convert import from_nir, to_nir
-from keras_spiking_nengo.serving import export, files
+from keras_spiking_nengo.files import written_whole
+from keras_spiking_nengo.serving import export, file_formats
 
-__all__ = ["FORMATS", "convert"]
+__all__ = ["TARGETS", "convert"]
 
-EXPORTED = ("savedmodel", "streaming", *files.FORMATS)
-FORMATS = ("keras", "nir", *EXPORTED)
+EXPORTED = ("savedmodel", "streaming", *file_formats.FILE_FORMATS)
+TARGETS = ("keras", "nir", *EXPORTED)
 SUFFIXES = {
     ".keras": "keras",
     ".nir": "nir",
     "": "savedmodel",
-    **{kind.suffix: name for name, kind in files.FORMATS.items()},
+    **{kind.suffix: name for name, kind in file_formats.FILE_FORMATS.items()},
 }
 
 
@@ -36,19 +37,22 @@ def convert(
         ValueError: for a format that is unknown, or options that it has no use for.
     """
     to = to or _format_of(target)
-    if to not in FORMATS:
-        raise ValueError(f"--to is one of {', '.join(FORMATS)}; received {to!r}.")
+    if to not in TARGETS:
+        raise ValueError(f"--to is one of {', '.join(TARGETS)}; received {to!r}.")
     if to not in EXPORTED and (step or n_steps):
         raise ValueError(f"--step and --n-steps are not for --to {to}.")
     if target.exists():
         raise ValueError(f"{target} exists; choose another name, or remove it.")
-    model = read(source, dt)
+    model = read_model(source, dt)
     if to == "keras":
-        model.save(target)
+        with written_whole(target) as unfinished:
+            model.save(unfinished)
     elif to == "nir":
         import nir
 
-        nir.write(target, to_nir(model, dt, strict))
+        graph = to_nir(model, dt, strict)
+        with written_whole(target) as unfinished:
+            nir.write(unfinished, graph)
     else:
         export(model, target, to, step=step, n_steps=n_steps)
     checked = "" if to in ("keras", "nir") else ", compared with the model"
@@ -56,7 +60,7 @@ def convert(
     return Finding(values, notes=[f"{target}: {to}{checked}"])
 
 
-def read(source: Path, dt: float | None) -> keras.Model:
+def read_model(source: Path, dt: float | None) -> keras.Model:
     """The Keras model of a `.keras` or a `.nir` file."""
     if source.suffix == ".nir":
         return from_nir(source, dt)
@@ -67,6 +71,6 @@ def _format_of(target: Path) -> str:
     if target.suffix not in SUFFIXES:
         raise ValueError(
             f"{target.suffix!r} is the suffix of no format; give --to, one of"
-            f" {', '.join(FORMATS)}."
+            f" {', '.join(TARGETS)}."
         )
     return SUFFIXES[target.suffix]

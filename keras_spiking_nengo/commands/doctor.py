@@ -20,7 +20,7 @@ import keras, keras_spiking_nengo as ksn
 y = ksn.layers.Neurons("lif", return_sequences=True, seed=0)(keras.ops.ones((1, 3, 2)))
 assert tuple(y.shape) == (1, 3, 2)
 """
-DEVICES = {
+LIST_DEVICES = {
     "tensorflow": "import tensorflow as tf\n"
     "d = [d.name.removeprefix('/device:') for d in tf.config.list_logical_devices()]",
     "jax": "import jax\nd = jax.devices()",
@@ -33,7 +33,7 @@ def diagnose() -> Finding:
     """Versions, backends in processes of their own, and extras."""
     packages = {name: found(name) for name in ("keras", "nengo", "numpy", DISTRIBUTION)}
     packages["python"] = platform.python_version()
-    backends = {name: check(name) for name in BACKENDS}
+    backends = {name: run_a_layer(name) for name in BACKENDS}
     extras = {name: missing(name) for name in names_of_extras()}
     chosen = backend_name()
     ok = backends[chosen]["ok"]
@@ -55,14 +55,14 @@ def found(name: str) -> str | None:
         return None
 
 
-def check(backend: str) -> dict:
+def run_a_layer(backend: str) -> dict:
     """Whether a layer runs on a backend, in a process of its own, and where."""
     installed = found(backend)
     if installed is None:
         extra = f"[{backend}]" if backend != "tensorflow" else ""
         get = f"pip install '{DISTRIBUTION}{extra}'"
         return {"version": None, "ok": False, "devices": [], "problem": get}
-    code = f"{LAYER}{DEVICES[backend]}\nprint('|'.join(map(str, d)))"
+    code = f"{LAYER}{LIST_DEVICES[backend]}\nprint('|'.join(map(str, d)))"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},

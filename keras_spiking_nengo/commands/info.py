@@ -44,7 +44,7 @@ def describe(path: Path) -> Finding:
 
 
 def _of_model(path: Path, model: keras.Model) -> Finding:
-    rows = [_layer(layer) for layer in model.layers]
+    rows = [_layer_row(layer) for layer in model.layers]
     shown = table(
         f"{path.name}: {model.name}",
         *("layer", "class", "what", "output", "weights", "trained"),
@@ -71,7 +71,7 @@ def _of_model(path: Path, model: keras.Model) -> Finding:
     return Finding(values, [shown])
 
 
-def _layer(layer: keras.Layer) -> dict[str, Any]:
+def _layer_row(layer: keras.Layer) -> dict[str, Any]:
     cell = getattr(layer, "cell", layer)
     parts = []
     for name in ("neuron_type", "synapse"):

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import traceback
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
@@ -12,6 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 __all__ = ["Finding", "reported", "table"]
+
+MENDABLE = (
+    *(ImportError, NotImplementedError, OSError, TypeError, ValueError),
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)
@@ -39,24 +46,46 @@ def table(title: str, *columns: str, numbers: int = 0) -> Table:
 
 
 @contextmanager
-def reported(as_json: bool) -> Iterator[Callable[[Finding], None]]:
+def reported(as_json: bool, debug: bool = False) -> Iterator[Callable[[Finding], None]]:
     """What takes a finding, to be shown in the end.
 
-    What libraries print on the way goes to standard error. Errors that a user can mend
-    become one line, and exit code 1.
+    What libraries print on the way goes to standard error. An error that a user can
+    mend becomes one line; a fault of ours says its type and the way to see more. With
+    `debug` there is a traceback before. The exit code is 1.
     """
     findings: list[Finding] = []
     try:
         with redirect_stdout(sys.stderr):
             yield findings.append
-    except (ImportError, NotImplementedError, OSError, TypeError, ValueError) as error:
+    except Exception as error:
+        if debug:
+            traceback.print_exception(error)
+        text = _message(error)
         if as_json:
-            print(json.dumps({"error": str(error)}))
+            print(json.dumps({"error": text}))
         else:
-            typer.echo(f"ksn: {error}", err=True)
+            typer.echo(f"ksn: {text}", err=True)
         raise typer.Exit(1) from error
     for finding in findings:
         _show(finding, as_json)
+
+
+def _message(error: Exception) -> str:
+    """What a user reads of an error."""
+    if isinstance(error, MENDABLE) and (
+        not isinstance(error, TypeError | ValueError) or _on_purpose(error)
+    ):
+        return str(error)
+    return (
+        f"{type(error).__name__}: {error}. This is a fault of ours, not of what was"
+        " given. Please report it with the traceback that --debug shows."
+    )
+
+
+def _on_purpose(error: Exception) -> bool:
+    """Whether a `raise` made it, and not Python or NumPy where a value was wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (frames[-1].line or "").startswith("raise")
 
 
 def _show(finding: Finding, as_json: bool) -> None:

@@ -6,25 +6,25 @@ from dataclasses import dataclass
 import keras
 
 from keras_spiking_nengo.serving.step import Step
-from keras_spiking_nengo.serving.tensors import Port, ports_of
+from keras_spiking_nengo.serving.tensors import NamedTensor, model_tensors
 
-__all__ = ["Program", "of_step", "of_whole", "structure_of"]
+__all__ = ["TensorFunction", "of_step", "of_whole", "structure_of"]
 
 
 @dataclass(frozen=True)
-class Program:
+class TensorFunction:
     """A function of tensors, with the names and shapes of what goes in.
 
     Attributes:
         function: from as many tensors as there are inputs to a dict of tensors.
-        inputs: `Port`s with their whole shapes, None where a size is open.
+        inputs: `NamedTensor`s with their whole shapes, None where a size is open.
         outputs: names, in the order of Keras.
         model: whose weights it reads.
         step: where it is one step of the model, that step.
     """
 
     function: Callable
-    inputs: tuple[Port, ...]
+    inputs: tuple[NamedTensor, ...]
     outputs: tuple[str, ...]
     model: keras.Model
     step: Step | None = None
@@ -32,14 +32,14 @@ class Program:
 
 def of_whole(
     model: keras.Model, batch_size: int | None = None, n_steps: int | None = None
-) -> Program:
+) -> TensorFunction:
     """The whole model, on sequences.
 
     Args:
         model: the model.
         batch_size, n_steps: what to put where the model's inputs have None.
     """
-    inputs, outputs = ports_of(model)
+    inputs, outputs = model_tensors(model)
     inputs = [_sized(port, batch_size, n_steps) for port in inputs]
 
     def function(*tensors):
@@ -47,10 +47,10 @@ def of_whole(
         found = keras.tree.flatten(model(given, training=False))
         return dict(zip(outputs, found, strict=True))
 
-    return Program(function, tuple(inputs), tuple(outputs), model)
+    return TensorFunction(function, tuple(inputs), tuple(outputs), model)
 
 
-def of_step(step: Step, batch_size: int | None = None) -> Program:
+def of_step(step: Step, batch_size: int | None = None) -> TensorFunction:
     """One step, with all states among the inputs and, as `next_<name>`, the outputs.
 
     In ONNX and OpenVINO an output cannot have the name of an input.
@@ -64,7 +64,7 @@ def of_step(step: Step, batch_size: int | None = None) -> Program:
         outputs, states = step(list(tensors[:n]), list(tensors[n:]))
         return dict(zip(names, (*outputs, *states), strict=True))
 
-    return Program(function, tuple(ports), tuple(names), step.model, step)
+    return TensorFunction(function, tuple(ports), tuple(names), step.model, step)
 
 
 def structure_of(model):
@@ -72,10 +72,10 @@ def structure_of(model):
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
 
 
-def _sized(port: Port, batch_size, n_steps) -> Port:
+def _sized(port: NamedTensor, batch_size, n_steps) -> NamedTensor:
     batch, *rest = port.shape
     shape: Sequence = (
         batch_size or batch,
         *(n_steps if i == 0 and n is None else n for i, n in enumerate(rest)),
     )
-    return Port(port.name, tuple(shape), port.dtype)
+    return NamedTensor(port.name, tuple(shape), port.dtype)

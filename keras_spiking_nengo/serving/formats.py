@@ -5,8 +5,6 @@ Each file is run by its own runtime and compared with the model before `export` 
 
 import importlib
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +12,26 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
+from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.serving import checking as check
+from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import (
-    Program,
+    TensorFunction,
     of_step,
     of_whole,
     structure_of,
 )
-from keras_spiking_nengo.serving.files import FORMATS, Arrays, Format
+from keras_spiking_nengo.serving.file_formats import (
+    FILE_FORMATS,
+    ArraysByName,
+    Format,
+    Lacking,
+)
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
     check_free,
     polymorphic,
+    system_errors,
 )
 from keras_spiking_nengo.serving.step import Step, layers_of
 from keras_spiking_nengo.serving.streaming import export_streaming
@@ -94,10 +99,10 @@ def export(
         if format == "streaming":
             return export_streaming(model, path, verify)
         return _saved_model(model, path, verify)
-    if format not in FORMATS:
-        known = ", ".join(map(repr, ("savedmodel", "streaming", *FORMATS)))
+    if format not in FILE_FORMATS:
+        known = ", ".join(map(repr, ("savedmodel", "streaming", *FILE_FORMATS)))
         raise ValueError(f"format is one of {known}; received {format!r}.")
-    kind = FORMATS[format]
+    kind = FILE_FORMATS[format]
     check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)
     _check_needs(format, kind)
@@ -110,52 +115,27 @@ def export(
     )
     if not kind.open:
         _check_fixed(format, program)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
-        made = Path(folder) / path.name
-        _convert(format, kind, program, made)
+    with written_whole(path) as unfinished:
+        _convert(format, kind, program, unfinished)
         if verify:
-            _verify(kind, program, made)
+            _verify(kind, program, unfinished)
         if step:
-            _write_states(program, made)
-        for file in Path(folder).iterdir():
-            file.replace(path.parent / file.name)
+            _write_states(program, unfinished)
     return path
 
 
-def _convert(format: str, kind: Format, program: Program, path: Path) -> None:
+def _convert(format: str, kind: Format, program: TensorFunction, path: Path) -> None:
     try:
         kind.write(program, path)
-    except NotImplementedError:
-        raise
-    except Exception as error:
+    except Lacking as error:
         raise NotImplementedError(
-            f"{program.model.name!r} has no form in {format}: {_reason(error)}. Leave"
-            " out the layer that brings it, or use format='savedmodel', which takes all"
-            " but Python."
+            f"{program.model.name!r} has no form in {format}: {error}. Leave out the"
+            " layer that brings it, or use format='savedmodel', which takes all but"
+            " Python."
         ) from error
 
 
-# How converters say which of TensorFlow's operations they do not know.
-_LACKING = re.compile(
-    r"(?:TF Select ops|Custom ops|Unsupported ops|found for operations): *(.*)"
-)
-
-
-def _reason(error: Exception) -> str:
-    """Why a converter failed, in short."""
-    lists = _LACKING.findall(str(error))
-    names = sorted({name for text in lists for name in re.findall(r"[A-Z]\w+", text)})
-    names = [name for name in names if name != "Counter"]
-    if names:
-        return f"it has no TensorFlow operation {', '.join(names)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if lines and lines[0].startswith("Exception encountered when calling"):
-        lines = [re.sub(r"\x1b\[\d+m", "", line) for line in lines[1:]]
-    return f"{type(error).__name__}: {lines[0][:300] if lines else 'no reason given'}"
-
-
-def _write_states(program: Program, path: Path) -> None:
+def _write_states(program: TensorFunction, path: Path) -> None:
     assert program.step is not None
     names = [port.name for port in program.step.states]
     values = map(keras.ops.convert_to_numpy, program.step.initial_state(1))
@@ -165,33 +145,35 @@ def _write_states(program: Program, path: Path) -> None:
 # --- verifying --------------------------------------------------------------------
 
 
-def _verify(kind: Format, program: Program, path: Path) -> None:
-    shapes: list[tuple[int, ...]] = [(2, check.STEPS)] if kind.open else [()]
+def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
+    shapes: list[tuple[int, ...]] = [(2, agreement.STEPS)] if kind.open else [()]
     if kind.open and program.step is None:
-        shapes.append((3, check.STEPS + 5))  # another size, through the same file
+        shapes.append((3, agreement.STEPS + 5))  # another size, through the same file
     for sizes in shapes:
-        given = {port.name: _data(port, sizes) for port in program.inputs}
+        given = {port.name: _sample_for(port, sizes) for port in program.inputs}
         if program.step is None:
             rounds = 1
         else:
-            rounds, states = 4, _begun(program, given)
+            rounds, states = 4, _initial_states(program, given)
             given |= states
         _compare(kind, program, path, given, rounds)
 
 
-def _compare(kind, program: Program, path: Path, given: Arrays, rounds: int) -> None:
-    with check.undisturbed(program.model):
+def _compare(
+    kind, program: TensorFunction, path: Path, given: ArraysByName, rounds: int
+) -> None:
+    with agreement.states_restored(program.model):
         for _ in range(rounds):
             expected = program.function(*given.values())
             arrays = {
                 name: keras.ops.convert_to_numpy(expected[name])
                 for name in program.outputs
             }
-            found = _run(kind, path, given)
+            found = _run_file(kind, path, given)
             missing = sorted({*program.outputs} - {*found})
             if missing:
                 raise ValueError(f"{path.name} lacks the outputs {missing}.")
-            check.compare(
+            agreement.require_same(
                 path.name,
                 program.outputs,
                 [found[name] for name in program.outputs],
@@ -200,24 +182,24 @@ def _compare(kind, program: Program, path: Path, given: Arrays, rounds: int) -> 
             given |= {k: arrays[f"next_{k}"] for k in given if f"next_{k}" in arrays}
 
 
-def _run(kind: Format, path: Path, given: Arrays) -> Arrays:
+def _run_file(kind: Format, path: Path, given: ArraysByName) -> ArraysByName:
     try:
         return kind.run(path, given)
-    except Exception as error:
+    except Lacking as error:
         raise NotImplementedError(
             f"{path.name} was made, but its runtime refuses it:"
-            f" {_reason(error).replace(f'{path.parent}/', '')}. It was removed. Use"
+            f" {str(error).replace(f'{path.parent}/', '')}. It was removed. Use"
             " format='savedmodel', which takes all but Python."
         ) from error
 
 
-def _data(port, sizes) -> Any:
+def _sample_for(port, sizes) -> Any:
     left = list(sizes)
     shape = [left.pop(0) if n is None else n for n in port.shape]
-    return check.sample(shape, port.dtype)
+    return agreement.sample(shape, port.dtype)
 
 
-def _begun(program: Program, given: Arrays) -> Arrays:
+def _initial_states(program: TensorFunction, given: ArraysByName) -> ArraysByName:
     assert program.step is not None
     batch = len(next(iter(given.values())))
     values = program.step.initial_state(batch)
@@ -242,14 +224,11 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         specs = [keras.InputSpec(x.dtype, tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
         options["input_signature"] = [structure]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export") as folder:
-        made = Path(folder) / path.name
-        with check.undisturbed(model):
-            _by_keras(model, made, options)
+    with written_whole(path) as unfinished:
+        with agreement.states_restored(model), system_errors(unfinished):
+            _by_keras(model, unfinished, options)
         if verify:
-            _verify_saved_model(program, made, calls=2 if stateful else 1)
-        shutil.move(made, path)
+            _verify_saved_model(program, unfinished, calls=2 if stateful else 1)
     return path
 
 
@@ -262,11 +241,19 @@ def _by_keras(model: keras.Model, path: Path, options: dict[str, Any]) -> None:
     try:
         model.export(path, format="tf_saved_model", verbose=False, **options)
     except TypeError as error:
+        if "_DimExpr" not in str(error):  # JAX's name for a size that is open
+            raise
         raise NotImplementedError(
             f"{model.name!r} has no form in a SavedModel from"
-            f" {backend_name()}: {_reason(error)}. Use ksn.layers.PerStep in"
-            " the place of TimeDistributed, or another backend."
+            f" {backend_name()}: TypeError: {_dimension(error)}. Use"
+            " ksn.layers.PerStep in the place of TimeDistributed, or another backend."
         ) from error
+
+
+def _dimension(error: TypeError) -> str:
+    """What Keras says of an error below a line about the layer."""
+    lines = re.sub(r"\x1b\[\d+m", "", str(error)).splitlines()
+    return next(line.strip() for line in lines if "_DimExpr" in line)
 
 
 def _is_stateful(layer) -> bool:
@@ -284,18 +271,18 @@ def _check_stateful(stateful: list) -> None:
         )
 
 
-def _verify_saved_model(program: Program, path: Path, calls: int) -> None:
+def _verify_saved_model(program: TensorFunction, path: Path, calls: int) -> None:
     import tensorflow as tf
 
-    given = [_data(port, (2, check.STEPS)) for port in program.inputs]
+    given = [_sample_for(port, (2, agreement.STEPS)) for port in program.inputs]
     packed = keras.tree.pack_sequence_as(structure_of(program.model), given)
     loaded = tf.saved_model.load(str(path))  # its variables live as long as it
-    with check.undisturbed(program.model):
+    with agreement.states_restored(program.model):
         for _ in range(calls):
             expected = program.function(*given).values()
             arrays = list(map(keras.ops.convert_to_numpy, expected))
             found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
-            check.compare(path.name, program.outputs, found, arrays)
+            agreement.require_same(path.name, program.outputs, found, arrays)
 
 
 # --- checks -----------------------------------------------------------------------
@@ -330,7 +317,7 @@ def _check_needs(format: str, kind: Format) -> None:
             ) from error
 
 
-def _check_fixed(format: str, program: Program) -> None:
+def _check_fixed(format: str, program: TensorFunction) -> None:
     for port in program.inputs:
         if None in port.shape:
             raise ValueError(

@@ -4,9 +4,12 @@ The weights are variables of the SavedModel and are read only: what is served ha
 state of its own.
 """
 
+import contextlib
+import errno
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from keras_spiking_nengo.dynamics.loops import (
     becomes_tensorflow,
     not_exported,
 )
-from keras_spiking_nengo.serving.tensors import Port
+from keras_spiking_nengo.serving.tensors import NamedTensor
 
 __all__ = [
     "Archive",
@@ -29,7 +32,8 @@ __all__ = [
     "of_batch",
     "polymorphic",
     "specs_of",
-    "write",
+    "system_errors",
+    "write_saved_model",
     "write_manifest",
 ]
 
@@ -102,10 +106,25 @@ class Archive:
             signatures[name] = function.get_concrete_function()
             check_python(signatures[name])
         signatures["serving_default"] = next(iter(signatures.values()))
-        tf.saved_model.save(self._module, str(path), signatures=signatures)
+        with system_errors(path):
+            tf.saved_model.save(self._module, str(path), signatures=signatures)
 
 
-def write(program, path: Path) -> None:
+@contextlib.contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """What TensorFlow says of a full disk and its like, as the system's own error."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        codes = [n for n in errno.errorcode if os.strerror(n) in str(error)]
+        if not codes:
+            raise
+        raise OSError(codes[0], os.strerror(codes[0]), str(path)) from error
+
+
+def write_saved_model(program, path: Path) -> None:
     """Write a SavedModel with the one signature `serve`."""
     archive = Archive(program.model)
     serve = archive.traced(program.function, specs_of(program.inputs))
@@ -153,7 +172,7 @@ def of_batch(function: Callable) -> Callable:
     return lambda size: converted(tf.zeros(tf.reshape(size, (1,))))
 
 
-def specs_of(ports: Sequence[Port], time: int = 0) -> list:
+def specs_of(ports: Sequence[NamedTensor], time: int = 0) -> list:
     """`tf.TensorSpec`s of named tensors; the first `time` of them are sequences."""
     import tensorflow as tf
 
@@ -165,7 +184,7 @@ def specs_of(ports: Sequence[Port], time: int = 0) -> list:
     return found
 
 
-def looped(step: Callable, inputs: int, outputs: Sequence[Port]) -> Callable:
+def looped(step: Callable, inputs: int, outputs: Sequence[NamedTensor]) -> Callable:
     """A function of sequences that calls that of one step, over and over.
 
     Args:
@@ -199,13 +218,13 @@ def looped(step: Callable, inputs: int, outputs: Sequence[Port]) -> Callable:
             (0, tuple(states), arrays),
             maximum_iterations=length,
         )
-        found = [_sequence(*pair) for pair in zip(arrays, outputs, strict=True)]
+        found = [_stacked(*pair) for pair in zip(arrays, outputs, strict=True)]
         return (*found, *states)
 
     return many
 
 
-def _sequence(array, port: Port):
+def _stacked(array, port: NamedTensor):
     import tensorflow as tf
 
     steps = array.stack()

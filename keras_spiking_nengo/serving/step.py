@@ -14,11 +14,11 @@ from keras import ops
 
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.serving.tensors import (
-    Port,
+    NamedTensor,
     check_model,
     dtype_of,
-    ports_of,
-    unused,
+    identifier,
+    model_tensors,
     without_time,
 )
 from keras_spiking_nengo.serving.time_rules import (
@@ -42,7 +42,7 @@ class _Carried:
     operation: Any
     begin: Callable[[Any], list]
     structure: Any
-    ports: list[Port] = field(default_factory=list)
+    ports: list[NamedTensor] = field(default_factory=list)
 
 
 class Step:
@@ -56,11 +56,11 @@ class Step:
         model: `keras.Model`.
 
     Attributes:
-        inputs, outputs: `Port`s, in Keras's order.
+        inputs, outputs: `NamedTensor`s, in Keras's order.
         frames: whether each input is a value that comes with each step, and in the
             model has no axis of time.
         steps: number of steps that the model was made for, or None if that is open.
-        states: `Port`s whose names begin with `state_`, in the order of the layers.
+        states: `NamedTensor`s whose names begin with `state_`, layer by layer.
 
     Raises:
         TypeError: if `model` is no functional or Sequential model.
@@ -78,14 +78,14 @@ class Step:
     """
 
     def __init__(self, model: keras.Model):
-        inputs, outputs = ports_of(model)
+        inputs, outputs = model_tensors(model)
         self.model = model
         self._kinds: dict[int, Kind] = {}
         self._kept: list = []  # an id is that of what lives
         self._carried: dict[tuple[int, int], _Carried] = {}
         self.frames = self._static(model)
         self.inputs = [
-            Port(port.name, without_time(port.shape, frame), port.dtype)
+            NamedTensor(port.name, without_time(port.shape, frame), port.dtype)
             for port, frame in zip(inputs, self.frames, strict=True)
         ]
         self.steps = _steps(model, self.frames)
@@ -107,7 +107,7 @@ class Step:
     # --- running ------------------------------------------------------------------
 
     @property
-    def states(self) -> list[Port]:
+    def states(self) -> list[NamedTensor]:
         return [port for found in self._carried.values() for port in found.ports]
 
     def initial_state(self, batch_size: Any) -> list:
@@ -150,9 +150,9 @@ class Step:
             labels = _state_names(found.operation)
             for i, state in enumerate(flatten(found.begin(1))):
                 label = labels[i] if i < len(labels) else str(i)
-                name = unused(f"state_{found.operation.name}_{label}", taken)
+                name = identifier(f"state_{found.operation.name}_{label}", taken)
                 shape = (None, *state.shape[1:])
-                found.ports.append(Port(name, shape, dtype_of(state)))
+                found.ports.append(NamedTensor(name, shape, dtype_of(state)))
 
     # --- cutting ------------------------------------------------------------------
 
@@ -194,11 +194,11 @@ class Step:
             y = _Part(layer, self)(y)
         return keras.Model(x, y)
 
-    def _output_ports(self, names: list[str]) -> list[Port]:
+    def _output_ports(self, names: list[str]) -> list[NamedTensor]:
         ports = []
         for name, y, kind in zip(names, self._clone.outputs, self._ends, strict=True):
             shape = (None, *y.shape[2 if kind is Kind.TIME else 1 :])
-            ports.append(Port(name, shape, dtype_of(y), kind is Kind.LAST))
+            ports.append(NamedTensor(name, shape, dtype_of(y), kind is Kind.LAST))
         return ports
 
     # --- one layer ------------------------------------------------------------------

@@ -1,32 +1,62 @@
 """A client of exported streams, with TensorFlow and NumPy alone.
 
 This file imports nothing else: where neither Keras nor this package is installed, a
-copy of it does. Nothing that is loaded is Python, and a graph that would touch files,
-processes or Python is not run.
+copy of it does. Nothing that is loaded is Python, and a graph is loaded only if it is
+made of operations that are known to compute, and to do nothing else.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_count
-
 __all__ = ["Stream"]
 
 Array = Any
 SIGNATURES = ("sequence", "step", "initial_state")
-# Operations that reach beyond the graph. Reading and writing checkpoints is left to
-# the two functions with which every SavedModel does it.
-_OUTSIDE = re.compile(
-    "PyFunc|File|Restore|Save|Record|Reader|Dataset|Iterator|Checkpoint|Print|Summary"
-    "|Dump|Debug|Rpc|Send|Recv|Outfeed|Infeed|LoadLibrary|Queue|CompilationResult"
-)
-_SAVES = ("SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename")
+# What exports are made of, as `python -m tests.serving.operations` lists it. None of
+# it reaches beyond the graph: no file, no process, no device, no Python.
+# fmt: off
+ALLOWED = frozenset((
+    "Abs", "AddV2", "Any", "Atan", "AvgPool", "AvgPool3D", "BatchMatMulV2",
+    "BatchToSpaceND", "BiasAdd", "BitwiseAnd", "BitwiseXor", "BroadcastTo", "Bucketize",
+    "Cast", "Ceil", "ConcatV2", "Const", "Conv2D", "Conv2DBackpropInput", "Conv3D",
+    "Conv3DBackpropInputV2", "Cos", "Cumsum", "DepthwiseConv2dNative", "Einsum", "Elu",
+    "Erf", "Erfc", "Erfinv", "Exp", "ExpandDims", "Expm1", "Fill", "Floor", "FloorMod",
+    "GatherV2", "Greater", "GreaterEqual", "Identity", "IdentityN", "LeakyRelu", "Less",
+    "LessEqual", "Log", "Log1p", "LogSoftmax", "LogicalAnd", "LogicalNot", "MatMul",
+    "MatrixDiagV3", "Max", "MaxPool", "MaxPool3D", "Maximum", "Mean", "Minimum", "Mul",
+    "Neg", "NoOp", "OneHot", "OnesLike", "Pack", "Pad", "PartitionedCall",
+    "Placeholder", "Pow", "PreventGradient", "Prod", "Range", "ReadVariableOp",
+    "RealDiv", "Reciprocal", "Relu", "Relu6", "Reshape", "ResizeBilinear", "ReverseV2",
+    "RightShift", "Round", "Rsqrt", "SelectV2", "Selu", "Shape", "Sigmoid", "Sign",
+    "Sin", "Softmax", "Softplus", "Softsign", "SpaceToBatchND", "Split", "Sqrt",
+    "Square", "SquaredDifference", "Squeeze", "StatefulPartitionedCall",
+    "StatelessWhile", "StopGradient", "StridedSlice", "Sub", "Sum", "Tan", "Tanh",
+    "TensorListFromTensor", "TensorListGetItem", "TensorListReserve",
+    "TensorListSetItem", "TensorListStack", "Tile", "TopKV2", "Transpose",
+    "UnsortedSegmentSum", "VarHandleOp", "While", "XlaCallModule", "ZerosLike",
+))
+# Every SavedModel reads and writes its checkpoint with these, in two functions.
+CHECKPOINT = frozenset((
+    "AssignVariableOp", "Const", "DisableCopyOnRead", "Identity", "MergeV2Checkpoints",
+    "NoOp", "Pack", "ReadVariableOp", "RestoreV2", "SaveV2", "Select",
+    "ShardedFilename", "StaticRegexFullMatch", "StringJoin",
+))
+# Attributes that hold text. Paths of files would be among others.
+TEXTS = frozenset((
+    "_gradient_op_type", "config_proto", "debug_name", "equation", "message", "module",
+    "padding", "pattern", "platforms", "shared_name",
+))
+# Of modules that JAX compiled.
+CUSTOM_CALLS = frozenset((
+    "shape_assertion", "stablehlo.dynamic_reduce_window",
+))
+# fmt: on
 _CHECKPOINT = re.compile(r"__inference__traced_(save|restore)_\d+")
 
 
@@ -37,6 +67,8 @@ class Stream:
 
     Args:
         path: folder of the SavedModel.
+        allow: names of operations, or of XLA's custom calls, that layers of your own
+            bring, and that may run though streams of other layers have none of them.
 
     Attributes:
         inputs, outputs, states: from names to `(shape, dtype)` of one step.
@@ -44,7 +76,7 @@ class Stream:
     Raises:
         FileNotFoundError: if there is no such folder.
         ValueError: if files are missing, truncated or changed, if a signature is
-            another, or if the graph would reach beyond itself.
+            another, or if the graph has operations that are not allowed.
 
     Example:
         >>> import tempfile, keras, numpy as np, keras_spiking_nengo as ksn
@@ -59,12 +91,12 @@ class Stream:
         (1, 2)
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, allow: Collection[str] = ()):
         import tensorflow as tf
 
         self.path = Path(path)
         _check_files(self.path)
-        _check_graph(self.path)
+        _check_graph(self.path, frozenset(allow))
         try:
             self._loaded = tf.saved_model.load(str(self.path))
         except Exception as error:
@@ -72,18 +104,18 @@ class Stream:
                 f"{self.path} cannot be loaded by TensorFlow {tf.__version__}:"
                 f" {error}. Export it anew with ksn.export_streaming."
             ) from error
-        self._functions = _functions(self._loaded, self.path)
-        given, sent = _ports(self._functions["step"])
+        self._functions = _signatures_of(self._loaded, self.path)
+        given, sent = _specs(self._functions["step"])
         self.states = {k: v for k, v in given.items() if k.startswith("state_")}
         self.inputs = {k: v for k, v in given.items() if k not in self.states}
         self.outputs = {k: v for k, v in sent.items() if k not in self.states}
         self._check_signatures(sent)
 
     def _check_signatures(self, sent) -> None:
-        begun = _ports(self._functions["initial_state"])[1]
+        begun = _specs(self._functions["initial_state"])[1]
         carried = {k: v for k, v in sent.items() if k not in self.outputs}
         begun = {k: v for k, v in begun.items() if k in self.states}
-        given = set(_ports(self._functions["sequence"])[0])
+        given = set(_specs(self._functions["sequence"])[0])
         if carried != self.states or begun != self.states:
             raise ValueError(
                 f"{self.path} is no stream: the states that go in are {self.states},"
@@ -105,8 +137,14 @@ class Stream:
         """
         import tensorflow as tf
 
-        size = tf.constant(checked_count("batch_size", batch_size))
-        begun = self._functions["initial_state"](batch_size=size)
+        whole = isinstance(batch_size, int | np.integer) and not isinstance(
+            batch_size, bool
+        )
+        if not whole or batch_size < 1:
+            raise ValueError(
+                f"batch_size is an integer of at least 1; received {batch_size!r}."
+            )
+        begun = self._functions["initial_state"](batch_size=tf.constant(batch_size))
         return {name: begun[name].numpy() for name in self.states}
 
     def step(self, x: Any, state: Mapping[str, Array]) -> tuple[Any, dict[str, Array]]:
@@ -139,9 +177,9 @@ class Stream:
         import tensorflow as tf
 
         lead = 2 if name == "sequence" else 1
-        inputs = _named(x, self.inputs)
+        inputs = _inputs_by_name(x, self.inputs)
         inputs = {
-            key: _checked(key, inputs[key], port, lead)
+            key: _array_for(key, inputs[key], port, lead)
             for key, port in self.inputs.items()
         }
         if not isinstance(state, Mapping) or set(state) != set(self.states):
@@ -152,7 +190,8 @@ class Stream:
                 " the last call returned."
             )
         states = {
-            key: _checked(key, state[key], port, 1) for key, port in self.states.items()
+            key: _array_for(key, state[key], port, 1)
+            for key, port in self.states.items()
         }
         _check_lead(inputs, states, lead)
         sent = self._functions[name](
@@ -166,7 +205,7 @@ class Stream:
 # --- what is given ----------------------------------------------------------------
 
 
-def _named(x, ports) -> dict:
+def _inputs_by_name(x, ports) -> dict:
     if not isinstance(x, Mapping) and len(ports) == 1:
         return dict.fromkeys(ports, x)
     if not isinstance(x, Mapping) or set(x) != set(ports):
@@ -177,7 +216,7 @@ def _named(x, ports) -> dict:
     return dict(x)
 
 
-def _checked(name: str, value, port, lead: int) -> Array:
+def _array_for(name: str, value, port, lead: int) -> Array:
     """The value as an array of the kind and shape that a port takes."""
     shape, dtype = port
     array = np.asarray(value)
@@ -237,17 +276,9 @@ def _check_files(path: Path) -> None:
         )
 
 
-def _check_graph(path: Path) -> None:
+def _check_graph(path: Path, allow: frozenset[str]) -> None:
     """Refuses what reaches beyond the graph: digests do not say who wrote it."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    saved = saved_model_pb2.SavedModel()
-    try:
-        saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except (OSError, DecodeError) as error:
-        raise ValueError(f"{path}/saved_model.pb cannot be read: {error}.") from error
-    for graph in saved.meta_graphs:
+    for graph in _graphs(path):
         objects = graph.object_graph_def
         # Without objects, TensorFlow 1 would run what it finds in the graph.
         if not objects.nodes or any(
@@ -256,25 +287,80 @@ def _check_graph(path: Path) -> None:
             raise ValueError(
                 f"{path} is no stream: it has no objects, or hands out its checkpoint."
             )
-        _check_nodes(path, graph.graph_def.node, calls=True)
-        for function in graph.graph_def.library.function:
-            saves = _CHECKPOINT.fullmatch(function.signature.name)
-            _check_nodes(path, function.node_def, saves=bool(saves))
+        for function, node in _nodes(graph):
+            _check_node(path, function, node, allow)
 
 
-def _check_nodes(path: Path, nodes, calls=False, saves=False) -> None:
-    """Refuses operations; `saves` are those of checkpoints, which `calls` may call."""
-    for node in nodes:
-        called = [value.func.name for value in node.attr.values()]
-        odd = _OUTSIDE.search(node.op) and not (saves and node.op in _SAVES)
-        if odd or (not calls and any(map(_CHECKPOINT.fullmatch, called))):
-            raise ValueError(
-                f"{path} is refused: {node.name!r} is a {node.op}, which reaches beyond"
-                " the graph. No stream that ksn.export_streaming writes has one."
-            )
+def _graphs(path: Path):
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((path / "saved_model.pb").read_bytes())
+    except (OSError, DecodeError) as error:
+        raise ValueError(f"{path}/saved_model.pb cannot be read: {error}.") from error
+    return saved.meta_graphs
 
 
-def _functions(loaded, path: Path) -> dict:
+def _nodes(graph) -> Iterator[tuple[str, Any]]:
+    """All nodes, each with the name of the function that it stands in."""
+    for node in graph.graph_def.node:
+        yield "", node
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            yield function.signature.name, node
+
+
+def _check_node(path: Path, function: str, node, allow: frozenset[str]) -> None:
+    saves = _CHECKPOINT.fullmatch(function)
+    known = CHECKPOINT if saves else ALLOWED | allow
+    texts, functions = _attributes(node)
+    reason = ""
+    if node.op not in known:
+        reason = f"is a {node.op}, which may reach beyond the graph"
+    elif function and any(map(_CHECKPOINT.fullmatch, functions)):
+        reason = f"is a {node.op} of the checkpoint's functions, beyond the graph"
+    elif node.op not in allow and not {*texts} <= TEXTS:
+        reason = f"is a {node.op} with text in {sorted({*texts} - TEXTS)}"
+    elif node.op == "XlaCallModule":
+        calls = {*custom_calls(texts.get("module", b""))} - CUSTOM_CALLS - allow
+        reason = f"calls {sorted(calls)} beyond the graph" if calls else ""
+    if reason:
+        raise ValueError(
+            f"{path} is refused: {node.name!r} {reason}. No stream has one that"
+            " ksn.export_streaming wrote of Keras's layers and ours. If it is of a"
+            " layer of your own, Stream(path, allow=[its name]) runs it."
+        )
+
+
+def _attributes(node) -> tuple[dict[str, bytes], list[str]]:
+    """Texts by the names of attributes, and names of functions that it calls."""
+    texts = {}
+    functions = []
+    for name, value in node.attr.items():
+        lines = [line for line in (value.s, *value.list.s) if line]
+        if lines:
+            texts[name] = b"\n".join(lines)
+        functions += [f.name for f in (value.func, *value.list.func) if f.name]
+    return texts, functions
+
+
+def contents(path: Path) -> tuple[set[str], set[str], set[str]]:
+    """Operations, attributes with texts, and custom calls of a stream's functions."""
+    operations, names, calls = set(), set(), set()
+    for graph in _graphs(path):
+        for function, node in _nodes(graph):
+            texts, _ = _attributes(node)
+            names |= {*texts}
+            if not _CHECKPOINT.fullmatch(function):
+                operations.add(node.op)
+            if node.op == "XlaCallModule":
+                calls |= {*custom_calls(texts.get("module", b""))}
+    return operations, names, calls
+
+
+def _signatures_of(loaded, path: Path) -> dict:
     found = dict(getattr(loaded, "signatures", {}))
     missing = [name for name in SIGNATURES if name not in found]
     if missing:
@@ -285,7 +371,7 @@ def _functions(loaded, path: Path) -> dict:
     return {name: found[name] for name in SIGNATURES}
 
 
-def _ports(function) -> tuple[dict, dict]:
+def _specs(function) -> tuple[dict, dict]:
     """Names, shapes without the batch, and dtypes of what goes in and comes out."""
     _, given = function.structured_input_signature
     sent = function.structured_outputs
@@ -297,3 +383,131 @@ def _ports(function) -> tuple[dict, dict]:
         {name: port(spec) for name, spec in given.items()},
         {name: port(spec) for name, spec in sent.items()},
     )
+
+
+def unusual(path: Path) -> list[str]:
+    """Operations and custom calls that `Stream` runs only if they are in `allow`."""
+    operations, _, calls = contents(path)
+    return sorted((operations - ALLOWED) | (calls - CUSTOM_CALLS))
+
+
+# --- modules of JAX ---------------------------------------------------------------
+
+# Sections of the bytecode.
+_STRINGS, _DIALECTS, _VALUES, _OFFSETS, _PROPERTIES = 0, 1, 2, 3, 8
+_TEXT = 14  # VHLO's code of an attribute that is a string
+_SIGNATURE = 8  # attributes of a custom call, by their names; the third is its target
+
+
+def custom_calls(module: bytes) -> list[str]:
+    """Names of the custom calls of a StableHLO module.
+
+    Reads as much of MLIR's bytecode as that needs. Refuses what it cannot read.
+
+    Raises:
+        ValueError: if it is no such module, or if calls in it cannot be told.
+
+    Source:
+        https://mlir.llvm.org/docs/BytecodeFormat, and StableHLO's VhloBytecode.cpp.
+    """
+    try:
+        sections = _sections(_Bytes(module))
+        strings = _strings(_Bytes(sections[_STRINGS]))
+        dialects, operations = _dialects(_Bytes(sections[_DIALECTS]), strings)
+        texts = _texts(sections, strings, dialects)
+        if "custom_call_v1" not in operations:
+            return []
+        properties = _Bytes(sections.get(_PROPERTIES, b"\0"))
+        calls = []
+        for _ in range(properties.number()):
+            numbers = _Bytes(properties.take(properties.number())).numbers()
+            if len(numbers) == _SIGNATURE and numbers[2] in texts:
+                calls.append(texts[numbers[2]])
+        if not calls:
+            raise ValueError("custom calls without a target")
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(f"No StableHLO module that can be read: {error!r}.") from error
+    return calls
+
+
+class _Bytes:
+    """Reads bytecode from its start."""
+
+    def __init__(self, data: bytes):
+        self.data, self.at = data, 0
+
+    def take(self, size: int) -> bytes:
+        chunk = self.data[self.at : self.at + size]
+        if len(chunk) < size:
+            raise IndexError("it ends too soon")
+        self.at += size
+        return chunk
+
+    def number(self) -> int:
+        """As many bytes as the first one has zeros at its end, and one more."""
+        first = self.take(1)[0]
+        if not first:
+            return int.from_bytes(self.take(8), "little")
+        more = (first & -first).bit_length() - 1
+        return int.from_bytes(bytes([first]) + self.take(more), "little") >> more + 1
+
+    def numbers(self) -> list[int]:
+        found = []
+        while self.at < len(self.data):
+            found.append(self.number())
+        return found
+
+
+def _sections(reader: _Bytes) -> dict[int, bytes]:
+    if reader.take(4) != b"ML\xefR" or reader.number() != 6:
+        raise ValueError("not the bytecode of version 6")
+    reader.at = reader.data.index(0, reader.at) + 1  # who made it
+    found: dict[int, bytes] = {}
+    while reader.at < len(reader.data):
+        kind, size = reader.take(1)[0], reader.number()
+        if kind & 128:
+            reader.at += -reader.at % reader.number()
+        if kind & 127 in found:
+            raise ValueError("a section stands twice")
+        found[kind & 127] = reader.take(size)
+    return found
+
+
+def _strings(reader: _Bytes) -> list[str]:
+    sizes = [reader.number() for _ in range(reader.number())]
+    return [reader.take(size)[:-1].decode() for size in reversed(sizes)]
+
+
+def _dialects(reader: _Bytes, strings) -> tuple[list[str], set[str]]:
+    """Names of dialects, and of all operations."""
+    dialects = []
+    for _ in range(reader.number()):
+        mark = reader.number()
+        dialects.append(strings[mark >> 1])
+        if mark & 1:
+            reader.take(reader.number())
+    operations = set()
+    reader.number()  # of operations
+    while reader.at < len(reader.data):
+        reader.number()  # of the dialect
+        for _ in range(reader.number()):
+            operations.add(strings[reader.number() >> 1])
+    return dialects, operations
+
+
+def _texts(sections, strings, dialects) -> dict[int, str]:
+    """Attributes that are strings, by their number."""
+    offsets, values = _Bytes(sections[_OFFSETS]), _Bytes(sections[_VALUES])
+    size, _ = offsets.number(), offsets.number()
+    texts, number = {}, 0
+    while number < size:
+        dialect = dialects[offsets.number()]
+        for _ in range(offsets.number()):
+            mark = offsets.number()
+            value = _Bytes(values.take(mark >> 1))
+            if not mark & 1:
+                raise ValueError("an attribute as text")
+            if dialect == "vhlo" and value.number() == _TEXT:
+                texts[number] = strings[value.number()]
+            number += 1
+    return texts

@@ -1,12 +1,12 @@
 """Models as servers of streams: one step, or many, with all states outside."""
 
-import shutil
-import tempfile
+import warnings
 from pathlib import Path
 
 import keras
 
-from keras_spiking_nengo.serving import checking as check
+from keras_spiking_nengo.files import written_whole
+from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.saved_model import (
     Archive,
     check_backend,
@@ -18,7 +18,7 @@ from keras_spiking_nengo.serving.saved_model import (
     write_manifest,
 )
 from keras_spiking_nengo.serving.step import Step
-from keras_spiking_nengo.serving.stream import Stream
+from keras_spiking_nengo.serving.stream import Stream, unusual
 
 __all__ = ["export_streaming"]
 
@@ -75,19 +75,23 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     path = Path(path)
     check_free(path)
     step = Step(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".stream") as folder:
-        made = Path(folder) / "model"
+    with written_whole(path) as unfinished:
         archive = Archive(model)
-        archive.write(_functions(archive, step), made)
-        write_manifest(made)
+        archive.write(_signatures(archive, step), unfinished)
+        write_manifest(unfinished)
+        allow = unusual(unfinished)
         if verify:
-            check.stream(Stream(made), step)
-        shutil.move(made, path)
+            agreement.require_same_stream(Stream(unfinished, allow), step)
+    if allow:
+        warnings.warn(
+            f"{path} has the operations {allow}, which are of layers of your own. It"
+            f" is read with ksn.serving.Stream(path, allow={allow}).",
+            stacklevel=2,
+        )
     return path
 
 
-def _functions(archive: Archive, step: Step) -> dict:
+def _signatures(archive: Archive, step: Step) -> dict:
     import tensorflow as tf
 
     n = len(step.inputs)

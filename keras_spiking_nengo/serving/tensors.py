@@ -5,13 +5,21 @@ from dataclasses import dataclass
 
 import keras
 
-__all__ = ["Port", "check_model", "dtype_of", "ports_of", "unused", "without_time"]
+from keras_spiking_nengo import graphs
+from keras_spiking_nengo.layers.sizes import Shape
 
-Shape = tuple[int | None, ...]
+__all__ = [
+    "NamedTensor",
+    "check_model",
+    "dtype_of",
+    "model_tensors",
+    "identifier",
+    "without_time",
+]
 
 
 @dataclass(frozen=True)
-class Port:
+class NamedTensor:
     """A named tensor that goes into a step or comes out of it.
 
     Attributes:
@@ -21,7 +29,7 @@ class Port:
         last: whether a whole sequence has it once, for its last step.
 
     Example:
-        >>> Port("x", (None, 3), "float32").shape
+        >>> NamedTensor("x", (None, 3), "float32").shape
         (None, 3)
     """
 
@@ -31,7 +39,7 @@ class Port:
     last: bool = False
 
 
-def ports_of(model: keras.Model) -> tuple[list[Port], list[str]]:
+def model_tensors(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
     """Inputs of a model and names of its outputs, as they are named elsewhere.
 
     One input is `x` and one output `y`; several have Keras's names.
@@ -40,9 +48,9 @@ def ports_of(model: keras.Model) -> tuple[list[Port], list[str]]:
         TypeError, ValueError: unless it is functional or Sequential, and built.
     """
     check_model(model)
-    names = _names("x", [x.name for x in model.inputs])
+    names = _identifiers("x", [x.name for x in model.inputs])
     inputs = [
-        Port(name, tuple(x.shape), dtype_of(x))
+        NamedTensor(name, tuple(x.shape), dtype_of(x))
         for name, x in zip(names, model.inputs, strict=True)
     ]
     if isinstance(model, keras.Sequential):
@@ -51,7 +59,7 @@ def ports_of(model: keras.Model) -> tuple[list[Port], list[str]]:
         found = sorted(model.output)  # as Keras flattens it
     else:
         found = list(model.output_names)
-    return inputs, _names("y", found)
+    return inputs, _identifiers("y", found)
 
 
 def check_model(model) -> None:
@@ -72,20 +80,16 @@ def check_model(model) -> None:
         )
 
 
-def _names(alone: str, names: list[str]) -> list[str]:
+def _identifiers(alone: str, names: list[str]) -> list[str]:
     if len(names) == 1:
         return [alone]
     taken: set[str] = set()
-    return [unused(name, taken) for name in names]
+    return [identifier(name, taken) for name in names]
 
 
-def unused(name: str, taken: set[str]) -> str:
+def identifier(name: str, taken: set[str]) -> str:
     """A name that is an identifier and not taken; it is, then."""
-    name = re.sub(r"\W", "_", name)
-    unique, number = name, 1
-    while unique in taken:
-        number += 1
-        unique = f"{name}_{number}"
+    unique = graphs.unused(re.sub(r"\W", "_", name), taken)
     taken.add(unique)
     return unique
 

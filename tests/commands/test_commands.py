@@ -1,6 +1,8 @@
 """What `ksn` prints, writes and returns."""
 
+import errno
 import json
+import os
 
 import keras
 import nengo
@@ -9,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo import commands
 from keras_spiking_nengo.commands import app
 from tests.conftest import BACKEND
 
@@ -105,6 +108,49 @@ def test_refusals(saved, words, message):
 def test_a_file_that_is_no_model(tmp_path):
     (tmp_path / "bad.keras").write_bytes(b"nothing")
     assert in_json("info", tmp_path / "bad.keras", code=1)["error"]
+
+
+FAULTS = {
+    "of Python": lambda *args: len(3),
+    "of NumPy": lambda *args: np.ones(2) + np.ones(3),
+    "a missing key": lambda *args: {}["shape"],
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_of_ours_says_its_type_and_the_way_to_see_more(
+    name, saved, monkeypatch
+):
+    monkeypatch.setattr(commands.describing, "describe", FAULTS[name])
+    with pytest.raises((TypeError, ValueError, KeyError)) as caught:
+        FAULTS[name]()
+    kind = type(caught.value).__name__
+    said = run("info", saved, code=1).stderr
+    assert said.startswith(f"ksn: {kind}: {caught.value}. This is a fault of ours")
+    assert "--debug" in said
+    assert "Traceback" not in said
+    assert in_json("info", saved, code=1)["error"] == said.strip()[len("ksn: ") :]
+    assert "Traceback" in run("info", saved, "--debug", code=1).stderr
+
+
+def test_what_a_user_can_mend_is_one_line_and_a_traceback_if_asked():
+    said = run("info", "nothing.keras", code=1).stderr
+    assert said == "ksn: There is no nothing.keras.\n"
+    said = run("info", "nothing.keras", "--debug", code=1).stderr
+    assert "Traceback" in said
+    assert said.endswith("\nksn: There is no nothing.keras.\n")
+
+
+def test_a_full_disk_is_one_line(saved, tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    said = run("convert", saved, tmp_path / "new.keras", code=1).stderr
+    assert said.strip().splitlines()[-1] == (
+        f"ksn: [Errno {errno.ENOSPC}] No space left on device"
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]
 
 
 def test_unknown_command():

@@ -14,9 +14,9 @@ import keras
 import numpy as np
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.serving import checking as check
+from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import structure_of
-from keras_spiking_nengo.serving.tensors import ports_of
+from keras_spiking_nengo.serving.tensors import model_tensors
 from tests.cases import LAYERS
 from tests.convert.models import MODELS, randomise
 
@@ -143,7 +143,7 @@ def data(x, batch: int, steps: int | None, column: str) -> np.ndarray:
     shape[0] = batch
     if len(shape) > 1 and (shape[1] is None or column == "stateful"):
         shape[1] = steps or STEPS
-    return check.sample(shape, "float32")
+    return agreement.sample(shape, "float32")
 
 
 def answers(model, inputs: list) -> list[np.ndarray]:
@@ -158,7 +158,7 @@ def write_calls(place: Path, model, calls) -> None:
     kind = "dict" if isinstance(structure, dict) else "list"
     single = not isinstance(structure, dict | list | tuple)
     keys = list(map(str, keras.tree.flatten(_names(structure))))
-    inputs, outputs = ports_of(model)
+    inputs, outputs = model_tensors(model)
     notes = {
         "structure": "single" if single else kind,
         "keys": keys,

@@ -1,5 +1,10 @@
 """`ksn.export`: one way to all formats, which says what it cannot do."""
 
+import errno
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
 import keras
 import nengo
 import numpy as np
@@ -7,7 +12,7 @@ import pytest
 from keras import layers
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.serving import files, formats
+from keras_spiking_nengo.serving import file_formats, formats
 
 BACKEND = keras.backend.backend()
 FROM_TENSORFLOW = pytest.mark.skipif(
@@ -99,15 +104,15 @@ def test_what_a_format_lacks_is_said_and_no_file_is_left(tmp_path, litert):
 @FROM_TENSORFLOW
 def test_a_file_with_other_numbers_is_told_and_not_left(tmp_path, monkeypatch):
     """As OpenVINO gave, where it computed in bfloat16."""
-    kind = files.FORMATS["onnx"]
-    wrong = files.Format(
+    kind = file_formats.FILE_FORMATS["onnx"]
+    wrong = file_formats.Format(
         kind.suffix,
         kind.extra,
         (),
         lambda program, path: path.write_bytes(b"model"),
         lambda path, inputs: {"y": np.full((*inputs["x"].shape[:2], 4), 7.0)},
     )
-    monkeypatch.setitem(files.FORMATS, "onnx", wrong)
+    monkeypatch.setitem(file_formats.FILE_FORMATS, "onnx", wrong)
     with pytest.raises(ValueError, match="other numbers than the model"):
         ksn.export(spiking(), tmp_path / "m.onnx", format="onnx")
     assert list(tmp_path.iterdir()) == []
@@ -120,3 +125,81 @@ def test_a_file_of_one_step_has_its_states_beside_it(tmp_path, litert):
     assert sorted(name.rsplit("_", 1)[1] for name in states) == [
         *("refractory", "voltage"),
     ]
+
+
+# --- what goes wrong ------------------------------------------------------------------
+
+
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def other_format(monkeypatch, write=None, run=None):
+    """Makes "onnx" a format that needs no package."""
+    kind = file_formats.Format(
+        ".onnx",
+        "onnx",
+        (),
+        write or (lambda program, path: path.write_bytes(b"model")),
+        run or full,
+    )
+    monkeypatch.setitem(file_formats.FILE_FORMATS, "onnx", kind)
+
+
+@FROM_TENSORFLOW
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "full"), MemoryError("much"), KeyError("a bug")],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("stage", ["write", "run"])
+def test_only_what_a_format_lacks_is_called_so(stage, error, tmp_path, monkeypatch):
+    def fails(*args):
+        raise error
+
+    other_format(monkeypatch, **{stage: fails})
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(type(error)) as caught:
+        ksn.export(spiking(), path, format="onnx")
+    assert caught.value is error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@FROM_TENSORFLOW
+def test_what_a_runtime_refuses_is_said_without_the_folder(tmp_path, monkeypatch):
+    def refuses(path, inputs):
+        raise file_formats.Lacking(f"Fail: odd node in {path}")
+
+    other_format(monkeypatch, run=refuses)
+    with pytest.raises(
+        NotImplementedError, match="runtime refuses it: .*in m.onnx. It"
+    ):
+        ksn.export(spiking(), tmp_path / "m.onnx", format="onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@FROM_TENSORFLOW
+def test_litert_on_a_full_disk_says_so(tmp_path, litert, monkeypatch):
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        ksn.export(spiking(), tmp_path / "m.tflite", format="litert", step=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@FROM_TENSORFLOW
+def test_a_fault_of_a_converter_stays_what_it_is(tmp_path, litert, monkeypatch):
+    import tensorflow as tf
+
+    class Faulty:
+        target_spec = SimpleNamespace()
+
+        def convert(self):
+            raise RuntimeError("a fault")
+
+    monkeypatch.setattr(
+        tf.lite.TFLiteConverter, "from_saved_model", lambda *args, **kwargs: Faulty()
+    )
+    with pytest.raises(RuntimeError, match="a fault"):
+        ksn.export(spiking(), tmp_path / "m.tflite", format="litert", step=True)

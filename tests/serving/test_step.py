@@ -8,7 +8,7 @@ from keras import layers, ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import Step
-from keras_spiking_nengo.serving.checking import sample
+from keras_spiking_nengo.serving.agreement import sample
 from tests.cases import NEURONS
 from tests.marks import SLOW_ON_JAX
 

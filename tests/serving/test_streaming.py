@@ -12,6 +12,7 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import Stream
 from keras_spiking_nengo.serving.saved_model import write_manifest
+from keras_spiking_nengo.serving.stream import unusual
 from tests.marks import slow_on_jax
 from tests.serving import matrix
 from tests.test_saving import hybrid
@@ -221,17 +222,139 @@ def test_a_graph_that_would_call_python_is_refused(tmp_path):
         Stream(path)
 
 
-def test_a_graph_without_objects_is_refused(copy):
+def changed(copy, change):
+    """Changes a stream's graph, with digests as they should be."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     file, saved = copy / "saved_model.pb", saved_model_pb2.SavedModel()
     saved.ParseFromString(file.read_bytes())
-    saved.meta_graphs[0].ClearField("object_graph_def")
+    change(saved.meta_graphs[0])
     file.write_bytes(saved.SerializeToString())
     shutil.rmtree(copy / "assets.extra")
     write_manifest(copy)
+    return copy
+
+
+# Each reads or writes a file, runs other code, or ends the process.
+REACHING = (
+    *("Abort", "DecodeProtoV2", "EagerPyFunc", "FixedUnigramCandidateSampler"),
+    *(
+        "GenerateVocabRemapping",
+        "ImmutableConst",
+        "LoadAndRemapMatrix",
+        "MatchingFiles",
+    ),
+    *("ReadFile", "RemoteCall", "RestoreV2", "SaveV2", "XlaCustomCall", "Unheard"),
+)
+
+
+@pytest.mark.parametrize("operation", REACHING)
+def test_an_operation_that_is_not_known_is_refused_by_name(operation, copy):
+    def change(graph):
+        function = graph.graph_def.library.function[-1]
+        name = function.signature.name
+        assert not name.startswith("__inference__traced")
+        function.node_def.add(name="odd", op=operation)
+
+    with pytest.raises(ValueError, match=f"'odd' is a {operation}, .*beyond"):
+        Stream(changed(copy, change))
+
+
+def test_an_operation_is_refused_wherever_it_stands(copy):
+    def in_the_graph(graph):
+        graph.graph_def.node.add(name="odd", op="ReadFile")
+
+    def in_a_function_that_nobody_calls(graph):
+        function = graph.graph_def.library.function.add()
+        function.signature.name = "AddV2"  # as if it were an operation
+        function.node_def.add(name="odd", op="ReadFile")
+
+    def in_what_saves(graph):
+        function = graph.graph_def.library.function.add()
+        function.signature.name = "__inference__traced_save_1"
+        function.node_def.add(name="odd", op="ReadFile")
+
+    for change in (in_the_graph, in_a_function_that_nobody_calls, in_what_saves):
+        with pytest.raises(ValueError, match="'odd' is a ReadFile"):
+            Stream(changed(copy, change))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_functions_that_save_are_called_by_no_other(listed, copy):
+    def change(graph):
+        function = graph.graph_def.library.function[-1]
+        value = function.node_def.add(name="odd", op="PartitionedCall").attr["f"]
+        reference = value.list.func.add() if listed else value.func
+        reference.name = "__inference__traced_save_1"
+
+    with pytest.raises(ValueError, match="'odd' is a PartitionedCall of the checkpoin"):
+        Stream(changed(copy, change))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_an_attribute_with_a_path_is_refused(listed, copy):
+    def change(graph):
+        node = graph.graph_def.library.function[-1].node_def.add(name="odd", op="Abs")
+        value = node.attr["memory_region_name"]
+        if listed:
+            value.list.s.append(b"/etc/passwd")
+        else:
+            value.s = b"/etc/passwd"
+
+    with pytest.raises(ValueError, match="'odd' is a Abs with text in .'memory_region"):
+        Stream(changed(copy, change))
+
+
+class Odd(layers.Layer):
+    """Brings an operation that no layer of ours has."""
+
+    def call(self, x):
+        if BACKEND == "jax":
+            square = keras.ops.expand_dims(x, -1) * keras.ops.eye(2) + keras.ops.eye(2)
+            return keras.ops.diagonal(keras.ops.cholesky(square), axis1=-2, axis2=-1)
+        return keras.ops.arctan2(x, 2.0)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+
+def test_an_operation_of_a_users_layer_runs_if_it_is_allowed(tmp_path):
+    inputs = keras.Input((None, 2))
+    model = keras.Model(inputs, ksn.layers.PerStep(Odd())(inputs))
+    with pytest.warns(UserWarning, match=r"Stream\(path, allow="):
+        # TensorFlow has none of JAX's LAPACK.
+        path = ksn.export_streaming(model, tmp_path / "m", verify=BACKEND != "jax")
+    (name,) = unusual(path)
+    assert name.startswith("lapack_spotrf" if BACKEND == "jax" else "Atan2")
+    with pytest.raises(ValueError, match=f"{name}.*beyond the graph.*allow="):
+        Stream(path)
+    stream = Stream(path, allow=[name])
+    if BACKEND == "jax":
+        return
+    x = np.ones((1, 3, 2), "float32")
+    y, _ = stream.sequence(x, stream.initial_state(1))
+    np.testing.assert_allclose(y, keras.ops.convert_to_numpy(model(x)), rtol=1e-5)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="only JAX compiles modules")
+@pytest.mark.parametrize("module", [b"", b"module {}", "cut", "half"])
+def test_a_module_that_cannot_be_read_is_refused(module, copy):
+    def change(graph):
+        functions = graph.graph_def.library.function
+        nodes = [n for f in functions for n in f.node_def if n.op == "XlaCallModule"]
+        value = nodes[0].attr["module"]
+        whole = value.s
+        value.s = {"cut": whole[:-1], "half": whole[: len(whole) // 2]}.get(
+            module, module
+        )
+
+    with pytest.raises(ValueError, match="No StableHLO module that can be read"):
+        Stream(changed(copy, change))
+
+
+def test_a_graph_without_objects_is_refused(copy):
     with pytest.raises(ValueError, match="no objects"):
-        Stream(copy)
+        Stream(changed(copy, lambda graph: graph.ClearField("object_graph_def")))
 
 
 def test_other_signatures_are_named(tmp_path):

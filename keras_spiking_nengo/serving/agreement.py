@@ -10,7 +10,7 @@ from keras_spiking_nengo.serving.exported import structure_of
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.stream import Stream
 
-__all__ = ["compare", "sample", "stream"]
+__all__ = ["require_same", "sample", "require_same_stream"]
 
 # Reordered sums may move a spike by a step; a wrong program moves many.
 NEAR, ODD = 1e-5, 0.02
@@ -25,7 +25,9 @@ def sample(shape: Sequence[int | None], dtype: str) -> np.ndarray:
     return (values % 2).astype(dtype)
 
 
-def compare(path, names: Sequence[str], found: Sequence, expected: Sequence) -> None:
+def require_same(
+    path, names: Sequence[str], found: Sequence, expected: Sequence
+) -> None:
     """Raises unless arrays agree.
 
     Raises:
@@ -51,9 +53,9 @@ def compare(path, names: Sequence[str], found: Sequence, expected: Sequence) -> 
             )
 
 
-def stream(loaded: Stream, step: Step) -> None:
+def require_same_stream(loaded: Stream, step: Step) -> None:
     """Compares a stream with the model that it is of, and its two ways to run."""
-    xs, steps = _data(step)
+    xs, steps = _sequences_of(step)
     names = [port.name for port in step.inputs]
     whole, state = loaded.sequence(
         dict(zip(names, xs, strict=True)), loaded.initial_state(2)
@@ -62,9 +64,9 @@ def stream(loaded: Stream, step: Step) -> None:
     model = step.model
     expected = model(keras.tree.pack_sequence_as(structure_of(model), given))
     outputs = [port.name for port in step.outputs]
-    found = _listed(whole, outputs)
+    found = _outputs_of_names(whole, outputs)
     arrays = list(map(keras.ops.convert_to_numpy, keras.tree.flatten(expected)))
-    compare(loaded.path, outputs, found, arrays)
+    require_same(loaded.path, outputs, found, arrays)
     state = loaded.initial_state(2)
     for t in range(steps):
         now = [x[:, t] for x in xs]
@@ -73,14 +75,14 @@ def stream(loaded: Stream, step: Step) -> None:
         y if port.last else y[:, -1]
         for y, port in zip(found, step.outputs, strict=True)
     ]
-    compare(loaded.path, outputs, _listed(y, outputs), last)
+    require_same(loaded.path, outputs, _outputs_of_names(y, outputs), last)
 
 
-def _listed(y, names) -> list:
+def _outputs_of_names(y, names) -> list:
     return [y[name] for name in names] if isinstance(y, dict) else [y]
 
 
-def _data(step: Step) -> tuple[list[np.ndarray], int]:
+def _sequences_of(step: Step) -> tuple[list[np.ndarray], int]:
     """Sequences of all inputs, of a length that the model itself takes."""
     steps = step.steps or STEPS
     xs = []
@@ -91,7 +93,7 @@ def _data(step: Step) -> tuple[list[np.ndarray], int]:
 
 
 @contextlib.contextmanager
-def undisturbed(model):
+def states_restored(model):
     """A model whose states, should it be stateful, are afterwards what they were."""
     kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
     kept += [

@@ -1,0 +1,141 @@
+"""Files that are written are whole, or not there, whatever happens on the way."""
+
+import errno
+import signal
+import subprocess
+import sys
+
+import keras
+import pytest
+
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.files import written_whole
+
+EXPORTING = pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras cannot export from torch"
+)
+
+
+def names(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+def model():
+    layer = ksn.layers.Neurons("lif", seed=0, return_sequences=True)
+    return keras.Sequential([keras.Input((None, 64)), keras.layers.Dense(64), layer])
+
+
+def test_folders_above_are_made_and_files_beside_come_along(tmp_path):
+    path = tmp_path / "new" / "m.xml"
+    for text in ("first", "second"):
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text)
+            unfinished.with_suffix(".bin").write_text(text)
+    assert names(path.parent) == ["m.bin", "m.xml"]
+    assert path.read_text() == path.with_suffix(".bin").read_text() == "second"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_what_was_there_stays_if_writing_fails(error, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_text("old")
+    with pytest.raises(type(error)) as caught, written_whole(path) as unfinished:
+        unfinished.write_text("ne")
+        raise error
+    assert caught.value is error
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["m.onnx"]
+
+
+@pytest.mark.parametrize("fails_at", range(4))
+def test_what_was_there_stays_if_one_of_several_files_cannot_move(
+    fails_at, tmp_path, monkeypatch
+):
+    path = tmp_path / "m.xml"
+    for file in (path, path.with_suffix(".bin")):
+        file.write_text("old")
+    replace, moves = type(path).replace, []
+
+    def refuses(self, target):
+        moves.append(target)
+        if len(moves) == fails_at + 1:
+            raise OSError(errno.EROFS, "read-only")
+        return replace(self, target)
+
+    monkeypatch.setattr(type(path), "replace", refuses)
+    with pytest.raises(OSError, match="read-only"), written_whole(path) as unfinished:
+        unfinished.write_text("new")
+        unfinished.with_suffix(".bin").write_text("new")
+    assert path.read_text() == path.with_suffix(".bin").read_text() == "old"
+    assert names(tmp_path) == ["m.bin", "m.xml"]
+
+
+def test_a_folder_that_takes_no_files_says_so(tmp_path, monkeypatch):
+    def refuses(*args, **kwargs):
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuses)
+    with pytest.raises(OSError, match="read-only"), written_whole(tmp_path / "m"):
+        raise AssertionError("nothing is written")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError), written_whole(tmp_path / "file" / "m"):
+        raise AssertionError("nothing is written")
+
+
+# --- in a process that dies, or has no room -------------------------------------------
+
+PROGRAM = """
+import resource, sys, time
+from pathlib import Path
+import keras_spiking_nengo as ksn
+from keras_spiking_nengo.serving import agreement, formats, streaming, saved_model
+from tests.test_files import model
+
+way, path, trouble = sys.argv[1:]
+def slow(*args, **kwargs):
+    print("written", flush=True)
+    time.sleep(600)
+if trouble == "slow":
+    agreement.require_same_stream = formats._verify_saved_model = slow
+else:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+made = model()
+try:
+    ksn.export(made, path, format=way)
+except OSError as error:
+    print(error.errno, flush=True)
+"""
+WAYS = ("savedmodel", "streaming")
+
+
+def process(way, path, trouble):
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, way, str(path), trouble],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@EXPORTING
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_who_is_killed_leaves_no_part_under_the_name_and_the_next_is_not_in_the_way(
+    way, tmp_path
+):
+    path = tmp_path / "m"
+    with process(way, path, "slow") as running:
+        assert running.stdout.readline() == "written\n"
+        running.send_signal(signal.SIGKILL)
+    (left,) = names(tmp_path)
+    assert left.startswith(".m.unfinished-")
+    ksn.export(model(), path, format=way)
+    assert names(tmp_path) == [left, "m"]
+
+
+@EXPORTING
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_a_full_disk_is_told_by_the_systems_own_error(way, tmp_path):
+    with process(way, tmp_path / "m", "full") as running:
+        assert running.stdout.read() == f"{errno.EFBIG}\n"
+    assert names(tmp_path) == []
