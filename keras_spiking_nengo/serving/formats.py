@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.models.building import layers_of
 from keras_spiking_nengo.serving import checking as check
 from keras_spiking_nengo.serving.exported import (
     Program,
@@ -27,7 +28,7 @@ from keras_spiking_nengo.serving.saved_model import (
     check_free,
     polymorphic,
 )
-from keras_spiking_nengo.serving.step import Step, layers_of
+from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.streaming import export_streaming
 
 __all__ = ["export"]
