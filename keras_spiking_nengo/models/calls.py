@@ -42,7 +42,7 @@ class Call:
         called: what the model calls: the layer, or a wrapper around it alone.
         n_folded: number of axes that wrappers around whole models fold before.
         turn: when Keras makes it: its number among the calls of the model, and in each
-            of the models that it is within. Those of `Calls` are in the order of layers.
+            of the models that it is within. `Calls` are in the order of layers.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])

@@ -65,8 +65,8 @@ class Step:
         frames: whether each input is a value that comes with each step, and in the
             model has no axis of time.
         steps: number of steps that the model was made for, or None if that is open.
-        states: `Port`s whose names begin with `state_`, in the order in which Keras runs
-            the layers.
+        states: `Port`s whose names begin with `state_`, in the order in which Keras
+            calls the layers.
 
     Raises:
         TypeError: if `model` is no functional or Sequential model.
@@ -99,9 +99,10 @@ class Step:
         self.outputs = list(map(_output_port, names, symbols, self._ends))
         taken = {port.name for port in (*self.inputs, *self.outputs)}
         self._carrying = dict(_carrying(self._calls, kinds, taken))
-        self.states = [
-            p for carrying in self._carrying.values() for p in carrying.ports
-        ]
+        self.states = [p for carrying in self._carrying.values() for p in carrying.ports]
+        # Runs once: some layers say only then why they have no step.
+        zeros = [ops.zeros((1, *port.shape[1:]), port.dtype) for port in self.inputs]
+        self(zeros, self.initial_state(1))
 
     def initial_state(self, batch_size: Any) -> list:
         """One tensor for each of `states`, for a number of items that run together."""
