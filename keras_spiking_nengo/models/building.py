@@ -1,8 +1,8 @@
-"""Keras models that are taken apart, call by call."""
+"""What is asked of a Keras model before it is taken apart, call by call."""
 
 import keras
 
-__all__ = ["check_built"]
+__all__ = ["check_built", "layers_of"]
 
 
 def check_built(model) -> None:
@@ -24,3 +24,18 @@ def check_built(model) -> None:
             " known. Put a keras.Input(shape) first, or call model.build((None,"
             " *shape))."
         )
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """All layers of a model, with those of models in it in their place.
+
+    Example:
+        >>> inner = keras.Sequential([keras.layers.Dense(2, name="a")])
+        >>> outer = keras.Sequential([inner, keras.layers.Dense(2, name="b")])
+        >>> [layer.name for layer in layers_of(outer)]
+        ['a', 'b']
+    """
+    layers = []
+    for layer in model.layers:
+        layers += layers_of(layer) if isinstance(layer, keras.Model) else [layer]
+    return layers

@@ -41,6 +41,8 @@ class Call:
             symbols have the axes that these fold into the batch.
         called: what the model calls: the layer, or a wrapper around it alone.
         n_folded: number of axes that wrappers around whole models fold before.
+        turn: when Keras makes it: its number among the calls of the model, and in each
+            of the models that it is within. `Calls` are in the order of layers.
 
     Example:
         >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
@@ -58,6 +60,7 @@ class Call:
     wrappers: tuple[keras.layers.TimeDistributed, ...]
     called: Any
     n_folded: int
+    turn: tuple[int, ...]
 
     @cached_property
     def inputs(self) -> list[Symbol]:
@@ -243,6 +246,7 @@ class _Note:
     args: tuple
     kwargs: dict[str, Any]
     outputs: Any
+    turn: tuple[int, ...]
 
     @property
     def results(self) -> list[Symbol]:
@@ -304,7 +308,9 @@ class _Walk:
     noted: dict[int, Symbol] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
 
-    def model(self, model, sources=None, prefix: str = "", wrappers: tuple = ()):
+    def model(
+        self, model, sources=None, prefix: str = "", wrappers: tuple = (), turn=()
+    ):
         """Notes the calls of a model.
 
         Args:
@@ -312,6 +318,7 @@ class _Walk:
             sources: the symbols of its inputs, in this trace, or None for fresh ones.
             prefix: of paths.
             wrappers: as of a `Call`.
+            turn: of the model, as of a `Call`.
 
         Returns:
             Its inputs; and of each output the name of the layer, or "" if it is an
@@ -321,7 +328,8 @@ class _Walk:
 
         def note(operation, *args, **kwargs):
             outputs = _Noted(operation)(*args, **kwargs)
-            notes.append(_Note(operation, args, _chosen(operation, kwargs), outputs))
+            kwargs, place = _chosen(operation, kwargs), (*turn, len(notes))
+            notes.append(_Note(operation, args, kwargs, outputs, place))
             return outputs
 
         # Without what the model was compiled with, which would be cloned, too.
@@ -339,46 +347,46 @@ class _Walk:
         ends = [(names.get(id(y), ""), self._of(y)) for y in clone.outputs]
         return clone.inputs, ends
 
-    def operation(self, note: "_Note", prefix: str, outer: tuple) -> None:
+    def operation(self, note: _Note, prefix: str, outer: tuple) -> None:
         """Notes what the call of one operation stands for."""
-        called, args, kwargs, outputs = (
-            note.called,
-            note.args,
-            note.kwargs,
-            note.outputs,
-        )
-        path, operation, wrappers = prefix + called.name, called, outer
+        path, operation, wrappers = prefix + note.called.name, note.called, outer
         while _folds(operation):
             wrappers = (*wrappers, operation)
             operation = operation.layer
-        if isinstance(operation, keras.Model) and _comes_apart(
-            operation, args, note.kwargs
-        ):
+        if isinstance(operation, keras.Model) and _comes_apart(operation, note):
             n_axes = len(wrappers) - len(outer)
-            self._nested(operation, args, outputs, f"{path}/", wrappers, n_axes)
+            self._nested(operation, note, f"{path}/", wrappers, n_axes)
             return
-        args, kwargs = keras.tree.map_structure(self._of, (args, note.kwargs))
-        self._unfold(outputs, symbols_in((args, kwargs)), len(outer))
-        noted = keras.tree.map_structure(self._of, outputs)
+        args, kwargs = keras.tree.map_structure(self._of, (note.args, note.kwargs))
+        self._unfold(note.outputs, symbols_in((args, kwargs)), len(outer))
         name = unused(path, self.calls, ":")
         self.calls[name] = Call(
-            operation, name, path, args, kwargs, noted, wrappers, called, len(outer)
+            operation=operation,
+            name=name,
+            path=path,
+            args=args,
+            kwargs=kwargs,
+            outputs=keras.tree.map_structure(self._of, note.outputs),
+            wrappers=wrappers,
+            called=note.called,
+            n_folded=len(outer),
+            turn=note.turn,
         )
 
-    def _nested(self, model, args, outputs, prefix, wrappers, n_axes: int) -> None:
+    def _nested(self, model, note: _Note, prefix, wrappers, n_axes: int) -> None:
         """Notes the calls of a model in the model.
 
         Args:
             n_axes: number of axes that are folded into its batch.
         """
         sources = []
-        for tensor in symbols_in(args):
+        for tensor in symbols_in(note.args):
             shape = (tensor.shape[0], *tensor.shape[1 + n_axes :])
             sources.append(keras.Input(batch_shape=shape, dtype=tensor.dtype))
             self.noted[id(sources[-1])] = self._of(tensor)
         self.alive.append(sources)
-        _, ends = self.model(model, sources, prefix, wrappers)
-        for symbol, (_, end) in zip(symbols_in(outputs), ends, strict=True):
+        _, ends = self.model(model, sources, prefix, wrappers, note.turn)
+        for symbol, (_, end) in zip(symbols_in(note.outputs), ends, strict=True):
             self.noted[id(symbol)] = end
 
     def _of(self, leaf):
@@ -405,11 +413,13 @@ def _folds(operation) -> bool:
     )
 
 
-def _comes_apart(model, args, kwargs) -> bool:
+def _comes_apart(model, note: _Note) -> bool:
     """Whether the calls of a model's layers are all that a call of it is."""
     # Keras writes down a mask of None for each input of a model.
     further = any(
-        not (value is None or value is False) for value in keras.tree.flatten(kwargs)
+        not (value is None or value is False)
+        for value in keras.tree.flatten(note.kwargs)
     )
-    same = len(symbols_in(args)) == len(getattr(model, "inputs", None) or ())
-    return not is_opaque(model) and not further and len(args) == 1 and same
+    inputs = getattr(model, "inputs", None) or ()
+    same = len(symbols_in(note.args)) == len(inputs)
+    return not is_opaque(model) and not further and len(note.args) == 1 and same

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from keras_spiking_nengo.models.calls import Call, Calls
+from keras_spiking_nengo.models.time import runs
 
 __all__ = ["Replay", "called", "replay"]
 
@@ -28,7 +29,7 @@ def called(call: Call, args: tuple, kwargs: dict) -> Any:
     """
     n_axes = call.n_folded
     if not n_axes:
-        return call.called(*args, **kwargs)
+        return _as_noted(call, call.called(*args, **kwargs))
     tensors = [x for x in keras.tree.flatten((args, kwargs)) if ops.is_tensor(x)]
     axes = ops.shape(tensors[0])[: 1 + n_axes]
 
@@ -36,9 +37,15 @@ def called(call: Call, args: tuple, kwargs: dict) -> Any:
         return ops.reshape(x, (-1, *x.shape[1 + n_axes :])) if ops.is_tensor(x) else x
 
     args, kwargs = keras.tree.map_structure(fold, (args, kwargs))
-    return keras.tree.map_structure(
+    outputs = keras.tree.map_structure(
         lambda x: ops.reshape(x, (*axes, *x.shape[1:])), call.called(*args, **kwargs)
     )
+    return _as_noted(call, outputs)
+
+
+def _as_noted(call: Call, outputs: Any) -> Any:
+    """Tensors as the symbols are nested: Keras gives states of cells cell by cell."""
+    return keras.tree.pack_sequence_as(call.outputs, keras.tree.flatten(outputs))
 
 
 def replay(calls: Calls, inputs: Sequence, apply: Apply = called) -> list:
@@ -121,7 +128,7 @@ class Replay(keras.Model):
         self._twins = {
             name: _sequences(calls[name].operation)
             for name in names
-            if hasattr(calls[name].operation, "return_sequences")
+            if runs(calls[name].operation) and not calls[name].per_step
         }
 
     def call(self, inputs):
@@ -132,6 +139,7 @@ class Replay(keras.Model):
             if call.name in self._twins:
                 steps = self._twins[call.name](*args, **kwargs)
                 sent[call.name] = _first(steps)
+                steps = _as_noted(call, steps)
                 return steps if call.operation.return_sequences else _last_step(steps)
             outputs = called(call, args, kwargs)
             if call.name in self._names:

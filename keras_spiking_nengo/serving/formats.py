@@ -14,6 +14,7 @@ import numpy as np
 from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.models.building import layers_of
 from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import (
     TensorFunction,
@@ -33,7 +34,7 @@ from keras_spiking_nengo.serving.saved_model import (
     polymorphic,
     system_errors,
 )
-from keras_spiking_nengo.serving.step import Step, layers_of
+from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.streaming import export_streaming
 
 __all__ = ["export"]

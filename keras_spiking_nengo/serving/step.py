@@ -2,47 +2,51 @@
 
 `y[t], s[t+1] = step(x[t], s[t])`. Every layer is called on a sequence of one step,
 and a layer that carries states gets them from outside and hands them back. Nothing is
-written into the model, and its layers keep no trace of it.
+written into the model, its layers or the step itself, which threads may share.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls
+from keras_spiking_nengo.models.replay import called, replay
+from keras_spiking_nengo.models.time import is_causal, presents
+from keras_spiking_nengo.serving.kinds import Kind, is_recurrent, kinds_of, starts
 from keras_spiking_nengo.serving.tensors import (
     NamedTensor,
-    check_model,
     dtype_of,
     identifier,
     model_tensors,
     without_time,
 )
-from keras_spiking_nengo.serving.time_rules import (
-    Kind,
-    check_apart,
-    check_run,
-    is_causal,
-    presents,
-    runs,
-)
 
-__all__ = ["Step", "layers_of"]
+__all__ = ["Step"]
 
-flatten, mapped = keras.tree.flatten, keras.tree.map_structure
+Begin = Callable[[Any], Any]
+# Outputs and new states of a call, for its arguments and states.
+Advance = Callable[[Call, tuple, dict, Any], tuple[Any, Any]]
 
 
-@dataclass
-class _Carried:
-    """States of one call of one layer."""
+@dataclass(frozen=True, eq=False)
+class _Carrying:
+    """What one call carries from step to step.
 
-    operation: Any
-    begin: Callable[[Any], list]
+    Attributes:
+        begin: gives its states, a structure, for a size of batch.
+        advance: makes a step.
+        structure: of the states.
+        ports: of the states, flat.
+    """
+
+    begin: Begin
+    advance: Advance
     structure: Any
-    ports: list[NamedTensor] = field(default_factory=list)
+    ports: list[NamedTensor]
 
 
 class Step:
@@ -56,11 +60,13 @@ class Step:
         model: `keras.Model`.
 
     Attributes:
+        model: the same.
         inputs, outputs: `NamedTensor`s, in Keras's order.
         frames: whether each input is a value that comes with each step, and in the
             model has no axis of time.
         steps: number of steps that the model was made for, or None if that is open.
-        states: `NamedTensor`s whose names begin with `state_`, layer by layer.
+        states: `NamedTensor`s whose names begin with `state_`, in the order in which Keras
+            calls the layers.
 
     Raises:
         TypeError: if `model` is no functional or Sequential model.
@@ -78,321 +84,179 @@ class Step:
     """
 
     def __init__(self, model: keras.Model):
-        inputs, outputs = model_tensors(model)
+        inputs, names = model_tensors(model)
         self.model = model
-        self._kinds: dict[int, Kind] = {}
-        self._kept: list = []  # an id is that of what lives
-        self._carried: dict[tuple[int, int], _Carried] = {}
-        self.frames = self._static(model)
+        self._calls = calls(model)
+        self.frames = _frames(self._calls)
         self.inputs = [
             NamedTensor(port.name, without_time(port.shape, frame), port.dtype)
             for port, frame in zip(inputs, self.frames, strict=True)
         ]
-        self.steps = _steps(model, self.frames)
-        kinds = [Kind.FRAME if frame else Kind.TIME for frame in self.frames]
-        self._refused: Exception | None = None
-        try:
-            self._clone = self._cut(model, kinds)
-        except Exception:
-            if self._refused is None:
-                raise
-            # Without what Keras adds to it, which is about what stands for the layer.
-            raise self._refused from None
-        self._ends = [self._kinds[id(y)] for y in self._clone.outputs]
-        self.outputs = self._output_ports(outputs)
-        self._run: _Run | None = _Run(self, None)
-        self._begin()
-        self._run = None
-
-    # --- running ------------------------------------------------------------------
-
-    @property
-    def states(self) -> list[NamedTensor]:
-        return [port for found in self._carried.values() for port in found.ports]
+        self.steps = _n_steps(self._calls, self.frames)
+        kinds = kinds_of(self._calls, self.frames)
+        symbols = self._calls.outputs.values()
+        self._ends = [kinds[id(symbol)] for symbol in symbols]
+        self.outputs = list(map(_output_port, names, symbols, self._ends))
+        taken = {port.name for port in (*self.inputs, *self.outputs)}
+        self._carrying = dict(_carrying(self._calls, kinds, taken))
+        self.states = [
+            p for carrying in self._carrying.values() for p in carrying.ports
+        ]
+        # Runs once: some layers say only then why they have no step.
+        zeros = [ops.zeros((1, *port.shape[1:]), port.dtype) for port in self.inputs]
+        self(zeros, self.initial_state(1))
 
     def initial_state(self, batch_size: Any) -> list:
         """One tensor for each of `states`, for a number of items that run together."""
-        begun = [found.begin(batch_size) for found in self._carried.values()]
+        begun = [carrying.begin(batch_size) for carrying in self._carrying.values()]
         return [
             ops.cast(ops.convert_to_tensor(value), port.dtype)
-            for value, port in zip(flatten(begun), self.states, strict=True)
+            for value, port in zip(keras.tree.flatten(begun), self.states, strict=True)
         ]
 
     def __call__(self, inputs: list, states: list) -> tuple[list, list]:
         """Outputs of a step and the states after it; all are flat lists."""
-        self._run = run = _Run(self, states)
-        try:
-            outputs = self._outputs(inputs)
-            return outputs, run.new_states()
-        finally:
-            self._run = None
+        before, after = self._by_call(states), {}
 
-    def _outputs(self, inputs: list) -> list:
-        tensors = map(ops.convert_to_tensor, inputs)
-        given = [
-            x if frame else ops.expand_dims(x, 1)
-            for x, frame in zip(tensors, self.frames, strict=True)
-        ]
-        found = flatten(
-            self._clone(keras.tree.pack_sequence_as(self._clone.input, given))
-        )
-        return [
-            y[:, 0] if kind is Kind.TIME else y
-            for y, kind in zip(found, self._ends, strict=True)
-        ]
+        def advance(call, args, kwargs):
+            if call.name not in before:
+                return _stateless(call, args, kwargs)
+            advance = self._carrying[call.name].advance
+            outputs, after[call.name] = advance(call, args, kwargs, before[call.name])
+            return outputs
 
-    def _begin(self) -> None:
-        """Runs once, to learn which states there are."""
-        zeros = [ops.zeros((1, *p.shape[1:]), p.dtype) for p in self.inputs]
-        self._outputs(zeros)
-        taken: set[str] = {port.name for port in (*self.inputs, *self.outputs)}
-        for found in self._carried.values():
-            labels = _state_names(found.operation)
-            for i, state in enumerate(flatten(found.begin(1))):
-                label = labels[i] if i < len(labels) else str(i)
-                name = identifier(f"state_{found.operation.name}_{label}", taken)
-                shape = (None, *state.shape[1:])
-                found.ports.append(NamedTensor(name, shape, dtype_of(state)))
-
-    # --- cutting ------------------------------------------------------------------
-
-    def _static(self, model) -> list[bool]:
-        """Whether each input is a value that is presented, and no sequence."""
-        presented = any(map(presents, layers_of(model)))
-        found = []
-        for x in model.inputs:
-            open_time = len(x.shape) > 1 and x.shape[1] is None
-            if len(x.shape) < 3 and not open_time and not presented:
-                raise NotImplementedError(
-                    f"Input {x.name!r} of {model.name!r} has the shape"
-                    f" {tuple(x.shape)}, without an axis of time. Give keras.Input"
-                    " (None, *features), or present it with ksn.layers.Repeat."
-                )
-            found.append(presented and not open_time)
-        return found
-
-    def _cut(self, model, kinds: list[Kind], shapes=None):
-        """A model of the same graph whose sequences have one step."""
-        tensors: list = []
-        for x, kind in zip(model.inputs, kinds, strict=True):
-            shape = x.shape if shapes is None else shapes[len(tensors)]
-            rest = shape[1:] if kind is not Kind.TIME else (1, *shape[2:])
-            tensor = keras.Input(rest, dtype=x.dtype, name=x.name)
-            self._kinds[id(tensor)] = kind
-            tensors.append(tensor)
-        if isinstance(model, keras.Sequential):
-            return self._chained(model, tensors[0])
-        return keras.models.clone_model(
-            model,
-            input_tensors=keras.tree.pack_sequence_as(model.input, tensors),
-            clone_function=lambda operation: _Part(operation, self),
+        outputs = replay(self._calls, self._sequences(inputs), advance)
+        return (
+            [
+                y[:, 0] if kind is Kind.TIME else y
+                for y, kind in zip(outputs, self._ends, strict=True)
+            ],
+            keras.tree.flatten([after[name] for name in before]),
         )
 
-    def _chained(self, model, x):
-        y = x
-        for layer in model.layers:
-            y = _Part(layer, self)(y)
-        return keras.Model(x, y)
+    def _by_call(self, states: list) -> dict[str, Any]:
+        """States by the names of the calls that they are of, as these carry them."""
+        tensors = dict(zip(self.states, states, strict=True))
+        return {
+            name: keras.tree.pack_sequence_as(
+                carrying.structure, [tensors[port] for port in carrying.ports]
+            )
+            for name, carrying in self._carrying.items()
+        }
 
-    def _output_ports(self, names: list[str]) -> list[NamedTensor]:
-        ports = []
-        for name, y, kind in zip(names, self._clone.outputs, self._ends, strict=True):
-            shape = (None, *y.shape[2 if kind is Kind.TIME else 1 :])
-            ports.append(NamedTensor(name, shape, dtype_of(y), kind is Kind.LAST))
-        return ports
-
-    # --- one layer ------------------------------------------------------------------
-
-    def spec(self, part: "_Part", args, kwargs):
-        """Symbolic outputs of a layer, or the reason why it has no step."""
-        operation = part.operation
-        tensors = _tensors(args, kwargs)
-        kinds = [self._kinds[id(x)] for x in tensors]
-        try:
-            if isinstance(operation, keras.Model):
-                return self._nested(part, tensors, kinds)
-            if presents(operation) or runs(operation):
-                return self._run_spec(part, args, kwargs, kinds)
-            return self._plain_spec(part, args, kwargs, tensors, kinds)
-        except (NotImplementedError, TypeError) as error:
-            self._refused = self._refused or error
-            raise
-
-    def _nested(self, part, tensors, kinds):
-        check_model(part.operation)
-        shapes = [tuple(x.shape) for x in tensors]
-        part.keep(self._cut(part.operation, kinds, shapes))
-        found = [
-            self._as(self._kinds[id(y)], keras.KerasTensor(y.shape, y.dtype))
-            for y in part.inner.outputs
-        ]
-        return keras.tree.pack_sequence_as(part.inner.output, found)
-
-    def _run_spec(self, part, args, kwargs, kinds):
-        operation = part.operation
-        check_run(operation, args, kwargs, kinds)
-        x = args[0]
-        if not runs(operation):
-            shape = (x.shape[0], 1, *x.shape[1:])
-            return self._as(Kind.TIME, keras.KerasTensor(shape, x.dtype))
-        found = operation.compute_output_spec(x)
-        y, *states = found if operation.return_state else (found,)
-        kind = Kind.TIME if operation.return_sequences else Kind.LAST
-        y = mapped(lambda y: self._one_step(kind, y), y)
-        states = [self._as(Kind.LAST, s) for s in flatten(states)]
-        return (y, *states) if operation.return_state else y
-
-    def _one_step(self, kind: Kind, y):
-        shape = (y.shape[0], 1, *y.shape[2:]) if kind is Kind.TIME else y.shape
-        return self._as(kind, keras.KerasTensor(shape, y.dtype))
-
-    def _plain_spec(self, part, args, kwargs, tensors, kinds):
-        kind = Kind.LAST if Kind.LAST in kinds else Kind.FRAME
-        if Kind.TIME in kinds:
-            kind = Kind.TIME
-            check_apart(part.operation, tensors[0].shape, kinds)
-            part.buffered = is_causal(part.operation)
-        found = part.operation.compute_output_spec(*args, **kwargs)
-        return mapped(lambda y: self._as(kind, y), found)
-
-    def _as(self, kind: Kind, tensor):
-        self._kinds[id(tensor)] = kind
-        self._kept.append(tensor)
-        return tensor
-
-    def run(self, part: "_Part", args, kwargs):
-        """Outputs of a layer in a step."""
-        operation = part.operation
-        if part.inner is not None:
-            (given,) = args
-            given = keras.tree.pack_sequence_as(part.inner.input, flatten(given))
-            return part.inner(given)
-        if runs(operation):
-            return self._run_step(operation, args[0])
-        if presents(operation):
-            return ops.expand_dims(args[0], 1)
-        if part.buffered:
-            return self._convolve(operation, args[0])
-        return operation(*args, **kwargs)
-
-    def _run_step(self, layer, x):
-        assert self._run is not None
-        if getattr(layer, "n_steps", None) is None:
-            x = mapped(lambda x: x[:, 0], x)
-        states = self._run.take(layer, layer.get_initial_state)
-        if isinstance(layer, SequenceLayer):
-            y, new = layer.step(x, states)
-        else:
-            y, new = layer.cell(x, states, training=False)
-        self._run.put(new)
-        if layer.return_sequences:
-            y = mapped(lambda y: ops.expand_dims(y, 1), y)
-        return (y, *new) if layer.return_state else y
-
-    def _convolve(self, layer, x):
-        assert self._run is not None
-        past = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
-
-        def begin(batch_size):
-            return [ops.zeros((batch_size, past, x.shape[2]), x.dtype)]
-
-        (before,) = self._run.take(layer, begin)
-        seen = ops.concatenate([before, x], axis=1)
-        self._run.put([seen[:, 1:]])
-        return layer(seen)[:, -1:]
+    def _sequences(self, inputs: list) -> list:
+        """Inputs of a step as the model takes them: sequences have one step."""
+        ends = zip(inputs, self.inputs, self.frames, strict=True)
+        tensors = [(ops.convert_to_tensor(x, port.dtype), f) for x, port, f in ends]
+        return [x if frame else ops.expand_dims(x, 1) for x, frame in tensors]
 
 
-class _Run:
-    """States on their way through one step.
-
-    Args:
-        step: whose states they are.
-        states: a flat list, or None to begin and to note which there are.
-    """
-
-    def __init__(self, step: Step, states: list | None):
-        self._carried = step._carried
-        self._given = None
-        if states is not None:
-            left = list(states)
-            self._given = {
-                key: [left.pop(0) for _ in found.ports]
-                for key, found in self._carried.items()
-            }
-        self._new: dict[tuple[int, int], list] = {}
-        self._calls: dict[int, int] = {}
-
-    def take(self, operation, begin) -> list:
-        number = self._calls.get(id(operation), 0)
-        self._calls[id(operation)] = number + 1
-        self._key = (id(operation), number)
-        if self._given is None:
-            structure = begin(1)
-            self._carried[self._key] = _Carried(operation, begin, structure)
-            return structure
-        structure = self._carried[self._key].structure
-        return keras.tree.pack_sequence_as(structure, self._given[self._key])
-
-    def put(self, states) -> None:
-        self._new[self._key] = states
-
-    def new_states(self) -> list:
-        return flatten([self._new[key] for key in self._carried])
+# --- what goes in and out -----------------------------------------------------------
 
 
-class _Part(keras.layers.Layer):
-    """Stands for a layer or operation of the model in what is cut.
-
-    Args:
-        operation: what it stands for; it is not tracked.
-        step: that knows how it runs.
-    """
-
-    def __init__(self, operation, step: Step):
-        super().__init__(name=f"step_of_{operation.name}", autocast=False)
-        object.__setattr__(self, "operation", operation)
-        object.__setattr__(self, "_step", step)
-        object.__setattr__(self, "inner", None)
-        self.buffered = False
-
-    def keep(self, inner: keras.Model) -> None:
-        object.__setattr__(self, "inner", inner)
-
-    def build(self, *shapes, **named):
-        self.built = True
-
-    def compute_output_spec(self, *args, **kwargs):
-        return self._step.spec(self, args, kwargs)
-
-    def call(self, *args, **kwargs):
-        return self._step.run(self, args, kwargs)
+def _frames(calls: Calls) -> list[bool]:
+    """Whether each input is a value that is presented, and no sequence."""
+    presented = any(map(starts, calls))
+    frames = []
+    for name, x in calls.inputs.items():
+        open_time = len(x.shape) > 1 and x.shape[1] is None
+        if len(x.shape) < 3 and not open_time and not presented:
+            raise NotImplementedError(
+                f"Input {name!r} of {calls.model.name!r} has the shape"
+                f" {tuple(x.shape)}, without an axis of time. Give keras.Input"
+                " (None, *features), or present it with ksn.layers.Repeat."
+            )
+        frames.append(presented and not open_time)
+    return frames
 
 
-# --- names ------------------------------------------------------------------------
-
-
-def layers_of(model) -> list:
-    """All layers of a model, with those of models in it."""
-    found = []
-    for layer in model.layers:
-        found += layers_of(layer) if isinstance(layer, keras.Model) else [layer]
-    return found
-
-
-def _steps(model, frames) -> int | None:
+def _n_steps(calls: Calls, frames: list[bool]) -> int | None:
     """Number of steps of a model's sequences, if it is known."""
-    found = [x.shape[1] for x, f in zip(model.inputs, frames, strict=True) if not f]
-    for layer in filter(presents, layers_of(model)):
-        found.append(layer.n if hasattr(layer, "n") else layer.n_steps)
-    return next((n for n in found if n is not None), None)
+    inputs = zip(calls.inputs.values(), frames, strict=True)
+    lengths = [x.shape[1] for x, frame in inputs if not frame]
+    presenting = [call.operation for call in calls if starts(call)]
+    lengths += [
+        layer.n if hasattr(layer, "n") else layer.n_steps for layer in presenting
+    ]
+    return next((n for n in lengths if n is not None), None)
 
 
-def _state_names(operation) -> tuple[str, ...]:
-    cell = getattr(operation, "cell", None)
-    known = {keras.layers.LSTMCell: ("h", "c"), keras.layers.GRUCell: ("h",)}
-    names = getattr(cell, "state_names", None) or known.get(type(cell), ())
-    return tuple(names) or (("past",) if cell is None else ())
+def _output_port(name: str, symbol: Symbol, kind: Kind) -> NamedTensor:
+    features = symbol.shape[2 if kind is Kind.TIME else 1 :]
+    return NamedTensor(name, (None, *features), dtype_of(symbol), kind is Kind.LAST)
 
 
-def _tensors(args, kwargs) -> list:
-    return [x for x in flatten((args, kwargs)) if keras.backend.is_keras_tensor(x)]
+# --- states -------------------------------------------------------------------------
+
+
+def _carrying(
+    calls: Calls, kinds: dict[int, Kind], taken: set[str]
+) -> Iterator[tuple[str, _Carrying]]:
+    """By the name of a call, what it carries; for those that carry anything.
+
+    Args:
+        kinds: of the symbols.
+        taken: names of tensors, to which those of the states are added.
+    """
+    for call in sorted(calls, key=lambda call: call.turn):
+        if is_recurrent(call):
+            begin, advance = call.operation.get_initial_state, _advance_cell
+        elif _looks_back(call, kinds):
+            begin, advance = _past(call), _advance_convolution
+        else:
+            continue
+        structure = begin(1)
+        labels = _state_labels(call.operation)
+        ports = []
+        for i, state in enumerate(keras.tree.flatten(structure)):
+            label = labels[i] if i < len(labels) else str(i)
+            name = identifier(f"state_{call.operation.name}_{label}", taken)
+            ports.append(NamedTensor(name, (None, *state.shape[1:]), dtype_of(state)))
+        yield call.name, _Carrying(begin, advance, structure, ports)
+
+
+def _looks_back(call: Call, kinds: dict[int, Kind]) -> bool:
+    """Whether a call is a convolution along the time of the stream."""
+    along_time = any(kinds[id(x)] is Kind.TIME for x in call.inputs)
+    return is_causal(call.operation) and along_time and not call.per_step
+
+
+def _past(call: Call) -> Begin:
+    """Makes the steps before the first, which a convolution takes for zeros."""
+    layer, (x, *_) = call.operation, call.inputs
+    n_steps = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
+    return lambda batch_size: [ops.zeros((batch_size, n_steps, x.shape[2]), x.dtype)]
+
+
+def _state_labels(layer: Any) -> tuple[str, ...]:
+    cell = getattr(layer, "cell", None)
+    of_keras = {keras.layers.LSTMCell: ("h", "c"), keras.layers.GRUCell: ("h",)}
+    labels = getattr(cell, "state_names", None) or of_keras.get(type(cell), ())
+    return tuple(labels) or (("past",) if cell is None else ())
+
+
+# --- one call in a step -------------------------------------------------------------
+
+
+def _stateless(call: Call, args: tuple, kwargs: dict) -> Any:
+    return ops.expand_dims(args[0], 1) if starts(call) else called(call, args, kwargs)
+
+
+def _advance_cell(call: Call, args: tuple, kwargs: dict, states) -> tuple[Any, Any]:
+    layer, (x, *_) = call.operation, args
+    if not presents(layer):
+        x = keras.tree.map_structure(lambda x: x[:, 0], x)
+    if isinstance(layer, SequenceLayer):
+        y, states = layer.step(x, states)
+    else:
+        y, states = layer.cell(x, states, training=False)
+    if layer.return_sequences:
+        y = keras.tree.map_structure(lambda y: ops.expand_dims(y, 1), y)
+    outputs = keras.tree.flatten([y, states] if layer.return_state else y)
+    return keras.tree.pack_sequence_as(call.outputs, outputs), states
+
+
+def _advance_convolution(call: Call, args: tuple, kwargs: dict, states):
+    (before,) = states
+    seen = ops.concatenate([before, ops.cast(args[0], before.dtype)], axis=1)
+    return call.operation(seen)[:, -1:], [seen[:, 1:]]

@@ -1,5 +1,7 @@
 """A model cut into steps gives the model's numbers, or says which layer has no step."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import nengo
 import numpy as np
@@ -42,6 +44,19 @@ def joined():
     return keras.Model({"a": a, "b": b}, layers.Add()([a, neurons()(b_spikes)]))
 
 
+def operations():
+    x = keras.Input((None, 3))
+    last = neurons(return_sequences=False)(x)
+    return keras.Model(x, [2 * x + ops.tanh(neurons()(x)) / 3, 1 - last])
+
+
+def states():
+    x = keras.Input((None, 3))
+    cells = [layers.LSTMCell(2), layers.GRUCell(3)]
+    stacked = layers.RNN(cells, return_sequences=True, return_state=True)
+    return keras.Model(x, keras.tree.flatten([stacked(x), neurons()(x)]))
+
+
 MODELS = {
     "spiking": lambda: over(layers.Dense(4), neurons(), ksn.layers.Synapse(0.01)),
     "random": lambda: over(
@@ -62,6 +77,21 @@ MODELS = {
     "joined": joined,
     "presented": lambda: over(
         layers.Dense(4), ksn.layers.Repeat(TIME), neurons(), shape=(3,)
+    ),
+    "operations": operations,
+    "states": states,
+    "in steps of steps": lambda: over(
+        layers.TimeDistributed(
+            keras.Sequential(
+                [
+                    keras.Input((2, 3)),
+                    layers.TimeDistributed(layers.Dense(4)),
+                    layers.Flatten(),
+                ]
+            )
+        ),
+        neurons(),
+        shape=(None, 2, 3),
     ),
     "encoded": lambda: over(
         ksn.layers.PoissonEncoder(500.0, n_steps=TIME, seed=1, return_sequences=True),
@@ -113,6 +143,40 @@ def test_states_are_named_and_a_shared_layer_has_two():
     ]
 
 
+def test_states_are_in_the_order_in_which_keras_calls_the_layers():
+    """A client that kept states of the last version by name goes on with them."""
+    x = keras.Input((None, 3), name="a")
+    first, second = (over(layers.Dense(2), neurons(name="spikes")) for _ in range(2))
+    outputs = [first(x), second(x), first(layers.LSTM(3, return_sequences=True)(x))]
+    model = keras.Model(x, outputs)
+    step, xs = Step(model), sample((2, 1, 3), "float32")
+    assert [port.name for port in step.states] == [
+        "state_lstm_h",
+        "state_lstm_c",
+        *(f"state_spikes_{name}" for name in ("voltage", "refractory")),
+        *(f"state_spikes_{name}_2" for name in ("voltage", "refractory")),
+        *(f"state_spikes_{name}_3" for name in ("voltage", "refractory")),
+    ]
+    _, after = step([xs[:, 0]], step.initial_state(2))
+    voltage = dict(zip([port.name for port in step.states], after, strict=True))
+    alone = Step(second)
+    _, (expected, _) = alone([xs[:, 0]], alone.initial_state(2))
+    np.testing.assert_array_equal(voltage["state_spikes_voltage_2"], expected)
+
+
+def test_threads_share_a_step():
+    step = Step(shared())
+    xs = [sample((2, TIME, 3), "float32") * k for k in (1, 2, -1, 0.5)]
+    expected = [run(step, [x]) for x in xs]
+    before = dict(vars(step))
+    with ThreadPoolExecutor(4) as threads:
+        answers = [list(threads.map(lambda x: run(step, [x]), xs)) for _ in range(3)]
+    for answer in answers:
+        np.testing.assert_array_equal(answer, expected)
+    assert all(vars(step)[name] is value for name, value in before.items())
+    assert len(vars(step)) == len(before)
+
+
 def test_a_model_keeps_no_trace_of_being_cut():
     model = over(neurons(name="spikes"))
     before = model.get_config()
@@ -142,6 +206,22 @@ def given_state():
     x = keras.Input((None, 3))
     last = neurons(return_sequences=False)(x)
     return keras.Model(x, neurons(name="n")(x, initial_state=[last, last]))
+
+
+def masked():
+    x = keras.Input((None, 3))
+    return keras.Model(x, neurons()(layers.Masking(name="m")(x)))
+
+
+def last_joined():
+    x = keras.Input((None, 3))
+    last = neurons(return_sequences=False)(x)
+    return keras.Model(x, layers.Add(name="both")([x, last[:, None]]))
+
+
+def averaged():
+    x = keras.Input((None, 3))
+    return keras.Model(x, ops.mean(neurons()(x), axis=1))
 
 
 class Backwards(keras.layers.Layer):
@@ -189,6 +269,12 @@ REFUSED = {
         lambda: over(layers.Masking(name="m"), neurons()),
         "Masking 'm'.*leave",
     ),
+    "masking, with the operations of the mask": (
+        masked,
+        "Masking 'm'.*leave",
+    ),
+    "joined with the last": (last_joined, "Add 'both'.*without time.*Repeat"),
+    "operation": (averaged, "Mean 'mean'.*may mix steps.*PerStep"),
     "of one's own": (lambda: over(Backwards(name="b")), "Backwards 'b'.*PerStep"),
     "repeated twice": (
         lambda: over(neurons(return_sequences=False), ksn.layers.Repeat(3, name="r")),
