@@ -79,6 +79,10 @@ class Population(Operation):
             ),
         )
 
+    @property
+    def updates(self):
+        return self.outs[0].size if self.initial else 0
+
     def packed(self) -> "Population":
         """The same in less memory, where that loses nothing."""
         # What is left of a clock that stops within a step is not kept.

@@ -9,10 +9,11 @@ State and parameters go in and come out; nothing is kept here.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -65,9 +66,16 @@ class Program:
 
     @functools.cached_property
     def operations(self) -> tuple[Operation, ...]:
-        return tuple(
-            operation for stage in self.stages for operation in stage.operations
-        )
+        """In the order of a step."""
+        return tuple(operation for _, operation in self.walk())
+
+    def walk(self) -> Iterator[tuple[Stage, Operation]]:
+        """Each operation with the stage that it is in, in the order of a step."""
+        return ((stage, op) for stage in self.stages for op in stage.operations)
+
+    def watching(self, outputs: Mapping[Any, Gather]) -> "Program":
+        """The same program with other outputs, such as what an operation reads."""
+        return replace(self, outputs=outputs)
 
     @functools.cached_property
     def python_calls(self) -> tuple[Operation, ...]:
@@ -175,7 +183,7 @@ class Program:
         state, new = list(state), []
         for stage, (p, s) in _parts(self.stages, packed, state):
             env, after = _one_step(stage.operations, p, s, env, mode, steps)
-            new += after
+            new += keras.tree.flatten(after)
         outputs = {key: gather(env, steps) for key, gather in self.outputs.items()}
         return outputs, new
 
@@ -207,7 +215,7 @@ class Program:
             else:
                 loop = _Loop(stage.operations, self._handed_out[id(stage)])
                 env, after = loop(p, s, env, mode, steps, save, unroll)
-            new += after
+            new += keras.tree.flatten(after)
         return {key: gather(env, steps) for key, gather in self.outputs.items()}, new
 
     @functools.cached_property
@@ -246,16 +254,15 @@ def in_blocks(
     split = [
         ops.reshape(x, (x.shape[0], -1, length, x.shape[-1])) for x in inputs.values()
     ]
-    tensors, restore = _flat(packed)
 
     def step(p, x, state):
         block = dict(zip(values, x, strict=True))
-        outputs, new = program.sequence(restore(p), state, block, mode)
+        outputs, new = program.sequence(p, state, block, mode)
         return concatenated(list(outputs.values())), new
 
     sizes = {key: gather.size for key, gather in program.outputs.items()}
     shape = (length, sum(sizes.values()))
-    y, new = scan(step, tensors, split, list(state), save=False, shape=shape)
+    y, new = scan(step, packed, split, list(state), save=False, shape=shape)
     y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
     return _sliced(y, sizes), new
 
@@ -315,7 +322,7 @@ def _one_step(operations, packed, states, env: dict, mode: Mode, steps):
         operation = operations[i]
         read = [gather(env, steps) for gather in operation.reads]
         _, new[i] = operation.compute(packed[i], read, states[i], mode, steps)
-    return env, [value for i in range(len(operations)) for value in new[i]]
+    return env, [list(new[i]) for i in range(len(operations))]
 
 
 class _Loop:
@@ -335,17 +342,11 @@ class _Loop:
         self.taken = tuple(dict.fromkeys(v for v in read if v not in computed))
 
     def __call__(self, packed, states, env, mode, steps, save, unroll):
-        tensors, restore = _flat(packed)
-        counts = [len(s) for s in states]
-
         def step_in(mode):
             def step(p, x, state):
-                now, *taken = x
+                now, taken = x
                 before = dict(zip(self.taken, taken, strict=True))
-                parted = _parted(state, counts)
-                after, new = _one_step(
-                    self.operations, restore(p), parted, before, mode, now
-                )
+                after, new = _one_step(self.operations, p, state, before, mode, now)
                 return self.out(after, now), new
 
             return step
@@ -356,18 +357,9 @@ class _Loop:
             steps = _begun(python, steps, mode)
             forward = step_in(replace(mode, python="record"))
             mode = replace(mode, python="recall")
-        inputs = [steps, *(env[value] for value in self.taken)]
-        flat = [value for s in states for value in s]
-        y, new = scan(
-            step_in(mode),
-            tensors,
-            inputs,
-            flat,
-            save,
-            unroll,
-            (self.out.size,),
-            forward,
-        )
+        inputs = [steps, [env[value] for value in self.taken]]
+        step, shape = step_in(mode), (self.out.size,)
+        y, new = scan(step, packed, inputs, states, save, unroll, shape, forward)
         return env | _sliced(y, {value: value.size for value in self.handed_out}), new
 
 
@@ -383,22 +375,6 @@ def _begun(python: Sequence, steps, mode: Mode):
     return steps + call_host(forget, [steps[:, :1]], 1, mode.dtype, label)
 
 
-def _flat(packed: Packed):
-    """Parameters in one dict, and the function that parts them again."""
-    flat = {
-        f"{i}.{name}": value for i, p in enumerate(packed) for name, value in p.items()
-    }
-
-    def restore(values: Mapping[str, Any]) -> Packed:
-        own: Packed = [{} for _ in packed]
-        for key, value in values.items():
-            i, _, name = key.partition(".")
-            own[int(i)][name] = value
-        return own
-
-    return flat, restore
-
-
 def _sliced(y, sizes: Mapping[Any, int]) -> dict:
     """Parts of the last axis, one after the other, by key."""
     parts, start = {}, 0
@@ -406,11 +382,3 @@ def _sliced(y, sizes: Mapping[Any, int]) -> dict:
         parts[key] = y[..., start : start + size]
         start += size
     return parts
-
-
-def _parted(values: Sequence, counts: Sequence[int]) -> list[list]:
-    values, parted = list(values), []
-    for count in counts:
-        parted.append(values[:count])
-        values = values[count:]
-    return parted

@@ -12,7 +12,7 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length
+from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import (
@@ -112,7 +112,7 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = [
             self.add_weight(
-                name=_variable_name(weight),
+                name=weight_name(weight.name),
                 shape=np.shape(value),
                 dtype=self.state_dtype,
                 initializer=lambda shape, dtype, value=value: ops.cast(
@@ -174,15 +174,9 @@ class NetworkCell(Cell):
         the values of the timed inputs.
         """
         mode = self._mode(training)
-        packed = self._packed(mode)
-        flat = {f"{i}.{k}": v for i, p in enumerate(packed) for k, v in p.items()}
         sizes = [timed.value.size for timed in self.engine.timed_inputs]
 
         def step(p, x, state):
-            own: list[dict] = [{} for _ in packed]
-            for key, value in p.items():
-                i, _, name = key.partition(".")
-                own[int(i)][name] = value
             (x,), state = x, list(state)
             clocked = self.engine.clocked
             count = state.pop(0) + 1 if clocked else ops.ones_like(x[..., :1])
@@ -193,11 +187,11 @@ class NetworkCell(Cell):
             else:
                 timed = self.timed(count)
             inputs = _inputs(self, x, timed, count)
-            outputs, state = self.engine.step(own, state, inputs, mode)
+            outputs, state = self.engine.step(p["operations"], state, inputs, mode)
             new = [count, *state] if clocked else state
             return self.ports.side_by_side(outputs), new
 
-        return step, flat
+        return step, {"operations": self._packed(mode)}
 
     def sequence(self, inputs, state, training, unroll):
         mode = self._mode(training)
@@ -318,12 +312,6 @@ def _used_weights(
         weights = [replace(w, trainable=w.name in trained) for w in weights]
     used = set(program.used_parameters())
     return [weight for weight in weights if weight.signal in used]
-
-
-def _variable_name(weight: NamedWeight) -> str:
-    # Torch takes no dots in the names of its parameters.
-    on_torch = keras.backend.backend() == "torch"
-    return weight.name.replace(".", ":") if on_torch else weight.name
 
 
 def _slices(x, sizes: Iterable[int]) -> list:

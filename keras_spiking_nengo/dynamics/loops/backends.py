@@ -31,7 +31,7 @@ def becomes_tensorflow() -> bool:
 
 def weight_name(name: str) -> str:
     """What a weight may be called: names of Torch's have no dots."""
-    return name.replace(".", "_") if backend_name() == "torch" else name
+    return name.replace(".", ":") if backend_name() == "torch" else name
 
 
 def gather(x, index: np.ndarray):
