@@ -22,7 +22,7 @@ from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine.filters import Filter
-from keras_spiking_nengo.engine.functions import Apply, is_tensor_function
+from keras_spiking_nengo.engine.functions import TensorFunction, is_tensor_function
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -366,7 +366,9 @@ def _python_function(op, translation) -> None:
     out = Value(_operator_label(op), op.output.size)
     reads = tuple(translation.gather(signal) for signal in op.reads)
     own = {"function": op.fn, "timed": op.t_passed}
-    translation.operations.append(Apply(_operator_label(op), reads, (out,), **own))
+    translation.operations.append(
+        TensorFunction(_operator_label(op), reads, (out,), **own)
+    )
     translation.write(op, op.output, out)
 
 

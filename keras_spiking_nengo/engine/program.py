@@ -73,10 +73,6 @@ class Program:
         """Each operation with the stage that it is in, in the order of a step."""
         return ((stage, op) for stage in self.stages for op in stage.operations)
 
-    def watching(self, outputs: Mapping[Any, Gather]) -> "Program":
-        """The same program with other outputs, such as what an operation reads."""
-        return replace(self, outputs=outputs)
-
     @functools.cached_property
     def python_calls(self) -> tuple[Operation, ...]:
         """Operations that call Python."""
@@ -86,12 +82,6 @@ class Program:
         """Labels of what Python computes: in the program, or before it is run."""
         calls = [operation.label for operation in self.python_calls]
         return calls + [timed.label for timed in self.timed_inputs]
-
-    @property
-    def clocked(self) -> bool:
-        """Whether anything depends on the number of the step."""
-        clock = self.used_inputs & set(self.inputs[:2])
-        return bool(clock or self.timed_inputs or self.python_calls)
 
     @functools.cached_property
     def used_inputs(self) -> set[Value]:
@@ -181,7 +171,7 @@ class Program:
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
         state, new = list(state), []
-        for stage, (p, s) in _parts(self.stages, packed, state):
+        for stage, (p, s) in _per_stage(self.stages, packed, state):
             env, after = _one_step(stage.operations, p, s, env, mode, steps)
             new += keras.tree.flatten(after)
         outputs = {key: gather(env, steps) for key, gather in self.outputs.items()}
@@ -205,7 +195,7 @@ class Program:
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
         new = []
-        for stage, (p, s) in _parts(self.stages, packed, list(state)):
+        for stage, (p, s) in _per_stage(self.stages, packed, list(state)):
             if stage.kind == "map":
                 env, after = _one_step(stage.operations, p, s, env, mode, steps)
             elif stage.kind == "filter" and _at_once(stage.operations[0], steps):
@@ -267,7 +257,7 @@ def in_blocks(
     return _sliced(y, sizes), new
 
 
-def _parts(stages: Sequence[Stage], packed: Packed, state: list):
+def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
     """Each stage with its operations' parameters and states."""
     at, place = 0, 0
     for stage in stages:
@@ -354,7 +344,7 @@ class _Loop:
         python = [op.operator for op in self.operations if isinstance(op, PythonCall)]
         forward = None
         if python and mode.training and not unroll:
-            steps = _begun(python, steps, mode)
+            steps = _once_forgotten(python, steps, mode)
             forward = step_in(replace(mode, python="record"))
             mode = replace(mode, python="recall")
         inputs = [steps, [env[value] for value in self.taken]]
@@ -363,12 +353,12 @@ class _Loop:
         return env | _sliced(y, {value: value.size for value in self.handed_out}), new
 
 
-def _begun(python: Sequence, steps, mode: Mode):
+def _once_forgotten(python: Sequence, steps, mode: Mode):
     """The numbers of the steps, once answers of another sequence are forgotten."""
 
     def forget(first):
         for operator in python:
-            operator.forget()
+            operator.answers.clear()
         return np.zeros_like(first)
 
     label = python[0].label

@@ -1,6 +1,7 @@
 """What an operation counts of a step, by hand."""
 
 import math
+from dataclasses import replace
 
 import nengo
 import numpy as np
@@ -73,7 +74,7 @@ def test_a_program_shows_what_its_products_read():
         for _, operation in program.walk()
         if operation.multiplications
     }
-    program, mode = program.watching(reads), Mode()
+    program, mode = replace(program, outputs=reads), Mode()
     values = {value: np.ones((1, value.size), "float32") for value in program.inputs}
     state = program.initial_state(1, mode)
     outputs, _ = program.step(program.pack({}, mode), state, values, mode)

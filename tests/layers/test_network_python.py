@@ -149,7 +149,7 @@ def test_answers_are_not_kept_once_a_sequence_is_over():
     for _ in range(4):
         layer(x, training=True)
     ((_, operator),) = layer.cell.engine.python_operators
-    assert len(operator._answers) <= 5
+    assert len(operator.answers) <= 5
 
 
 def test_random_numbers_begin_anew():
