@@ -106,10 +106,10 @@ class Program:
 
     def used_parameters(self) -> list[Any]:
         """Keys of the parameters that some operation uses, in order."""
-        found = (
+        keys = (
             p.key for operation in self.operations for p in operation.used_weights()
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(keys))
 
     def pack(self, values: Mapping[Any, Any], mode: Mode) -> Packed:
         """What the operations make of parameters, once for any number of steps.
