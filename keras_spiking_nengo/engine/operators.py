@@ -22,7 +22,7 @@ from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine.filters import Filter
-from keras_spiking_nengo.engine.functions import TensorFunction, is_tensor_function
+from keras_spiking_nengo.engine.functions import TensorOperation, is_tensor_function
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -367,7 +367,7 @@ def _python_function(op, translation) -> None:
     reads = tuple(translation.gather(signal) for signal in op.reads)
     fields = {"function": op.fn, "timed": op.t_passed}
     translation.operations.append(
-        TensorFunction(_operator_label(op), reads, (out,), **fields)
+        TensorOperation(_operator_label(op), reads, (out,), **fields)
     )
     translation.write(op, op.output, out)
 

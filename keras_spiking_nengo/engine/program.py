@@ -190,7 +190,7 @@ class Program:
 
         Args:
             packed, state, inputs, mode: as for `step`.
-            save: keep states for the reverse pass; see `dynamics.kernels.scan`.
+            save: keep states for the reverse pass; see `dynamics.loops.scan`.
             unroll: write out the steps of loops.
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
