@@ -50,14 +50,14 @@ def compile_model(
 
     Args:
         model: nengo's, built; it is not changed.
-        inputs: nodes whose output is outside from outside, in order.
+        inputs: nodes whose output is given from outside, in order.
         outputs: probes, or signals by any key. Defaults to all probes.
         passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
             before the others. Defaults to `ALWAYS`.
 
     Returns:
-        A `Program` whose `inputs` are the number of the step, the time, the outside
-        nodes, and the sources.
+        A `Program` whose `inputs` are the number of the step, the time, the given
+        nodes, and the timed inputs.
 
     Raises:
         BuildError: for a loop within one step, or operators that contradict each

@@ -62,17 +62,17 @@ def _bases(translation: Translation) -> list:
 def _signal_sum(translation: Translation, base) -> Operation:
     out, parts = translation.value(base), translation.terms[base]
     constants = list(translation.constants[base])
-    kept = ~translation.overwritten.get(base, np.zeros(base.size, bool))
+    carried = ~translation.overwritten.get(base, np.zeros(base.size, bool))
     grows = np.zeros(base.size, bool)
     for _, where in (*parts, *constants):
         grows[where] = True
-    grows &= kept
+    grows &= carried
     initial = np.array(base.initial_value, dtype=float).ravel()
-    still = np.flatnonzero(kept & ~grows & (initial != 0))
+    still = np.flatnonzero(carried & ~grows & (initial != 0))
     if still.size:
         constants.append((translation.weight(base, still), still))
     if not grows.any():
         return Sum.of(base.name, out, parts, constants)
     state = np.where(grows, initial, 0.0)
-    memory: dict[str, Any] = {"initial": (state,), "kept": (grows.astype(float),)}
+    memory: dict[str, Any] = {"initial": (state,), "carried": (grows.astype(float),)}
     return Accumulate.of(base.name, out, parts, constants, **memory)

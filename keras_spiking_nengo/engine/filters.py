@@ -33,6 +33,10 @@ class Filter(Operation):
     def order(self) -> int:
         return self.systems[0][0].order
 
+    @property
+    def updates(self):
+        return self.order * self.outs[0].size
+
     def key(self, looped):
         system = self.systems[0][0]
         if looped and self.order <= 2:

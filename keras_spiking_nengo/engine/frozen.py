@@ -134,11 +134,11 @@ class _Freezer:
 
     def _ensemble(self, ens) -> nengo.Ensemble:
         built = self.model.params[ens]
-        own: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         if not isinstance(ens.neuron_type, nengo.Direct):
             scaled = self.value(self.model.sig[ens]["encoders"])
             scale = (built.gain / ens.radius)[:, None]
-            own = {
+            arguments = {
                 "encoders": np.where(scale == 0, built.encoders, scaled / scale),
                 "gain": built.gain,
                 "bias": self.value(self.model.sig[ens.neurons]["bias"]),
@@ -155,7 +155,7 @@ class _Freezer:
             normalize_encoders=False,
             label=ens.label,
             seed=self.model.seeds[ens],
-            **own,
+            **arguments,
         )
 
     def _connection(self, conn) -> nengo.Connection:
@@ -168,17 +168,17 @@ class _Freezer:
         }
         weights = self.model.sig[conn]["weights"]
         if not _is_decoded(conn):
-            own = {"transform": self._transform(conn.transform, weights)}
+            arguments = {"transform": self._transform(conn.transform, weights)}
             if conn.function is not None:
-                own |= {"function": conn.function}
+                arguments |= {"function": conn.function}
             ends = _view(pre, conn.pre_slice), _view(post, conn.post_slice)
-            return nengo.Connection(*ends, **own, **common)
+            return nengo.Connection(*ends, **arguments, **common)
         matrix = self.value(weights)
         end = _view(post, conn.post_slice)
-        own = _decoders(pre, matrix)
+        arguments = _decoders(pre, matrix)
         if conn.solver.weights and isinstance(conn.post_obj, nengo.Ensemble):
-            own = _full_weights(pre, matrix, end.size_in)
-        return nengo.Connection(pre, end, **own, **common)
+            arguments = _full_weights(pre, matrix, end.size_in)
+        return nengo.Connection(pre, end, **arguments, **common)
 
     def _transform(self, transform, weights):
         if isinstance(transform, nengo.transforms.NoTransform):
@@ -197,22 +197,22 @@ class _Freezer:
             return nengo.Dense(transform.shape, init=array)
         kind = type(transform)
         names = ("strides", "padding", "channels_last", "kernel_size")
-        own = {name: getattr(transform, name) for name in names}
+        arguments = {name: getattr(transform, name) for name in names}
         if kind is nengo.Convolution:
-            own["groups"] = transform.groups
+            arguments["groups"] = transform.groups
         else:
-            own["output_shape"] = transform.output_shape
-        return kind(transform.n_filters, transform.input_shape, init=array, **own)
+            arguments["output_shape"] = transform.output_shape
+        return kind(transform.n_filters, transform.input_shape, init=array, **arguments)
 
     def _probe(self, probe) -> nengo.Probe:
-        own: dict[str, Any] = {}
+        arguments: dict[str, Any] = {}
         ens = probe.obj
         decoded = isinstance(ens, nengo.Ensemble) and probe.attr == "decoded_output"
         if decoded and not isinstance(ens.neuron_type, nengo.Direct):
-            # The probe's own connection is known to the builder alone.
+            # The probe's arguments connection is known to the builder alone.
             conn = self.of_probes[probe]
             matrix = self.value(self.model.sig[conn]["weights"])
-            own["solver"] = nengo.solvers.NoSolver(matrix.T)
+            arguments["solver"] = nengo.solvers.NoSolver(matrix.T)
         return nengo.Probe(
             _view(moved(probe.obj, self.new), probe.slice),
             probe.attr,
@@ -220,13 +220,13 @@ class _Freezer:
             synapse=probe.synapse,
             label=probe.label,
             seed=self.model.seeds[probe],
-            **own,
+            **arguments,
         )
 
     def _stand_in(self, obj) -> None:
         """A node for what is not copied, if it is not there yet."""
-        found = obj.connection if isinstance(obj, LearningRule) else obj
-        if found not in self.new:
+        target = obj.connection if isinstance(obj, LearningRule) else obj
+        if target not in self.new:
             self.new[obj] = nengo.Node(
                 size_in=obj.size_in, label=f"to {_object_label(obj)}"
             )
@@ -370,8 +370,8 @@ def _of_node(node, refs, silent) -> dict:
             " node an input of the layer, or give it a nengo.Process."
         )
     size = int(node.size_out) if callable(output) else None
-    own = {"output": _encoded(output, node), "size_out": size}
-    return _fields(node, "size_in", "label") | own
+    config = {"output": _encoded(output, node), "size_out": size}
+    return _fields(node, "size_in", "label") | config
 
 
 def _of_connection(conn, refs, silent) -> dict:
@@ -381,14 +381,14 @@ def _of_connection(conn, refs, silent) -> dict:
             f"{conn} cannot be stored, as it computes a Python function without"
             " decoders. Decode it from an ensemble of neurons."
         )
-    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
+    config = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
     solver = conn.solver
     if isinstance(solver, _FullWeights):
         solver = nengo.solvers.NoSolver(solver.values, weights=True)
-    own["solver"] = _encoded(solver, conn)
+    config["solver"] = _encoded(solver, conn)
     if function is not None:
-        own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
-    return own | _ends(conn, refs) | {"seed": _seed(conn)}
+        config |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
+    return config | _ends(conn, refs) | {"seed": _seed(conn)}
 
 
 def _ends(conn, refs) -> dict:
@@ -399,24 +399,24 @@ def _ends(conn, refs) -> dict:
 
 
 def _of_probe(probe, refs, silent) -> dict:
-    own = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
+    config = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
     target = _ref(probe.obj, probe.slice, refs)
-    return own | {"target": target, "seed": _seed(probe)}
+    return config | {"target": target, "seed": _seed(probe)}
 
 
 def _ref(obj, where, refs) -> dict:
     if isinstance(obj, LearningRule):
         kind, i = refs[obj.connection]
-        found: dict[str, Any] = {"kind": "rule", "index": i, "rule": _rule_key(obj)}
+        reference: dict[str, Any] = {"kind": "rule", "index": i, "rule": _rule_key(obj)}
     else:
         kind, i = refs[obj]
-        found = {"kind": kind, "index": i}
+        reference = {"kind": kind, "index": i}
     if where is None or (isinstance(where, slice) and where == slice(None)):
-        return found
+        return reference
     if isinstance(where, slice):
         ends = (where.start, where.stop, where.step)
-        return found | {"slice": [None if n is None else int(n) for n in ends]}
-    return found | {"elements": np.atleast_1d(where).tolist()}
+        return reference | {"slice": [None if n is None else int(n) for n in ends]}
+    return reference | {"elements": np.atleast_1d(where).tolist()}
 
 
 _FIELDS: dict[str, Callable[..., dict]] = {
@@ -449,12 +449,12 @@ def _restored(config) -> nengo.Network:
             with nets[stored["parent"]]:
                 nets[stored["parent"]].add(net)
         nets.append(net)
-    made: dict[str, list] = {}
+    objects: dict[str, list] = {}
     for kind, make in _RESTORERS.items():
-        made[kind] = []
+        objects[kind] = []
         for stored in config[kind]:
             with nets[stored["network"]]:
-                made[kind].append(make(dict(stored), made))
+                objects[kind].append(make(dict(stored), objects))
     return nets[0]
 
 
@@ -467,38 +467,38 @@ def _decoded(stored: dict, *omitted) -> dict:
     }
 
 
-def _make_ensemble(stored, made):
+def _make_ensemble(stored, objects):
     return nengo.Ensemble(normalize_encoders=False, **_decoded(stored))
 
 
-def _make_node(stored, made):
+def _make_node(stored, objects):
     return nengo.Node(**_decoded(stored))
 
 
-def _make_connection(stored, made):
-    own = _decoded(stored, "pre", "post")
-    pre, post = (_found(stored[end], made) for end in ("pre", "post"))
-    if isinstance(own["transform"], nengo.transforms.NoTransform):
-        own["transform"] = None
-    solver = own["solver"]
+def _make_connection(stored, objects):
+    arguments = _decoded(stored, "pre", "post")
+    pre, post = (_looked_up(stored[end], objects) for end in ("pre", "post"))
+    if isinstance(arguments["transform"], nengo.transforms.NoTransform):
+        arguments["transform"] = None
+    solver = arguments["solver"]
     if isinstance(solver, nengo.solvers.NoSolver) and solver.weights:
-        own["solver"] = _FullWeights(solver.values, weights=True)
-    return nengo.Connection(pre, post, **own)
+        arguments["solver"] = _FullWeights(solver.values, weights=True)
+    return nengo.Connection(pre, post, **arguments)
 
 
-def _make_probe(stored, made):
-    own = _decoded(stored, "target")
-    return nengo.Probe(_found(stored["target"], made), **own)
+def _make_probe(stored, objects):
+    arguments = _decoded(stored, "target")
+    return nengo.Probe(_looked_up(stored["target"], objects), **arguments)
 
 
-def _found(ref, made):
+def _looked_up(ref, objects):
     kind, i = ref["kind"], ref["index"]
     if kind == "rule":
-        obj: Any = _learning_rule(made["connections"][i], ref["rule"])
+        obj: Any = _learning_rule(objects["connections"][i], ref["rule"])
     elif kind == "neurons":
-        obj = made["ensembles"][i].neurons
+        obj = objects["ensembles"][i].neurons
     else:
-        obj = made[kind][i]
+        obj = objects[kind][i]
     if "slice" in ref:
         return obj[slice(*ref["slice"])]
     return obj[ref["elements"]] if "elements" in ref else obj

@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_spiking_nengo.engine.operation import Operation
 
-__all__ = ["Apply", "is_tensor_function", "tensor_function"]
+__all__ = ["TensorOperation", "is_tensor_function", "tensor_function"]
 
 _Function = TypeVar("_Function", bound=Callable)
 _COMPILED_IN = "_keras_spiking_nengo_tensor_function"
@@ -58,7 +58,7 @@ def is_tensor_function(function: Any) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Apply(Operation):
+class TensorOperation(Operation):
     """A function of what is read, for each step and item of a batch.
 
     Attributes:

@@ -121,6 +121,16 @@ class Operation(abc.ABC):
         return replace(self, reads=reads)
 
     @property
+    def multiplications(self) -> int:
+        """Products of two numbers in a step of one item, were none of them zero."""
+        return 0
+
+    @property
+    def updates(self) -> int:
+        """Neurons or filter orders whose state a step of one item renews."""
+        return 0
+
+    @property
     def values_read(self) -> set[Value]:
         """The values that it reads."""
         return {value for gather in self.reads for value in gather.values}

@@ -22,7 +22,7 @@ from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine.filters import Filter
-from keras_spiking_nengo.engine.functions import Apply, is_tensor_function
+from keras_spiking_nengo.engine.functions import TensorOperation, is_tensor_function
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -172,7 +172,7 @@ def _sparse_dot(op, translation) -> None:
     if scipy.sparse.issparse(matrix):
         matrix = matrix.tocoo()
         data, rows, columns = matrix.data, matrix.row, matrix.col
-    else:  # nengo's own, where it translation no SciPy
+    else:  # nengo's own, where it found no SciPy
         data, (rows, columns) = matrix.data, np.transpose(matrix.indices)
     translation.parameters[op.A.base] = data
     _add_sparse(op, translation, Weight(op.A.base, None, len(data)), rows, columns)
@@ -192,9 +192,9 @@ def _bsr_dot(op, translation) -> None:
 
 def _add_sparse(op, translation, data: Weight, rows, columns) -> None:
     out = Value(_operator_label(op), op.Y.size)
-    own = {"data": (data,), "rows": rows, "columns": columns}
+    fields = {"data": (data,), "rows": rows, "columns": columns}
     translation.operations.append(
-        Sparse(_operator_label(op), (translation.gather(op.X),), (out,), **own)
+        Sparse(_operator_label(op), (translation.gather(op.X),), (out,), **fields)
     )
     translation.write(op, op.Y, out)
 
@@ -205,9 +205,9 @@ def _convolve(op, translation) -> None:
         run_python(op, translation)
         return
     out = Value(_operator_label(op), op.Y.size)
-    own = {"transform": op.conv, "kernel": (translation.weight(op.W),)}
+    fields = {"transform": op.conv, "kernel": (translation.weight(op.W),)}
     translation.operations.append(
-        Convolve(_operator_label(op), (translation.gather(op.X),), (out,), **own)
+        Convolve(_operator_label(op), (translation.gather(op.X),), (out,), **fields)
     )
     translation.write(op, op.Y, out)
 
@@ -365,8 +365,10 @@ def _python_function(op, translation) -> None:
         return
     out = Value(_operator_label(op), op.output.size)
     reads = tuple(translation.gather(signal) for signal in op.reads)
-    own = {"function": op.fn, "timed": op.t_passed}
-    translation.operations.append(Apply(_operator_label(op), reads, (out,), **own))
+    fields = {"function": op.fn, "timed": op.t_passed}
+    translation.operations.append(
+        TensorOperation(_operator_label(op), reads, (out,), **fields)
+    )
     translation.write(op, op.output, out)
 
 
@@ -380,7 +382,7 @@ def run_python(op, translation) -> None:
     outs = tuple(Value(_operator_label(op), signal.size) for signal in writes)
     ahead = len(outs) == 1 and all(signal.base in times for signal in reads)
     # Functions may share what Python remembers: all keep nengo's order then.
-    if ahead and not (isinstance(op, SimPyFunc) and translation.calls_back):
+    if ahead and not (isinstance(op, SimPyFunc) and translation.calls_python):
         translation.timed_inputs.append(TimedInput(operator, outs[0]))
     else:
         gathers = tuple(translation.gather(signal) for signal in reads)

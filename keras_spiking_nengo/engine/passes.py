@@ -45,10 +45,10 @@ __all__ = [
 def simplify(program: Program) -> Program:
     """Drop dead operations, states that nobody looks at, and sums of one term."""
     (stage,) = program.stages
-    found: dict[Value, Gather] = {}
+    aliases: dict[Value, Gather] = {}
 
     def trace(piece: Slice) -> Sequence[Slice]:
-        source = found.get(piece.value) if piece.value is not None else None
+        source = aliases.get(piece.value) if piece.value is not None else None
         if source is None:
             return [piece]
         return source.taken(piece.index)
@@ -58,7 +58,7 @@ def simplify(program: Program) -> Program:
         operation = operation.rewired(trace)
         alias = operation.alias if isinstance(operation, Sum) else None
         if alias is not None:
-            found[operation.outs[0]] = alias
+            aliases[operation.outs[0]] = alias
         else:
             operations.append(operation)
     # A lagged operation may read what was found to be an alias only later.
@@ -94,8 +94,8 @@ def _alive(
 
 def _shown(operation: Population, needed: set[Value]) -> Population:
     shown = zip(operation.shown, operation.outs[1:], strict=True)
-    kept = [(name, out) for name, out in shown if out in needed]
-    names, outs = zip(*kept, strict=True) if kept else ((), ())
+    seen = [(name, out) for name, out in shown if out in needed]
+    names, outs = zip(*seen, strict=True) if seen else ((), ())
     return replace(operation, shown=tuple(names), outs=(operation.outs[0], *outs))
 
 
@@ -123,15 +123,15 @@ def share_filters(program: Program) -> Program:
             else:
                 key = source.key(False)
             groups[key].append((piece, where))
-        kept = groups.pop(None, [])
+        terms = groups.pop(None, [])
         for parts in groups.values():
             rows = np.unique(np.concatenate([where for _, where in parts]))
             if sum(piece.size for piece, _ in parts) > len(rows):
-                made, filtered = _shared_filter(parts, rows, filters)
-                operations += made
+                added, filtered = _shared_filter(parts, rows, filters)
+                operations += added
                 parts = [(whole_slice(filtered), rows)]
-            kept += parts
-        operations.append(operation.of_parts(kept) if groups else operation)
+            terms += parts
+        operations.append(operation.of_parts(terms) if groups else operation)
     operations = _alive(operations, program.outputs.values())
     return replace(program, stages=(Stage("loop", tuple(operations)),))
 
@@ -143,13 +143,13 @@ def _shared_filter(parts, rows: np.ndarray, filters: Mapping[Value, Filter]):
     terms = []
     for piece, where in parts:
         source, places = filters[piece.value], np.searchsorted(rows, where)
-        for row, given in zip(initial, source.initial[0], strict=True):
-            np.add.at(row, places, given[piece.index])
+        for row, state in zip(initial, source.initial[0], strict=True):
+            np.add.at(row, places, state[piece.index])
         start = 0
-        for found in source.reads[0].taken(piece.index):
-            if found.value is not None:
-                terms.append((found, places[start : start + found.size]))
-            start += found.size
+        for read in source.reads[0].taken(piece.index):
+            if read.value is not None:
+                terms.append((read, places[start : start + read.size]))
+            start += read.size
     total, filtered = (Value(f"{first.label} and others", len(rows)) for _ in range(2))
     operation = replace(
         first,
@@ -292,8 +292,8 @@ def _stacked_stages(stages: Sequence[Stage]):
         operations = (
             instead.get(operation, operation) for operation in stage.operations
         )
-        kept = tuple(operation for operation in operations if operation is not None)
-        stacked.append(replace(stage, operations=kept))
+        left = tuple(operation for operation in operations if operation is not None)
+        stacked.append(replace(stage, operations=left))
     return tuple(stacked), moved
 
 
@@ -347,9 +347,9 @@ def _merged_stages(stages: Sequence[Stage]):
 def _stage_key(stage: Stage) -> Hashable:
     if stage.kind == "loop":
         # A loop with Python in it is not compiled, so that others stay out of it.
-        host = any(operation.calls_python for operation in stage.operations)
-        lone = len(stage.operations) == 1 and not host
-        return ("loop", host, stage.operations[0].key(True) if lone else None)
+        python = any(operation.calls_python for operation in stage.operations)
+        lone = len(stage.operations) == 1 and not python
+        return ("loop", python, stage.operations[0].key(True) if lone else None)
     key = stage.operations[0].key(False)
     return None if key is None else (stage.kind, key)
 
@@ -424,10 +424,10 @@ def _wanted(program: Program) -> dict[tuple[int, Value], np.ndarray]:
 def _reading_parts(program: Program, moved: dict[Value | None, Slice]) -> Program:
     stages = []
     for stage in program.stages:
-        own = {out for operation in stage.operations for out in operation.outs}
+        computed = {out for operation in stage.operations for out in operation.outs}
 
-        def rewire(piece: Slice, own=own) -> Sequence[Slice]:
-            there = piece.value in moved and piece.value not in own
+        def rewire(piece: Slice, computed=computed) -> Sequence[Slice]:
+            there = piece.value in moved and piece.value not in computed
             return [moved[piece.value][piece.index] if there else piece]
 
         operations = tuple(operation.rewired(rewire) for operation in stage.operations)

@@ -43,7 +43,7 @@ class Population(Operation):
 
     Attributes:
         populations: neuron type and number of neurons of each.
-        generator: whether these are second halves: spikes of given rates.
+        generator: whether these are second halves: spikes of constants_shown rates.
         shown: names of states that are read by others.
         packed_state: whether the first two states, a voltage and a refractory clock,
             are kept in one array.
@@ -79,6 +79,10 @@ class Population(Operation):
             ),
         )
 
+    @property
+    def updates(self):
+        return self.outs[0].size if self.initial else 0
+
     def packed(self) -> "Population":
         """The same in less memory, where that loses nothing."""
         # What is left of a clock that stops within a step is not kept.
@@ -96,9 +100,9 @@ class Population(Operation):
         ]
 
     def _parameters(self) -> dict[str, Any]:
-        found, counts = self._each(), tuple(n for _, n in self.populations)
+        each, counts = self._each(), tuple(n for _, n in self.populations)
         return {
-            name: _side_by_side([p[name] for p in found], counts) for name in found[0]
+            name: _side_by_side([p[name] for p in each], counts) for name in each[0]
         }
 
     def _mode(self, mode: Mode) -> str:
@@ -127,5 +131,8 @@ class Population(Operation):
         first = unfold(state[0]) if self.packed_state else state[:1]
         values = [*first, *state[1:]]
         names = dict(zip(self.dynamics.states, values, strict=True))
-        given = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
-        return [y, *(shown_state(n, given, names[n]) for n in self.shown)], list(state)
+        constants_shown = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
+        return [
+            y,
+            *(shown_state(n, constants_shown, names[n]) for n in self.shown),
+        ], list(state)

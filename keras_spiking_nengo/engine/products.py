@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import nengo
 import numpy as np
 from keras import ops
 
@@ -30,6 +31,11 @@ class Multiply(Operation):
 
     weights: tuple[Weight, ...] = ()
     factor: float = 1.0
+
+    @property
+    def multiplications(self):
+        factors = len(self.reads) + bool(self.weights) + (self.factor != 1)
+        return (factors - 1) * self.outs[0].size
 
     def key(self, looped):
         return type(self), len(self.reads), bool(self.weights), self.factor
@@ -79,6 +85,10 @@ class Product(Operation):
         if self.count > 1:
             return None
         return type(self), self.rows, self.columns, bool(self.weights)
+
+    @property
+    def multiplications(self):
+        return self.columns * self.outs[0].size
 
     @property
     def large(self) -> bool:
@@ -158,6 +168,10 @@ class Sparse(Operation):
         return self.data
 
     @property
+    def multiplications(self):
+        return len(self.rows)
+
+    @property
     def _full(self) -> bool:
         return self.outs[0].size * self.reads[0].size <= _SMALL
 
@@ -194,6 +208,14 @@ class Convolve(Operation):
 
     def used_weights(self):
         return self.kernel
+
+    @property
+    def multiplications(self):
+        # A kernel at each position; those of zeros around the input count, too.
+        transposed = isinstance(self.transform, nengo.transforms.ConvolutionTranspose)
+        ends = self.transform.input_shape, self.transform.output_shape
+        positions = (ends[0] if transposed else ends[1]).spatial_shape
+        return math.prod((*positions, *self.transform.kernel_shape))
 
     def pack(self, values, dt, mode):
         kernel = pick(values, self.kernel)

@@ -9,7 +9,7 @@ State and parameters go in and come out; nothing is kept here.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,9 +66,12 @@ class Program:
 
     @functools.cached_property
     def operations(self) -> tuple[Operation, ...]:
-        return tuple(
-            operation for stage in self.stages for operation in stage.operations
-        )
+        """In the order of a step."""
+        return tuple(operation for _, operation in self.walk())
+
+    def walk(self) -> Iterator[tuple[Stage, Operation]]:
+        """Each operation with the stage that it is in, in the order of a step."""
+        return ((stage, op) for stage in self.stages for op in stage.operations)
 
     @functools.cached_property
     def python_calls(self) -> tuple[Operation, ...]:
@@ -79,12 +82,6 @@ class Program:
         """Labels of what Python computes: in the program, or before it is run."""
         calls = [operation.label for operation in self.python_calls]
         return calls + [timed.label for timed in self.timed_inputs]
-
-    @property
-    def clocked(self) -> bool:
-        """Whether anything depends on the number of the step."""
-        clock = self.used_inputs & set(self.inputs[:2])
-        return bool(clock or self.timed_inputs or self.python_calls)
 
     @functools.cached_property
     def used_inputs(self) -> set[Value]:
@@ -109,10 +106,10 @@ class Program:
 
     def used_parameters(self) -> list[Any]:
         """Keys of the parameters that some operation uses, in order."""
-        found = (
+        keys = (
             p.key for operation in self.operations for p in operation.used_weights()
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(keys))
 
     def pack(self, values: Mapping[Any, Any], mode: Mode) -> Packed:
         """What the operations make of parameters, once for any number of steps.
@@ -172,9 +169,9 @@ class Program:
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
         state, new = list(state), []
-        for stage, (p, s) in _parts(self.stages, packed, state):
+        for stage, (p, s) in _per_stage(self.stages, packed, state):
             env, after = _one_step(stage.operations, p, s, env, mode, steps)
-            new += after
+            new += keras.tree.flatten(after)
         outputs = {key: gather(env, steps) for key, gather in self.outputs.items()}
         return outputs, new
 
@@ -196,7 +193,7 @@ class Program:
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
         new = []
-        for stage, (p, s) in _parts(self.stages, packed, list(state)):
+        for stage, (p, s) in _per_stage(self.stages, packed, list(state)):
             if stage.kind == "map":
                 env, after = _one_step(stage.operations, p, s, env, mode, steps)
             elif stage.kind == "filter" and _at_once(stage.operations[0], steps):
@@ -206,7 +203,7 @@ class Program:
             else:
                 loop = _Loop(stage.operations, self._handed_out[id(stage)])
                 env, after = loop(p, s, env, mode, steps, save, unroll)
-            new += after
+            new += keras.tree.flatten(after)
         return {key: gather(env, steps) for key, gather in self.outputs.items()}, new
 
     @functools.cached_property
@@ -245,21 +242,20 @@ def in_blocks(
     split = [
         ops.reshape(x, (x.shape[0], -1, length, x.shape[-1])) for x in inputs.values()
     ]
-    tensors, restore = _flat(packed)
 
     def step(p, x, state):
         block = dict(zip(values, x, strict=True))
-        outputs, new = program.sequence(restore(p), state, block, mode)
+        outputs, new = program.sequence(p, state, block, mode)
         return concatenated(list(outputs.values())), new
 
     sizes = {key: gather.size for key, gather in program.outputs.items()}
     shape = (length, sum(sizes.values()))
-    y, new = scan(step, tensors, split, list(state), save=False, shape=shape)
+    y, new = scan(step, packed, split, list(state), save=False, shape=shape)
     y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
     return _sliced(y, sizes), new
 
 
-def _parts(stages: Sequence[Stage], packed: Packed, state: list):
+def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
     """Each stage with its operations' parameters and states."""
     at, place = 0, 0
     for stage in stages:
@@ -314,7 +310,7 @@ def _one_step(operations, packed, states, env: dict, mode: Mode, steps):
         operation = operations[i]
         read = [gather(env, steps) for gather in operation.reads]
         _, new[i] = operation.compute(packed[i], read, states[i], mode, steps)
-    return env, [value for i in range(len(operations)) for value in new[i]]
+    return env, [list(new[i]) for i in range(len(operations))]
 
 
 class _Loop:
@@ -334,17 +330,11 @@ class _Loop:
         self.taken = tuple(dict.fromkeys(v for v in read if v not in computed))
 
     def __call__(self, packed, states, env, mode, steps, save, unroll):
-        tensors, restore = _flat(packed)
-        counts = [len(s) for s in states]
-
         def step_in(mode):
             def step(p, x, state):
-                now, *taken = x
+                now, taken = x
                 before = dict(zip(self.taken, taken, strict=True))
-                parted = _parted(state, counts)
-                after, new = _one_step(
-                    self.operations, restore(p), parted, before, mode, now
-                )
+                after, new = _one_step(self.operations, p, state, before, mode, now)
                 return self.out(after, now), new
 
             return step
@@ -352,50 +342,25 @@ class _Loop:
         python = [op.operator for op in self.operations if isinstance(op, PythonCall)]
         forward = None
         if python and mode.training and not unroll:
-            steps = _begun(python, steps, mode)
+            steps = _once_forgotten(python, steps, mode)
             forward = step_in(replace(mode, python="record"))
             mode = replace(mode, python="recall")
-        inputs = [steps, *(env[value] for value in self.taken)]
-        flat = [value for s in states for value in s]
-        y, new = scan(
-            step_in(mode),
-            tensors,
-            inputs,
-            flat,
-            save,
-            unroll,
-            (self.out.size,),
-            forward,
-        )
+        inputs = [steps, [env[value] for value in self.taken]]
+        step, shape = step_in(mode), (self.out.size,)
+        y, new = scan(step, packed, inputs, states, save, unroll, shape, forward)
         return env | _sliced(y, {value: value.size for value in self.handed_out}), new
 
 
-def _begun(python: Sequence, steps, mode: Mode):
+def _once_forgotten(python: Sequence, steps, mode: Mode):
     """The numbers of the steps, once answers of another sequence are forgotten."""
 
     def forget(first):
         for operator in python:
-            operator.forget()
+            operator.answers.clear()
         return np.zeros_like(first)
 
     label = python[0].label
     return steps + call_host(forget, [steps[:, :1]], 1, mode.dtype, label)
-
-
-def _flat(packed: Packed):
-    """Parameters in one dict, and the function that parts them again."""
-    flat = {
-        f"{i}.{name}": value for i, p in enumerate(packed) for name, value in p.items()
-    }
-
-    def restore(values: Mapping[str, Any]) -> Packed:
-        own: Packed = [{} for _ in packed]
-        for key, value in values.items():
-            i, _, name = key.partition(".")
-            own[int(i)][name] = value
-        return own
-
-    return flat, restore
 
 
 def _sliced(y, sizes: Mapping[Any, int]) -> dict:
@@ -405,11 +370,3 @@ def _sliced(y, sizes: Mapping[Any, int]) -> dict:
         parts[key] = y[..., start : start + size]
         start += size
     return parts
-
-
-def _parted(values: Sequence, counts: Sequence[int]) -> list[list]:
-    values, parted = list(values), []
-    for count in counts:
-        parted.append(values[:count])
-        values = values[count:]
-    return parted

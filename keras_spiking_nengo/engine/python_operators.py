@@ -58,6 +58,7 @@ class PythonOperator:
     Attributes:
         independent: whether each item of a batch has random numbers of its own.
         error: what the operator raised last, as a compiled program hides it.
+        answers: what was recorded and not recalled.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class PythonOperator:
         self.label = label
         self.independent = False
         self.error: BaseException | None = None
-        self._answers: list[np.ndarray] = []
+        self.answers: list[np.ndarray] = []
         self.reset(np.random.RandomState(0))
 
     @property
@@ -165,18 +166,14 @@ class PythonOperator:
                     outputs[b, t, : self.size] = self.advance(self._items[b], values)
         return outputs.reshape((*lead, -1))
 
-    def forget(self) -> None:
-        """Drop recorded answers that nothing has asked for."""
-        self._answers.clear()
-
     def record(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """As a call, and keep the answer until it is recalled."""
-        self._answers.append(self(steps, *inputs))
-        return self._answers[-1]
+        self.answers.append(self(steps, *inputs))
+        return self.answers[-1]
 
     def recall(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
         """The last answer that was recorded and not recalled; else that of a call."""
-        return self._answers.pop() if self._answers else self(steps, *inputs)
+        return self.answers.pop() if self.answers else self(steps, *inputs)
 
     def advance(self, item: _Item, values: Sequence[np.ndarray]) -> np.ndarray:
         """One step of an item: the elements of `writes`, one after the other.

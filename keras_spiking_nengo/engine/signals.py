@@ -136,9 +136,9 @@ def sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndar
     return steps % period < 1
 
 
-def pick(values: Mapping, params: Sequence[Weight]):
+def pick(values: Mapping, weights: Sequence[Weight]):
     """The elements of several parameters in one flat array, of NumPy if all are."""
-    parts = [_part(values[p.key], p) for p in params]
+    parts = [_part(values[p.key], p) for p in weights]
     if len(parts) == 1:
         return parts[0]
     tensors = [part for part in parts if ops.is_tensor(part)]
@@ -147,11 +147,11 @@ def pick(values: Mapping, params: Sequence[Weight]):
     return ops.concatenate([ops.cast(part, tensors[0].dtype) for part in parts])
 
 
-def _part(value, param: Weight):
+def _part(value, weight: Weight):
     tensor = ops.is_tensor(value)
     flat = ops.reshape(value, (-1,)) if tensor else np.reshape(value, -1)
-    index, n = param.index, param.size
-    if index is None or (n == param.total and np.array_equal(index, np.arange(n))):
+    index, n = weight.index, weight.size
+    if index is None or (n == weight.total and np.array_equal(index, np.arange(n))):
         return flat
     if n and np.array_equal(index, np.arange(index[0], index[0] + n)):
         return flat[int(index[0]) : int(index[0]) + n]
@@ -188,18 +188,18 @@ class Gather:
 
     def rewired(self, rewire: Rewire) -> "Gather":
         """The same elements, from where `rewire` says that they are."""
-        found = [piece for old in self.slices for piece in rewire(old)]
-        if len(found) == len(self.slices) and all(
-            map(operator.is_, found, self.slices)
+        pieces = [piece for old in self.slices for piece in rewire(old)]
+        if len(pieces) == len(self.slices) and all(
+            map(operator.is_, pieces, self.slices)
         ):
             return self
-        return Gather(found)
+        return Gather(pieces)
 
     @functools.cached_property
     def values(self) -> tuple[Value, ...]:
         """The distinct values read, in order."""
-        found = (piece.value for piece in self.slices if piece.value is not None)
-        return tuple(dict.fromkeys(found))
+        owners = (piece.value for piece in self.slices if piece.value is not None)
+        return tuple(dict.fromkeys(owners))
 
     @functools.cached_property
     def key(self) -> tuple:

@@ -34,11 +34,11 @@ class Sum(Operation):
     constants: tuple[tuple[Weight | float, np.ndarray], ...] = ()
 
     @classmethod
-    def of(cls, label, out: Value, parts, constants, **own) -> "Sum":
+    def of(cls, label, out: Value, parts, constants, **fields) -> "Sum":
         """The sum, with its parts in layers: the r-th term of every element."""
         parts, constants = tuple(parts), tuple(constants)
         reads = _layers(parts, out.size)
-        return cls(label, reads, (out,), parts=parts, constants=constants, **own)
+        return cls(label, reads, (out,), parts=parts, constants=constants, **fields)
 
     def of_parts(self, parts: Sequence[tuple[Slice, np.ndarray]]) -> "Sum":
         """The same with other parts."""
@@ -93,9 +93,9 @@ class Sum(Operation):
         parts = []
         for piece, index in self.parts:
             start = 0
-            for found in rewire(piece):
-                parts.append((found, index[start : start + found.size]))
-                start += found.size
+            for part in rewire(piece):
+                parts.append((part, index[start : start + part.size]))
+                start += part.size
         return replace(self, reads=operation.reads, parts=tuple(parts))
 
     def used_weights(self):
@@ -186,24 +186,28 @@ def _scattered(values, constants, size: int):
 class Accumulate(Sum):
     """A signal that is added to and never set anew: it keeps what it was.
 
-    Its state is the signal itself, `(size,)`. Elements that are set are 0 in `kept`.
+    Its state is the signal itself, `(size,)`. Elements that are set are 0 in `carried`.
 
     Attributes:
-        kept: 1 for each element that goes on from its last value.
+        carried: 1 for each element that goes on from its last value.
     """
 
-    kept: tuple[np.ndarray, ...] = ()
+    carried: tuple[np.ndarray, ...] = ()
 
     def joined(self, operations, reads, outs, initial):
-        kept = np.concatenate([operation.kept[0] for operation in operations])
-        return replace(super().joined(operations, reads, outs, initial), kept=(kept,))
+        carried = np.concatenate([operation.carried[0] for operation in operations])
+        return replace(
+            super().joined(operations, reads, outs, initial), carried=(carried,)
+        )
 
     def pack(self, values, dt, mode):
         packed = super().pack(values, dt, mode)
-        return packed if self.kept[0].all() else packed | {"kept": self.kept[0]}
+        return (
+            packed if self.carried[0].all() else packed | {"carried": self.carried[0]}
+        )
 
     def compute(self, p, x, state, mode, steps):
         (total,), _ = super().compute(p, x, state, mode, steps)
-        last = state[0] * p["kept"] if "kept" in p else state[0]
+        last = state[0] * p["carried"] if "carried" in p else state[0]
         total = total + last
         return [total], [total]

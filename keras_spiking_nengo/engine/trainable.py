@@ -105,23 +105,23 @@ class NamedWeight:
 def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
     """Weights, encoders and biases of a built network, in nengo's order."""
     ruled, of_probes = _ruled(net), probe_connections(model)
-    found: list[tuple[str, Any, bool]] = []
+    weights: list[tuple[str, Any, bool]] = []
     for obj, configs in _walk(net, []):
         said = _configured(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
-            found.append(
+            weights.append(
                 (
                     f"{_weight_label(obj)}.{kind}",
                     signal,
                     bool(default if said is None else said),
                 )
             )
-    names = _unique([name for name, _, _ in found])
-    kept: dict[Any, NamedWeight] = {}
-    for name, (_, signal, trainable) in zip(names, found, strict=True):
-        kept.setdefault(signal.base, NamedWeight(name, signal.base, trainable))
-    return list(kept.values())
+    names = _unique([name for name, _, _ in weights])
+    by_signal: dict[Any, NamedWeight] = {}
+    for name, (_, signal, trainable) in zip(names, weights, strict=True):
+        by_signal.setdefault(signal.base, NamedWeight(name, signal.base, trainable))
+    return list(by_signal.values())
 
 
 def _walk(net, configs):

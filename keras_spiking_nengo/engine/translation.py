@@ -78,7 +78,7 @@ class Translation:
         self.shared = {s.base for op in self.model.operators for s in op.reads}
 
     @functools.cached_property
-    def calls_back(self) -> bool:
+    def calls_python(self) -> bool:
         """Whether Python functions are called while the program runs."""
         times = {self.model.step, self.model.time}
         return any(

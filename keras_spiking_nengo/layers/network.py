@@ -191,14 +191,16 @@ class Network(SequenceLayer):
     def _split(self, output, sampling: bool):
         return self.cell.ports.split(output, self.cell.model, sampling)
 
-    def _masked(self, inputs, state, mask, training):
-        if self.cell.engine.python():
+    def _run(self, inputs, state, mask, training):
+        if mask is not None and self.cell.engine.python():
             # A step that is left out is none to Python.
+            if state is None:
+                state = self.cell.initial_state(ops.shape(inputs)[0])
             taken = ops.cast(mask, inputs.dtype)[..., None]
             steps = state[0][:, None] + 1 + ops.cumsum(taken, axis=1) - taken
             timed = self.cell.timed(steps, masked=True)
             inputs = ops.concatenate([inputs, taken, *timed], axis=-1)
-        return super()._masked(inputs, state, mask, training)
+        return super()._run(inputs, state, mask, training)
 
     def step(self, inputs, states):
         for label in self.python():

@@ -94,7 +94,9 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
-        clock = ("step",) if program.clocked else ()
+        # Whether anything depends on the number of the step, which is a state then.
+        self.clocked = _is_clocked(program)
+        clock = ("step",) if self.clocked else ()
         self.state_names = (*clock, *program.state_names)
         self.trained = None if trained is None else tuple(trained)
         # Whether the layer goes on from where it was; then timed inputs do, too.
@@ -104,7 +106,7 @@ class NetworkCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        _check_size(self.ports, self.features, self.name)
+        _check_features(self.ports, self.features, self.name)
         weights = _used_weights(
             self.net, self.model, self.engine, self.trained, self.name
         )
@@ -144,16 +146,16 @@ class NetworkCell(Cell):
 
     def state_shapes(self):
         shapes = [value.shape for value in self.engine.initial]
-        return [(1,), *shapes] if self.engine.clocked else shapes
+        return [(1,), *shapes] if self.clocked else shapes
 
     def state_dtypes(self):
         dtypes = self.engine.state_dtypes(self._mode(False))
-        return [self.state_dtype, *dtypes] if self.engine.clocked else dtypes
+        return [self.state_dtype, *dtypes] if self.clocked else dtypes
 
     def initial_state(self, batch_size):
         state = self.engine.initial_state(batch_size, self._mode(False))
         step = ops.zeros((batch_size, 1), dtype=self.state_dtype)
-        return [step, *state] if self.engine.clocked else state
+        return [step, *state] if self.clocked else state
 
     # --- running ----------------------------------------------------------------
 
@@ -174,17 +176,11 @@ class NetworkCell(Cell):
         the values of the timed inputs.
         """
         mode = self._mode(training)
-        packed = self._packed(mode)
-        flat = {f"{i}.{k}": v for i, p in enumerate(packed) for k, v in p.items()}
         sizes = [timed.value.size for timed in self.engine.timed_inputs]
 
         def step(p, x, state):
-            own: list[dict] = [{} for _ in packed]
-            for key, value in p.items():
-                i, _, name = key.partition(".")
-                own[int(i)][name] = value
             (x,), state = x, list(state)
-            clocked = self.engine.clocked
+            clocked = self.clocked
             count = state.pop(0) + 1 if clocked else ops.ones_like(x[..., :1])
             (width,) = self.features
             if x.shape[-1] > width:
@@ -193,15 +189,15 @@ class NetworkCell(Cell):
             else:
                 timed = self.timed(count)
             inputs = _inputs(self, x, timed, count)
-            outputs, state = self.engine.step(own, state, inputs, mode)
+            outputs, state = self.engine.step(p["operations"], state, inputs, mode)
             new = [count, *state] if clocked else state
             return self.ports.side_by_side(outputs), new
 
-        return step, flat
+        return step, {"operations": self._packed(mode)}
 
     def sequence(self, inputs, state, training, unroll):
         mode = self._mode(training)
-        clocked, state = self.engine.clocked, list(state)
+        clocked, state = self.clocked, list(state)
         first = state.pop(0) if clocked else ops.zeros_like(inputs[:, 0, :1])
         steps = first[:, None] + ops.cumsum(ops.ones_like(inputs[..., :1]), axis=1)
         values = _inputs(self, inputs, self.timed(steps), steps)
@@ -275,7 +271,7 @@ def _compiled(model: Model, ports: Ports, seed: int) -> Program:
     return program
 
 
-def _check_size(ports: Ports, features: tuple[int, ...], name: str) -> None:
+def _check_features(ports: Ports, features: tuple[int, ...], name: str) -> None:
     """Raise if the layer `name` is given `features` that the nodes do not take."""
     expected = ports.input_size
     if features != (max(expected, 1),):
@@ -297,6 +293,11 @@ def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
     nodes = _slices(x, [node.size_out for node in cell.ports.nodes])
     values = dict(zip(others, [*nodes, *timed], strict=True))
     return {step: steps, time: steps * cell.dt, **values}
+
+
+def _is_clocked(program: Program) -> bool:
+    clock = program.used_inputs & set(program.inputs[:2])
+    return bool(clock or program.python())
 
 
 def _used_weights(

@@ -41,8 +41,8 @@ class Ports:
 
     def __init__(self, net: nengo.Network, inputs, outputs):
         sources = [node for node in net.all_nodes if not node.size_in and node.size_out]
-        self.inputs = _structure(net, inputs, net.all_nodes, sources, nengo.Node)
-        self.outputs = _structure(
+        self.inputs = _resolved(net, inputs, net.all_nodes, sources, nengo.Node)
+        self.outputs = _resolved(
             net, outputs, net.all_probes, net.all_probes, nengo.Probe
         )
         for node in self.nodes:
@@ -238,7 +238,7 @@ def _sampled(part, probe, dt: float):
     return part[:, round(period) - 1 :: round(period)]
 
 
-def _structure(net, ports: Any, everything, default, kind):
+def _resolved(net, ports: Any, everything, default, kind):
     if ports is None:
         objects = list(default)
         return objects[0] if len(objects) == 1 else objects

@@ -286,6 +286,11 @@ def test_saved_without_the_functions(tmp_path):
     np.testing.assert_array_equal(theirs["y"], ours["y"])
 
 
+def test_states_have_the_names_that_files_of_earlier_versions_hold():
+    kinds = {name.split("_")[0] for name in layer_of(spiking()).cell.state_names}
+    assert kinds == {"neurons", "filter"}
+
+
 def test_exported_with_open_sizes(tmp_path):
     tf = pytest.importorskip("tensorflow")
     net = small()

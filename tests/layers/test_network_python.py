@@ -105,7 +105,8 @@ def test_each_batch_begins_anew_in_predict_and_fit(name, float64):
     assert_equal(y, np.tile(expected, (4, 1, 1)))
     loss = np.mean(expected**2)
     history = model.fit(four, 0 * four, batch_size=1, epochs=2, verbose=0)
-    np.testing.assert_allclose(history.history["loss"], [loss, loss], rtol=1e-9)
+    # Keras keeps losses in single precision on some backends.
+    np.testing.assert_allclose(history.history["loss"], [loss, loss], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -149,7 +150,7 @@ def test_answers_are_not_kept_once_a_sequence_is_over():
     for _ in range(4):
         layer(x, training=True)
     ((_, operator),) = layer.cell.engine.python_operators
-    assert len(operator._answers) <= 5
+    assert len(operator.answers) <= 5
 
 
 def test_random_numbers_begin_anew():
