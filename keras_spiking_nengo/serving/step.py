@@ -65,7 +65,7 @@ class Step:
         frames: whether each input is a value that comes with each step, and in the
             model has no axis of time.
         steps: number of steps that the model was made for, or None if that is open.
-        states: `NamedTensor`s whose names begin with `state_`, in the order in which Keras
+        states: tensors whose names begin with `state_`, in the order in which Keras
             calls the layers.
 
     Raises:
