@@ -6,7 +6,9 @@ import pytest
 from keras import layers, ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.analysis.calls import check, data, run
+from keras_spiking_nengo.models.calls import calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import called, replay
 from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the examples of the docstrings.
