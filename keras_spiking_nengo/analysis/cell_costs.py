@@ -41,15 +41,15 @@ def _spikes_of_cell(layer, inputs: Sequence[LayerSignal], value) -> LayerSignal:
 
 def _neurons_work(layer, inputs, outputs) -> Work:
     value = all_steps(layer, inputs, outputs)
-    found = activity(value, spike_height(layer.cell))
-    updates = found.units if layer.cell.state_names else 0.0
-    return found + Work(updates=updates)
+    work = activity(value, spike_height(layer.cell))
+    updates = work.units if layer.cell.state_names else 0.0
+    return work + Work(updates=updates)
 
 
 def _encoder_work(layer, inputs, outputs) -> Work:
-    found = activity(all_steps(layer, inputs, outputs), spike_height(layer.cell))
+    work = activity(all_steps(layer, inputs, outputs), spike_height(layer.cell))
     # Not neurons: what they send comes from outside.
-    return Work(spikes=found.spikes)
+    return Work(spikes=work.spikes)
 
 
 def _synapse_work(layer, inputs, outputs) -> Work:
@@ -97,11 +97,13 @@ def _gated(products: int) -> Cost:
         cell = layer.cell
         x = LayerSignal(presented(layer, inputs), inputs[0].height)
         hidden = as_numpy(all_steps(layer, inputs, outputs))
-        found = product_work(cell.kernel, x)
+        counted = product_work(cell.kernel, x)
         # Of dense operations, the first step's product with zeros is one.
-        found = found + product_work(cell.recurrent_kernel, LayerSignal(before(hidden)))
+        counted = counted + product_work(
+            cell.recurrent_kernel, LayerSignal(before(hidden))
+        )
         elementwise = float(products * hidden.size)
-        return found + Work(dense=elementwise, macs=elementwise) + activity(hidden)
+        return counted + Work(dense=elementwise, macs=elementwise) + activity(hidden)
 
     return Cost(
         work, kernels=lambda layer: [layer.cell.kernel, layer.cell.recurrent_kernel]

@@ -120,8 +120,8 @@ def _connection_cost(*kernels: str) -> Cost:
     def work(layer, inputs, outputs):
         (signal,) = inputs
         function = _twin(layer, tuple(signal.value.shape), *kernels)
-        found = linear(function, [getattr(layer, k) for k in kernels], signal)
-        return found + activity(outputs[0]) if _has_curve(layer) else found
+        counted = linear(function, [getattr(layer, k) for k in kernels], signal)
+        return counted + activity(outputs[0]) if _has_curve(layer) else counted
 
     def signal(layer, inputs, value):
         return LayerSignal(value, linear=not _has_curve(layer))
@@ -154,13 +154,13 @@ def _separable_cost(depthwise: type, pointwise: type) -> Cost:
         first = depthwise(**shared, depth_multiplier=layer.depth_multiplier)
         shape = tuple(signal.value.shape)
         function = _twin(first, shape, "kernel")
-        found = linear(function, [layer.depthwise_kernel], signal)
+        counted = linear(function, [layer.depthwise_kernel], signal)
         between = function([layer.depthwise_kernel], signal.value)
         last = pointwise(layer.filters, 1, data_format=layer.data_format)
         function = _twin(last, tuple(between.shape), "kernel")
         real = LayerSignal(between, np.zeros(1))
-        found = found + linear(function, [layer.pointwise_kernel], real)
-        return found + activity(outputs[0]) if _has_curve(layer) else found
+        counted = counted + linear(function, [layer.pointwise_kernel], real)
+        return counted + activity(outputs[0]) if _has_curve(layer) else counted
 
     def signal(layer, inputs, value):
         return LayerSignal(value, linear=not _has_curve(layer))
@@ -185,11 +185,11 @@ def _transform_work(layer: Transform, inputs, outputs) -> Work:
         # All other weights, the bias, are put to 0.
         values = {id(layer.kernel): kernels[0]} if kernels else {}
 
-        def given(variables):
+        def assigned(variables):
             return [values.get(id(v), np.zeros(v.shape, "float32")) for v in variables]
 
         trained, fixed = layer.trainable_variables, layer.non_trainable_variables
-        return layer.stateless_call(given(trained), given(fixed), x)[0]
+        return layer.stateless_call(assigned(trained), assigned(fixed), x)[0]
 
     if layer.kernel is None:
         return Work()
@@ -197,8 +197,8 @@ def _transform_work(layer: Transform, inputs, outputs) -> Work:
 
 
 def _transform_signal(layer: Transform, inputs, value) -> LayerSignal:
-    known = inputs[0].height if layer.kernel is None else None
-    return LayerSignal(value, known, linear=True)
+    height = inputs[0].height if layer.kernel is None else None
+    return LayerSignal(value, height, linear=True)
 
 
 LAYER_COSTS.add(
@@ -247,15 +247,15 @@ def _shaped(layer, inputs: LayerSignals, value) -> LayerSignal:
     """Of a layer that only moves values about: it moves heights likewise."""
     if not any(s.height is not None and np.any(s.height) for s in inputs):
         return LayerSignal(value)
-    known = [signal.heights() for signal in inputs]
+    before = [signal.heights() for signal in inputs]
     shapes = [tuple(signal.value.shape) for signal in inputs]
     # Mostly heights are those of every item of a batch.
-    own = any(
-        h.ndim == len(s) and len(h) > 1 for h, s in zip(known, shapes, strict=True)
+    of_each_item = any(
+        h.ndim == len(s) and len(h) > 1 for h, s in zip(before, shapes, strict=True)
     )
     heights = [
-        np.broadcast_to(h, (s[0] if own else 1, *s[1:])).astype("float32")
-        for h, s in zip(known, shapes, strict=True)
+        np.broadcast_to(h, (s[0] if of_each_item else 1, *s[1:])).astype("float32")
+        for h, s in zip(before, shapes, strict=True)
     ]
     return LayerSignal(
         value, as_numpy(layer(heights if len(heights) > 1 else heights[0]))

@@ -55,8 +55,10 @@ def lmu_work(layer, inputs, outputs) -> Work:
     for name, signal in terms.items():
         if name in cell.kernels:
             work = work + product_work(cell.kernels[name], signal)
-    work = work + _memory_work(cell, memory, _encoded(cell, x, fed_back, remembered))
-    shown = _joined(memory, x) if cell.input_to_hidden else _real(memory)
+    work = work + _memory_work(
+        cell, memory, _memory_input(cell, x, fed_back, remembered)
+    )
+    shown = _beside_input(memory, x) if cell.input_to_hidden else _real(memory)
     return work + _hidden_work(layer.name, cell, shown)
 
 
@@ -93,7 +95,7 @@ def _states(cell, x) -> tuple:
 # --- memory -------------------------------------------------------------------
 
 
-def _encoded(cell, x, fed_back, remembered) -> LayerSignal:
+def _memory_input(cell, x, fed_back, remembered) -> LayerSignal:
     """What goes to the memory; spikes, if that is the input as it is."""
     kernels = {name: as_numpy(kernel) for name, kernel in cell.kernels.items()}
     if not (kernels or cell.hidden_to_memory):
@@ -108,19 +110,19 @@ def _encoded(cell, x, fed_back, remembered) -> LayerSignal:
     return _real(u + kernels.get("bias", 0.0))
 
 
-def _memory_work(cell, memory: np.ndarray, encoded: LayerSignal) -> Work:
+def _memory_work(cell, memory: np.ndarray, u: LayerSignal) -> Work:
     """`A m + B u`, of each channel."""
     a, b = map(as_numpy, cell.matrices())
     channels = before(memory).reshape(*memory.shape[:2], cell.memory_d, cell.order)
     work = product_work(a.T, _real(channels))
-    return work + linear(lambda kernels, u: u[..., None] * kernels[0], [b], encoded)
+    return work + linear(lambda kernels, u: u[..., None] * kernels[0], [b], u)
 
 
 def _real(value) -> LayerSignal:
     return LayerSignal(value, np.zeros(1))
 
 
-def _joined(memory: np.ndarray, x: LayerSignal) -> LayerSignal:
+def _beside_input(memory: np.ndarray, x: LayerSignal) -> LayerSignal:
     """Memory and input side by side, with the heights of spikes in the input."""
     value = as_numpy(x.value)
     heights = np.broadcast_to(x.heights(), value.shape)

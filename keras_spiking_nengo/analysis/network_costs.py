@@ -42,13 +42,13 @@ __all__ = ["network_kernels", "network_work"]
 
 
 def network_work(layer, inputs, outputs) -> Work:
-    """The operations of a `ksn.layers.Network`, for the sequences it is given.
+    """The operations of a `ksn.layers.Network`, for the sequences it is values.
 
     Raises:
         NotImplementedError: if it learns online, so that weights change.
     """
     program = _unchanged_program(layer.cell)
-    _check_fixed(program, layer.name)
+    _check_not_learning(program, layer.name)
     products = _products(program)
     neurons = [op for op in program.operations if _neuron_type(op) is not None]
     watched = {product: product.reads[0] for product in products}
@@ -62,14 +62,16 @@ def network_work(layer, inputs, outputs) -> Work:
     work = Work(updates=float(steps * sum(map(_updates, program.operations))))
     for product in products:
         read = watching.outputs[product]
-        height = [np.full(s.size, heights.get(s.value, 0.0)) for s in read.slices]
+        parts = [np.full(s.size, heights.get(s.value, 0.0)) for s in read.slices]
         flat = values[product].reshape(-1, read.size)
-        signal = LayerSignal(flat, np.concatenate(height))
-        work = work + _product_work(product, weights, signal)
+        signal = LayerSignal(flat, np.concatenate(parts))
+        work = work + _operation_work(product, weights, signal)
     rates = _rates(watching)
     for op in neurons:
         if op.outs[0] not in rates:
-            work = work + activity(values[op], heights.get(op.outs[0]))
+            height = heights.get(op.outs[0])
+            spike = None if height is None else np.asarray(height)
+            work = work + activity(values[op], spike)
     return work
 
 
@@ -91,7 +93,7 @@ def _unchanged_program(cell) -> Program:
     return compile_model(cell.model, cell.ports.nodes, {}, ())
 
 
-def _check_fixed(program: Program, name: str) -> None:
+def _check_not_learning(program: Program, name: str) -> None:
     for op in program.operations:
         if isinstance(op, Learn | RecursiveLeastSquares):
             rule = op.label.partition(" ")[0]
@@ -117,7 +119,7 @@ def _once(weight: Weight) -> Weight:
     return replace(weight, index=index)
 
 
-def _product_work(product, values: Mapping, signal: LayerSignal) -> Work:
+def _operation_work(product, values: Mapping, signal: LayerSignal) -> Work:
     keys = [weight.key for weight in product.used_weights()]
     mode = Mode("float32")
 
@@ -198,13 +200,13 @@ def _values_seen(program: Program, layer, inputs) -> dict[Any, np.ndarray]:
     steps = ops.cumsum(ops.ones((batch, length, 1), dtype=mode.dtype), axis=1)
     step, time, *nodes = program.inputs
     # Without nodes, the one input only counts steps.
-    given = dict(zip(nodes, tensors, strict=False))
-    given |= {step: steps, time: steps * program.dt}
+    values = dict(zip(nodes, tensors, strict=False))
+    values |= {step: steps, time: steps * program.dt}
     for timed in program.timed_inputs:
         table = ops.convert_to_tensor(timed(0, length), dtype=mode.dtype)
-        given[timed.value] = ops.broadcast_to(table, (batch, length, timed.value.size))
+        values[timed.value] = ops.broadcast_to(table, (batch, length, timed.value.size))
     state = program.initial_state(batch, mode)
-    outputs, _ = program.sequence(program.pack(weights, mode), state, given, mode)
+    outputs, _ = program.sequence(program.pack(weights, mode), state, values, mode)
     return {key: as_numpy(value) for key, value in outputs.items()}
 
 

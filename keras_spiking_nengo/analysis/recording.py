@@ -8,7 +8,9 @@ import numpy as np
 from keras import layers, ops
 
 from keras_spiking_nengo.analysis import spikes
-from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS, spike_height
+from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
+from keras_spiking_nengo.analysis.cells_over_time import all_steps, spike_height
+from keras_spiking_nengo.analysis.masked import calls_within, replay_within
 from keras_spiking_nengo.analysis.operation_counts import LayerSignal, as_numpy, unmoved
 from keras_spiking_nengo.layers import NeuronsCell
 from keras_spiking_nengo.models.calls import Call, calls
@@ -51,17 +53,20 @@ def record(model: keras.Model, x: Any) -> tuple[list[Recording], list[np.ndarray
     recordings: list[Recording] = []
 
     def apply(call, args, kwargs):
+        inner = None if call.wrappers else calls_within(call)
+        if inner is not None:
+            return replay_within(call, inner, args, apply)
         outputs = called(call, args, kwargs)
-        cell = getattr(call.operation, "cell", None)
-        height = spike_height(cell) if _runs_alone(call) else None
+        layer = call.operation
+        height = spike_height(layer.cell) if _runs_alone(call) else None
         if height is not None:
             inputs = [LayerSignal(value) for value in keras.tree.flatten(args)]
             tensors = keras.tree.flatten(outputs)
-            values = as_numpy(all_steps(call.operation, inputs, tensors))
+            values = as_numpy(all_steps(layer, inputs, tensors))
             counts = spikes.count(values, height)
             counts = counts.reshape(*counts.shape[:2], -1)
-            neurons = isinstance(cell, NeuronsCell)
-            recordings.append(Recording(call.name, counts, cell.dt, neurons))
+            neurons = isinstance(layer.cell, NeuronsCell)
+            recordings.append(Recording(call.name, counts, layer.cell.dt, neurons))
         return outputs
 
     pairs = zip(arrays_of(layer_calls, x), model.inputs, strict=True)
