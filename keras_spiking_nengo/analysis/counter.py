@@ -1,34 +1,36 @@
-"""Running the calls of a model, and counting what each does."""
+"""What the calls of a model do, counted while they are made once more."""
 
 import math
 import re
 import warnings
 from dataclasses import asdict
+from typing import Any
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
-from keras_spiking_nengo.analysis.calls import run, submodel
-from keras_spiking_nengo.analysis.operation_counts import Signal, Work, array
-from keras_spiking_nengo.analysis.operations import PER_STEP, RULES, Rule, refusal
-from keras_spiking_nengo.analysis.recurrent import CELLS
-from keras_spiking_nengo.analysis.report import LayerEnergy
+from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
+from keras_spiking_nengo.analysis.energy_report import LayerEnergy
+from keras_spiking_nengo.analysis.layer_costs import Cost, cost_of, no_cost
+from keras_spiking_nengo.analysis.masked import calls_within, replay_within
+from keras_spiking_nengo.analysis.operation_counts import LayerSignal, Work, as_numpy
 from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.models.calls import Call, Calls, symbols_in
 
-__all__ = ["Call", "Counter"]
+__all__ = ["CallCount", "Counter"]
 
 
-class Call:
+class CallCount:
     """One call of a layer, over all batches."""
 
-    def __init__(self, name: str, layer, rule: Rule):
-        self.name, self.layer, self.rule = name, layer, rule
+    def __init__(self, name: str, layer, cost: Cost):
+        self.name, self.layer, self.cost = name, layer, cost
         self.work = Work()
 
     def report(self, factor: float) -> LayerEnergy:
         work = self.work * factor
-        kernels = list(map(array, self.rule.kernels(self.layer)))
+        kernels = list(map(as_numpy, self.cost.kernels(self.layer)))
         variables = getattr(self.layer, "weights", [])
         return LayerEnergy(
             name=self.name,
@@ -42,126 +44,125 @@ class Call:
 
 
 class Counter:
-    """Runs the calls of a model, and counts their work.
+    """Counts the work of a model's calls, as what `models.replay` applies to each.
 
     Args:
+        layer_calls: of the model.
         strict: whether to refuse what has no rule.
 
     Attributes:
-        calls: in order.
-        position: of the next call.
+        counts: by the names of the calls, in order.
+        uncounted: by name, why a call counts as nothing.
     """
 
-    def __init__(self, strict: bool):
+    def __init__(self, layer_calls: Calls, strict: bool):
         self.strict = strict
-        self.calls: list[Call] = []
-        self.position = 0
+        self.counts: dict[str, CallCount] = {}
         self.uncounted: dict[str, str] = {}
+        self._mask_makers = _mask_makers(layer_calls)
 
-    def __call__(self, name: str, operation, args, kwargs):
-        if type(operation) in PER_STEP:
-            return self._per_step(name, operation, args)
-        inputs = keras.tree.flatten(args)
-        rule = self._rule(name, operation, inputs, kwargs)
-        values = _values((args, kwargs))
-        outputs = operation(*values[0], **values[1])
-        flat = keras.tree.flatten(outputs)
-        call = self._call(name, operation, rule)
+    def __call__(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        """Outputs of a call, as signals; steps of wrappers are items of the batch."""
+        n_axes = len(call.wrappers)
+        if n_axes > call.n_folded:
+            kwargs = {}  # a mask of the steps that the wrapper takes
+        if not n_axes:
+            return self._called(call, args, kwargs)
+        signals = [s for s in keras.tree.flatten((args, kwargs)) if _is_signal(s)]
+        lead = tuple(signals[0].value.shape[: 1 + n_axes])
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: leaf.folded(n_axes) if _is_signal(leaf) else leaf,
+            (args, kwargs),
+        )
+        outputs = self._called(call, args, kwargs)
+        return keras.tree.map_structure(lambda signal: signal.unfolded(lead), outputs)
+
+    def _called(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        inner = calls_within(call)
+        if inner is not None:
+            self._mask_makers |= _mask_makers(inner)
+            return replay_within(call, inner, args, self)
+        operation, inputs = call.operation, keras.tree.flatten(args)
+        values, named = keras.tree.map_structure(
+            lambda leaf: leaf.value if _is_signal(leaf) else leaf, (args, kwargs)
+        )
+        if call.name in self._mask_makers:
+            outputs = operation(*values, **named)
+            return keras.tree.map_structure(LayerSignal, outputs)
+        cost = self._cost(call, inputs, kwargs)
+        outputs = operation(*values, **named)
+        first, *rest = tensors = keras.tree.flatten(outputs)
+        count = self.counts.setdefault(call.name, CallCount(call.name, operation, cost))
         try:
-            call.work = call.work + rule.work(operation, inputs, flat)
+            count.work = count.work + cost.work(operation, inputs, tensors)
         except NotImplementedError as error:
             if self.strict:
                 raise
-            self._uncounted(name, str(error))
-        first, *rest = flat
-        signals = [rule.signal(operation, inputs, first), *map(Signal, rest)]
+            self._leave_out(call.name, str(error))
+        signals = [cost.signal(operation, inputs, first), *map(LayerSignal, rest)]
         return keras.tree.pack_sequence_as(outputs, signals)
 
-    def _rule(self, name, operation, inputs, kwargs) -> Rule:
-        given = [key for key, value in kwargs.items() if _is_given(value)]
-        known = _known(operation) and inputs
-        if known and not given and all(isinstance(s, Signal) for s in inputs):
-            return RULES[operation]
-        error = refusal(name, operation)
-        if known:
+    def _cost(self, call: Call, inputs: list, kwargs: dict) -> Cost:
+        further = [k for k, v in kwargs.items() if k != "mask" and _says_something(v)]
+        cost = cost_of(call.operation) if _has_known_cells(call.operation) else None
+        if cost and inputs and not further and all(map(_is_signal, inputs)):
+            return cost
+        error = no_cost(call.name, call.operation)
+        if cost and inputs:
             error = NotImplementedError(
-                f"{name} ({type(operation).__name__}) is called with"
-                f" {', '.join(given) or 'what is no tensor'}. It can be counted with"
+                f"{call.name} ({type(call.operation).__name__}) is called with"
+                f" {', '.join(further) or 'what is no tensor'}. It can be counted with"
                 " the tensors that it acts on only."
             )
         if self.strict:
             raise error
-        self._uncounted(name, str(error))
-        return Rule()
+        self._leave_out(call.name, str(error))
+        return Cost()
 
-    def _uncounted(self, name: str, reason: str) -> None:
+    def _leave_out(self, name: str, reason: str) -> None:
         if name not in self.uncounted:
             self.uncounted[name] = reason
             warnings.warn(f"{name} counts as nothing. {reason}", stacklevel=2)
 
-    def _call(self, name, operation, rule) -> Call:
-        if self.position == len(self.calls):
-            self.calls.append(Call(name, operation, rule))
-        self.position += 1
-        return self.calls[self.position - 1]
-
-    def _per_step(self, name: str, wrapper, args):
-        """Steps are further items of the batch."""
-        inputs = keras.tree.flatten(args)
-        lead = tuple(inputs[0].value.shape[:2])
-        folded = keras.tree.map_structure(_folded, args)
-        inner = wrapper.layer
-        if submodel(inner):
-            made = run(inner, keras.tree.flatten(folded), self, f"{name}/")
-        else:
-            made = self(name, inner, folded, {})
-        return keras.tree.map_structure(lambda s: _unfolded(s, lead), made)
-
     def unique(self) -> tuple[int, ...]:
         """Positions of the first call of each layer."""
-        first = {id(call.layer): i for i, call in reversed(list(enumerate(self.calls)))}
-        return tuple(sorted(first.values()))
+        counts = reversed(list(enumerate(self.counts.values())))
+        return tuple(sorted({id(count.layer): i for i, count in counts}.values()))
 
     def notes(self) -> list[str]:
         return [f"{name} counts as nothing." for name in self.uncounted]
 
 
-def _known(operation) -> bool:
-    if operation not in RULES:
-        return False
+def _mask_makers(layer_calls: Calls) -> set[str]:
+    """Names of the operations that make nothing but masks.
+
+    They compare, which is not counted, and Keras writes them down beside the layers.
+    """
+    data = set(map(id, layer_calls.outputs.values()))
+    makers = set()
+    for call in reversed(layer_calls.calls):
+        is_layer = isinstance(call.operation, keras.Layer)
+        if is_layer or any(id(symbol) in data for symbol in call.symbols):
+            named = {k: v for k, v in call.kwargs.items() if k != "mask"}
+            data |= set(map(id, symbols_in((call.args, named))))
+        else:
+            makers.add(call.name)
+    return makers
+
+
+def _is_signal(leaf) -> bool:
+    return isinstance(leaf, LayerSignal)
+
+
+def _has_known_cells(operation) -> bool:
     if isinstance(operation, layers.Bidirectional):
-        return _known(operation.forward_layer) and _known(operation.backward_layer)
-    return not isinstance(operation, layers.RNN) or operation.cell in CELLS
+        ways = (operation.forward_layer, operation.backward_layer)
+        return all(cost_of(way) and _has_known_cells(way) for way in ways)
+    return not isinstance(operation, layers.RNN) or operation.cell in CELL_COSTS
 
 
-def _is_given(value) -> bool:
+def _says_something(value) -> bool:
     return not (value is None or value is False)
-
-
-def _values(structure):
-    return keras.tree.map_structure(
-        lambda leaf: leaf.value if isinstance(leaf, Signal) else leaf, structure
-    )
-
-
-def _folded(signal: Signal) -> Signal:
-    height, shape = signal.height, tuple(signal.value.shape)
-    if height is not None:
-        height = height.reshape((1,) * (len(shape) - height.ndim) + height.shape)
-        alike = height.shape[:2] == (1, 1)
-        height = height[:, 0] if alike else np.broadcast_to(height, shape)
-        height = height if alike else height.reshape(-1, *shape[2:])
-    value = ops.reshape(signal.value, (-1, *shape[2:]))
-    return Signal(value, height, signal.linear)
-
-
-def _unfolded(signal: Signal, lead: tuple[int, int]) -> Signal:
-    height, shape = signal.height, tuple(signal.value.shape)
-    if height is not None and height.ndim == len(shape):
-        first = lead if len(height) > 1 else (1, 1)
-        height = height.reshape(*first, *height.shape[1:])
-    value = ops.reshape(signal.value, (*lead, *shape[1:]))
-    return Signal(value, height, signal.linear)
 
 
 # --- memory ------------------------------------------------------------------

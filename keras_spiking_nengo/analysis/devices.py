@@ -141,8 +141,8 @@ def chosen(
         return tuple(DEVICES.values())
     if isinstance(value, str | Device):
         value = (value,)
-    found = tuple(map(device, value))
-    names = [one.name for one in found]
+    devices = tuple(map(device, value))
+    names = [one.name for one in devices]
     if len(set(names)) < len(names):
         raise ValueError(f"Devices need names of their own; received {names}.")
-    return found
+    return devices

@@ -16,12 +16,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.analysis.calls import check, data, run
 from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
-from keras_spiking_nengo.analysis.operation_counts import Signal, unmoved
-from keras_spiking_nengo.analysis.report import EnergyReport, LayerEnergy
+from keras_spiking_nengo.analysis.energy_report import EnergyReport, LayerEnergy
+from keras_spiking_nengo.analysis.operation_counts import LayerSignal, unmoved
 from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.models.calls import calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import replay
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
 
@@ -59,7 +61,7 @@ def energy(
         model: functional or `keras.Sequential`, of layers that have a rule. Nested
             models and `TimeDistributed` are taken apart; a layer that is used twice
             is counted twice, and stored once.
-        x: array, or a list or dict of arrays, as for `model.predict`.
+        x: as_numpy, or a list or dict of arrays, as for `model.predict`.
         devices: names from `DEVICES`, or `Device` objects. Defaults to all that are
             named.
         steps: int. Calls of the model that make one inference, for a model that takes
@@ -92,35 +94,35 @@ def energy(
         Yik et al. (2025), *The NeuroBench framework for benchmarking neuromorphic
         computing algorithms and systems*, Nature Communications 16, 1545.
     """
-    check(model)
-    for name, number in (("steps", steps), ("batch_size", batch_size)):
-        checked_count(name, number)
+    layer_calls = calls(model)
+    steps = checked_count("steps", steps)
+    batch_size = checked_count("batch_size", batch_size)
     compared = chosen(devices)
-    arrays = data(model, x)
-    counter = Counter(strict)
+    arrays = arrays_of(layer_calls, x)
+    counter = Counter(layer_calls, strict)
     with unmoved(model):
-        for batch in _batches(model, arrays, batch_size):
-            counter.position = 0
-            run(model, list(map(_signal, batch, model.inputs)), counter)
+        for batch in _batched(model, arrays, batch_size):
+            signals = list(map(_input_signal, batch, model.inputs))
+            replay(layer_calls, signals, counter)
     items = len(arrays[0])
-    found = [call.report(steps / items) for call in counter.calls]
+    energies = [count.report(steps / items) for count in counter.counts.values()]
     chips = [d.name for d in compared if d in _CHIPS]
-    mixed = any(call.macs for call in found) and bool(chips)
+    mixed = any(layer.macs for layer in energies) and bool(chips)
     return EnergyReport(
         model=model.name,
         items=items,
-        layers=tuple(found),
+        layers=tuple(energies),
         unique=counter.unique(),
         devices=compared,
         notes=(CAUTION, *[REAL.format(", ".join(chips))] * mixed, *counter.notes()),
     )
 
 
-def _signal(values: np.ndarray, symbol) -> Signal:
-    return Signal(ops.convert_to_tensor(values, dtype=symbol.dtype))
+def _input_signal(values: np.ndarray, symbol) -> LayerSignal:
+    return LayerSignal(ops.convert_to_tensor(values, dtype=symbol.dtype))
 
 
-def _batches(model, arrays, batch_size: int):
+def _batched(model, arrays, batch_size: int):
     fixed = model.inputs[0].shape[0]
     size = fixed or batch_size
     items = len(arrays[0])

@@ -24,7 +24,18 @@ from keras import ops
 
 from keras_spiking_nengo.analysis import spikes
 
-__all__ = ["Signal", "Work", "activity", "array", "linear", "total", "unmoved"]
+__all__ = [
+    "LayerSignal",
+    "Work",
+    "activity",
+    "as_numpy",
+    "before",
+    "linear",
+    "nonzero",
+    "product_work",
+    "total",
+    "unmoved",
+]
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False)
-class Signal:
+class LayerSignal:
     """A tensor between layers, and what is known of it.
 
     Attributes:
@@ -76,28 +87,55 @@ class Signal:
         """The height that is known, or that the values tell."""
         if self.height is not None:
             return self.height
-        return np.asarray(spikes.common_height(array(self.value)) or 0.0)
+        return np.asarray(spikes.common_height(as_numpy(self.value)) or 0.0)
 
     def parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Where real values are not 0, as 0 and 1, and numbers of spikes."""
-        value, height = array(self.value), self.heights()
+        value, height = as_numpy(self.value), self.heights()
         real = np.logical_and(value != 0, height == 0)
         number = (
             spikes.count(value, height) if np.any(height) else np.zeros(value.shape)
         )
         return real.astype("float32"), number.astype("float32")
 
+    def folded(self, n_axes: int) -> "LayerSignal":
+        """The signal, with so many axes after the batch as further items of it."""
+        height, shape = self.height, tuple(self.value.shape)
+        n_lead = 1 + n_axes
+        if height is not None:
+            height = height.reshape((1,) * (len(shape) - height.ndim) + height.shape)
+            if height.shape[:n_lead] != (1,) * n_lead:
+                height = np.broadcast_to(height, shape)
+            height = height.reshape(-1, *height.shape[n_lead:])
+        value = ops.reshape(self.value, (-1, *shape[n_lead:]))
+        return LayerSignal(value, height, self.linear)
 
-def array(tensor) -> np.ndarray:
+    def unfolded(self, lead: tuple[int, ...]) -> "LayerSignal":
+        """The signal, with the batch and the axes folded into it apart again."""
+        height, shape = self.height, tuple(self.value.shape)
+        if height is not None and height.ndim == len(shape):
+            axes = lead if len(height) > 1 else (1,) * len(lead)
+            height = height.reshape(*axes, *height.shape[1:])
+        value = ops.reshape(self.value, (*lead, *shape[1:]))
+        return LayerSignal(value, height, self.linear)
+
+
+def as_numpy(tensor) -> np.ndarray:
     """A tensor as a NumPy array."""
     return np.asarray(ops.convert_to_numpy(tensor))
+
+
+def before(sequence) -> np.ndarray:
+    """What `(batch, time, ...)` was a step before, and 0 at first."""
+    values = as_numpy(sequence)
+    return np.concatenate([np.zeros_like(values[:, :1]), values[:, :-1]], axis=1)
 
 
 @contextmanager
 def unmoved(model):
     """A context after which the states of a model are what they were before."""
     variables = model.non_trainable_variables
-    before = list(map(array, variables))
+    before = list(map(as_numpy, variables))
     try:
         yield
     finally:
@@ -107,23 +145,23 @@ def unmoved(model):
 
 def total(tensor) -> float:
     """The sum of all elements, in double precision."""
-    return float(np.sum(array(tensor), dtype=np.float64))
+    return float(np.sum(as_numpy(tensor), dtype=np.float64))
 
 
 def nonzero(values) -> np.ndarray:
     """1 where values are not 0, and 0 elsewhere."""
-    return (array(values) != 0).astype("float32")
+    return (as_numpy(values) != 0).astype("float32")
 
 
 def activity(value, height: np.ndarray | None = None) -> Work:
     """What units send: their values, and the spikes among them."""
-    value = array(value)
+    value = as_numpy(value)
     sent = 0.0 if height is None else float(np.sum(spikes.count(value, height)))
     zeros = float(np.sum(value == 0))
     return Work(spikes=sent, units=float(value.size), zeros=zeros)
 
 
-def linear(function: Callable, kernels: Iterable[Any], signal: Signal) -> Work:
+def linear(function: Callable, kernels: Iterable[Any], signal: LayerSignal) -> Work:
     """The operations of a linear map.
 
     Args:
@@ -131,7 +169,7 @@ def linear(function: Callable, kernels: Iterable[Any], signal: Signal) -> Work:
         kernels: its weights.
         signal: its input.
     """
-    kernels = list(map(array, kernels))
+    kernels = list(map(as_numpy, kernels))
     real, number = signal.parts()
     ones = [np.ones_like(kernel, dtype="float32") for kernel in kernels]
     masks = list(map(nonzero, kernels))
@@ -141,3 +179,8 @@ def linear(function: Callable, kernels: Iterable[Any], signal: Signal) -> Work:
         macs=total(function(masks, real)) if np.any(real) else 0.0,
         acs=total(function(masks, number)) if np.any(number) else 0.0,
     )
+
+
+def product_work(kernel: Any, signal: LayerSignal) -> Work:
+    """The operations of `x @ kernel`, on the last axis of `x`."""
+    return linear(lambda kernels, x: np.matmul(x, kernels[0]), [kernel], signal)

@@ -1,6 +1,6 @@
 """Pictures of spikes, neurons, synapses and models.
 
-Each function draws into the `ax` it is given, or into a figure of its own, and returns
+Each function draws into the `ax` it is shown, or into a figure of its own, and returns
 the axes; those with several panels return the figure. Nothing is shown or kept:
 `axes.figure.savefig("name.png")` writes a file. The colours are those of Okabe and Ito
 and the viridis map, which colour-blind readers can tell apart.
@@ -15,23 +15,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import nengo
 import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.analysis import spikes
 from keras_spiking_nengo.analysis.drawing import (
     COLORS,
-    histograms,
     new_axes,
     new_figure,
     raster,
     tidy,
 )
+from keras_spiking_nengo.analysis.firing import rate_histograms as rates
 from keras_spiking_nengo.analysis.page import overview
-from keras_spiking_nengo.analysis.recording import record
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.synapses import LinearSystem
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -44,47 +41,6 @@ __all__ = [
     "response_curves",
     "tuning_curves",
 ]
-
-
-def rates(values: Any, x: Any = None, amplitude: float = 1.0, bins: int = 30, ax=None):
-    """Histogram of firing rates, of an array or of each spiking layer of a model.
-
-    Args:
-        values: `(batch, time, *features)` activity, or a Keras model.
-        x: data for the model.
-        amplitude: of the neuron type, for an array.
-        bins: int. Number of bars.
-        ax: matplotlib axes. Defaults to those of a new figure.
-
-    Returns:
-        The axes.
-
-    Raises:
-        ImportError: if matplotlib is not installed.
-        ValueError: if a model has no spiking layer or no data, or an array no axis of
-            neurons.
-
-    Example:
-        >>> import numpy as np
-        >>> axes = rates(np.ones((2, 10, 5)))
-        >>> axes.get_xlabel()
-        'firing rate (Hz)'
-    """
-    if isinstance(values, keras.Model):
-        if x is None:
-            raise ValueError("The rates of a model depend on data: give x, too.")
-        named = {r.name: r.rates for r in record(values, x)[0]}
-        if not named:
-            raise ValueError(f"{values.name!r} has no spiking layer.")
-        return histograms(named, bins, new_axes(ax))
-    values = np.asarray(values, dtype=float)
-    if values.ndim < 3:
-        raise ValueError(
-            "Rates need (batch, time, *features); received an array of shape"
-            f" {values.shape}. Add an axis for a batch of one item, as values[None]."
-        )
-    found = np.mean(spikes.rates(values, amplitude, axis=1), axis=0)
-    return histograms({"": found.ravel()}, bins, new_axes(ax))
 
 
 # --- neurons --------------------------------------------------------------------
@@ -127,8 +83,8 @@ def tuning_curves(
     Reference:
         Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press.
     """
-    found = _population(ensemble, sim)
-    dimensions = found["encoders"].shape[1]
+    population = _population(ensemble, sim)
+    dimensions = population["encoders"].shape[1]
     line = np.eye(dimensions)[0] if direction is None else np.asarray(direction, float)
     if line.shape != (dimensions,) or not np.any(line):
         raise ValueError(
@@ -136,10 +92,10 @@ def tuning_curves(
             f" {direction!r}."
         )
     line = line / np.linalg.norm(line)
-    x = np.linspace(-found["radius"], found["radius"], n_points)
-    along = np.outer(x, (found["encoders"] @ line) / found["radius"])
-    kind = found["neuron_type"]
-    curves = _activity(kind, found["gain"] * along + found["bias"])
+    x = np.linspace(-population["radius"], population["radius"], n_points)
+    along = np.outer(x, (population["encoders"] @ line) / population["radius"])
+    kind = population["neuron_type"]
+    curves = _curve(kind, population["gain"] * along + population["bias"])
     curves = curves / getattr(kind, "amplitude", 1.0)
     ax = new_axes(ax)
     weight = np.sum(np.abs(curves), axis=0)
@@ -159,7 +115,7 @@ def _viridis(share: float):
     return colormaps["viridis"](0.9 * share)
 
 
-def _activity(neuron_type, currents: np.ndarray) -> np.ndarray:
+def _curve(neuron_type, currents: np.ndarray) -> np.ndarray:
     """Rates for currents `(points, neurons)`, which are not scaled further."""
     n_neurons = currents.shape[1]
     return neuron_type.rates(currents, np.ones(n_neurons), np.zeros(n_neurons))
@@ -227,20 +183,20 @@ def response_curves(
     single = isinstance(neuron_types, str | nengo.neurons.NeuronType)
     kinds = list(map(to_neuron_type, [neuron_types] if single else neuron_types))
     ax = new_axes(ax)
-    known = any(neuron(kind).rates is not None for kind in kinds)
+    has_curve = any(neuron(kind).rates is not None for kind in kinds)
     for i, kind in enumerate(kinds):
         high = 30.0 if isinstance(kind, nengo.Izhikevich) else 5.0
-        given = np.linspace(0, high, 201) if currents is None else np.asarray(currents)
+        shown = np.linspace(0, high, 201) if currents is None else np.asarray(currents)
         color, label = COLORS[i % len(COLORS)], repr(kind)
         if neuron(kind).rates is not None:
-            curve = _activity(kind, given[:, None])[:, 0]
+            curve = _curve(kind, shown[:, None])[:, 0]
             # Curves may coincide: each leaves gaps for those below.
-            ax.plot(given, curve, color=color, linestyle=("-", "--", ":")[i % 3])
-        dots = given[:: max(len(given) // 20, 1)]
+            ax.plot(shown, curve, color=color, linestyle=("-", "--", ":")[i % 3])
+        dots = shown[:: max(len(shown) // 20, 1)]
         measured = _measured(kind, dots, dt, time, seed)
         style = {"linestyle": "none", "marker": "o", "markersize": 4}
         ax.plot(dots, measured, color=color, label=label, **style)
-    title = "lines: rate curve, dots: measured" if known else "dots: measured"
+    title = "lines: rate curve, dots: measured" if has_curve else "dots: measured"
     ax.legend(frameon=False, title=title, alignment="left")
     return tidy(ax, "input current", "output: amplitude x rate (Hz)")
 
@@ -321,11 +277,11 @@ def _length(system: LinearSystem) -> int:
 
 
 def _impulse(system: LinearSystem, length: int) -> np.ndarray:
-    state, found = np.zeros(system.order), []
+    state, outputs = np.zeros(system.order), []
     for u in [1.0] + [0.0] * (length - 1):
-        found.append(float(system.C @ state + system.D * u))
+        outputs.append(float(system.C @ state + system.D * u))
         state = system.A @ state + np.asarray(system.B) * u
-    return np.array(found)
+    return np.array(outputs)
 
 
 def _transfer(system: LinearSystem, z: np.ndarray) -> np.ndarray:

@@ -8,10 +8,14 @@ import numpy as np
 from keras import layers, ops
 
 from keras_spiking_nengo.analysis import spikes
-from keras_spiking_nengo.analysis.calls import check, data, run
-from keras_spiking_nengo.analysis.operation_counts import Signal, array, unmoved
-from keras_spiking_nengo.analysis.recurrent import CELLS, spike_height, whole
+from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
+from keras_spiking_nengo.analysis.cells_over_time import all_steps, spike_height
+from keras_spiking_nengo.analysis.masked import calls_within, replay_within
+from keras_spiking_nengo.analysis.operation_counts import LayerSignal, as_numpy, unmoved
 from keras_spiking_nengo.layers import NeuronsCell
+from keras_spiking_nengo.models.calls import Call, calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import called, replay
 
 __all__ = ["Recording", "record"]
 
@@ -45,25 +49,35 @@ def record(model: keras.Model, x: Any) -> tuple[list[Recording], list[np.ndarray
         model: functional or `keras.Sequential`.
         x: data, as for `energy`.
     """
-    check(model)
-    found: list[Recording] = []
+    layer_calls = calls(model)
+    recordings: list[Recording] = []
 
-    def apply(name, operation, args, kwargs):
-        outputs = operation(*args, **kwargs)
-        if isinstance(operation, layers.RNN) and operation.cell in CELLS:
-            height = spike_height(operation.cell)
-            if height is not None:
-                inputs = [Signal(value) for value in keras.tree.flatten(args)]
-                flat = keras.tree.flatten(outputs)
-                values = array(whole(operation, inputs, flat))
-                counts = spikes.count(values, height)
-                counts = counts.reshape(*counts.shape[:2], -1)
-                neurons = isinstance(operation.cell, NeuronsCell)
-                found.append(Recording(name, counts, operation.cell.dt, neurons))
+    def apply(call, args, kwargs):
+        inner = None if call.wrappers else calls_within(call)
+        if inner is not None:
+            return replay_within(call, inner, args, apply)
+        outputs = called(call, args, kwargs)
+        layer = call.operation
+        height = spike_height(layer.cell) if _runs_alone(call) else None
+        if height is not None:
+            inputs = [LayerSignal(value) for value in keras.tree.flatten(args)]
+            tensors = keras.tree.flatten(outputs)
+            values = as_numpy(all_steps(layer, inputs, tensors))
+            counts = spikes.count(values, height)
+            counts = counts.reshape(*counts.shape[:2], -1)
+            neurons = isinstance(layer.cell, NeuronsCell)
+            recordings.append(Recording(call.name, counts, layer.cell.dt, neurons))
         return outputs
 
-    pairs = zip(data(model, x), model.inputs, strict=True)
+    pairs = zip(arrays_of(layer_calls, x), model.inputs, strict=True)
     tensors = [ops.convert_to_tensor(v, dtype=symbol.dtype) for v, symbol in pairs]
     with unmoved(model):
-        outputs = run(model, tensors, apply)
-    return found, list(map(array, keras.tree.flatten(outputs)))
+        outputs = replay(layer_calls, tensors, apply)
+    return recordings, list(map(as_numpy, outputs))
+
+
+def _runs_alone(call: Call) -> bool:
+    """Whether it is a call of a layer over time, whose cell is known, by itself."""
+    layer = call.operation
+    over_time = isinstance(layer, layers.RNN) and layer.cell in CELL_COSTS
+    return over_time and not call.wrappers

@@ -34,9 +34,9 @@ from keras_spiking_nengo.engine.signals import (
     whole_slice,
 )
 
-__all__ = ["Translation"]
+__all__ = ["ONE_STEP", "Translation"]
 
-_ONE_STEP = LinearSystem(np.zeros((1, 1)), np.ones(1), np.ones(1), 0.0)
+ONE_STEP = LinearSystem(np.zeros((1, 1)), np.ones(1), np.ones(1), 0.0)
 
 
 @dataclass(eq=False)
@@ -162,7 +162,7 @@ class Translation:
         initial = np.array(signal.initial_value, dtype=float).reshape(1, -1)
         read = Gather([whole_slice(value)])
         operation = Filter(
-            value.name, (read,), (out,), (initial,), systems=((_ONE_STEP, value.size),)
+            value.name, (read,), (out,), (initial,), systems=((ONE_STEP, value.size),)
         )
         self.operations.append(operation)
         return out

@@ -145,12 +145,13 @@ class Calls:
         return uses
 
 
-def calls(model: keras.Model) -> Calls:
+def calls(model: keras.Model, nested: bool = True) -> Calls:
     """The calls of a model.
 
     Args:
         model: functional or `keras.Sequential`, or of a class without a call of its
             own that is one of these.
+        nested: whether models in it are taken apart, too.
 
     Raises:
         TypeError: if `model` is no Keras model.
@@ -164,7 +165,7 @@ def calls(model: keras.Model) -> Calls:
             " whose layers cannot be told apart. Build it with keras.Model(inputs,"
             " outputs) or keras.Sequential from layers."
         )
-    walk = _Walk()
+    walk = _Walk(nested)
     inputs, outputs = walk.model(model)
     names = _input_names(model)
     ends: dict[str, Symbol] = {}
@@ -299,11 +300,13 @@ class _Walk:
     that have these axes.
 
     Attributes:
+        nested: whether models in the model are taken apart.
         calls: by name, in order.
         noted: by the `id` of a symbol of a trace, what is noted in its place.
         alive: the symbols of all traces, so that no `id` is used twice.
     """
 
+    nested: bool = True
     calls: dict[str, Call] = field(default_factory=dict)
     noted: dict[int, Symbol] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
@@ -353,7 +356,8 @@ class _Walk:
         while _folds(operation):
             wrappers = (*wrappers, operation)
             operation = operation.layer
-        if isinstance(operation, keras.Model) and _comes_apart(operation, note):
+        is_model = self.nested and isinstance(operation, keras.Model)
+        if is_model and _comes_apart(operation, note):
             n_axes = len(wrappers) - len(outer)
             self._nested(operation, note, f"{path}/", wrappers, n_axes)
             return

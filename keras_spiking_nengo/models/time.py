@@ -278,7 +278,11 @@ _WHERE_READ = _whole(
 TIMES.add(TimeRule(Time.MIXES, _looks_ahead), _L.Conv1D)
 TIMES.add(TimeRule(Time.MIXES, _reshaped, moves=True), _L.Reshape)
 TIMES.add(
-    TimeRule(Time.MIXES, _whole("Wrap it in ksn.layers.PerStep to flatten each step.")),
+    TimeRule(
+        Time.MIXES,
+        _whole("Wrap it in ksn.layers.PerStep to flatten each step."),
+        moves=True,
+    ),
     _L.Flatten,
 )
 TIMES.add(

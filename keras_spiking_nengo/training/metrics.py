@@ -18,6 +18,8 @@ from keras import ops
 
 from keras_spiking_nengo.checks import checked_dt, positive
 from keras_spiking_nengo.layers import Neurons
+from keras_spiking_nengo.models.calls import calls
+from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
@@ -364,8 +366,8 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
             f" {model!r}. Give a Sequential a keras.Input first."
         )
     targeted, chosen = _output_names(model), chosen_layers(model, layers)
-    called, of_layers = _called_again(model)
-    outputs = dict(zip(keras.tree.flatten(targeted), called, strict=True))
+    model_outputs, of_layers = _called_again(model)
+    outputs = dict(zip(keras.tree.flatten(targeted), model_outputs, strict=True))
     for layer in chosen:
         activity = _over_time(layer, of_layers.get(id(layer), layer.output))
         if outputs.setdefault(layer.name, activity) is not activity:
@@ -385,17 +387,12 @@ def _called_again(model) -> tuple[list, dict[int, Any]]:
     """
     first: dict[int, Any] = {}
 
-    def note(layer, *args, **kwargs):
-        outputs = layer(*args, **kwargs)
-        first.setdefault(id(layer), outputs)
+    def note(call, args, kwargs):
+        outputs = called(call, args, kwargs)
+        first.setdefault(id(call.called), outputs)
         return outputs
 
-    # Without what the model was compiled with, which would be cloned, too.
-    bare = keras.Model(model.inputs, model.outputs)
-    again = keras.models.clone_model(
-        bare, bare.input, clone_function=lambda layer: layer, call_function=note
-    )
-    return again.outputs, first
+    return replay(calls(model, nested=False), model.inputs, note), first
 
 
 def _output_names(model):

@@ -6,7 +6,9 @@ import pytest
 from keras import layers, ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.analysis.calls import check, data, run
+from keras_spiking_nengo.models.calls import calls
+from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.replay import called, replay
 from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the examples of the docstrings.
@@ -71,20 +73,20 @@ def inputs_of(model, time=6):
 def test_calls_one_by_one_make_the_model(name):
     model = MODELS[name]()
     x = inputs_of(model)
-    called = []
+    names = []
 
-    def apply(name, operation, args, kwargs):
-        called.append(name)
-        return operation(*args, **kwargs)
+    def apply(call, args, kwargs):
+        names.append(call.name)
+        return called(call, args, kwargs)
 
     tensors = list(map(ops.convert_to_tensor, x))
-    outputs = run(model, tensors, apply)
+    outputs = replay(calls(model), tensors, apply)
     symbols = model.inputs[0] if name == "sequential" else model.input
     expected = keras.tree.flatten(model(keras.tree.pack_sequence_as(symbols, x)))
     actual = keras.tree.flatten(outputs)
     for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(numpy(one), numpy(other), rtol=1e-6)
-    assert len(set(called)) == len(called)
+    assert len(set(names)) == len(names)
     # No call has been added to the model's own layers.
     for layer in model.layers:
         shared = name == "shared" and layer.name == "dense"
@@ -93,45 +95,40 @@ def test_calls_one_by_one_make_the_model(name):
 
 @pytest.mark.torch
 def test_names_are_paths_with_a_number_from_the_second_call_on():
-    found = []
-
-    def apply(name, operation, args, kwargs):
-        found.append(name)
-        return operation(*args, **kwargs)
-
     model = _shared()
-    run(model, [ops.ones((1, 4))], apply)
-    assert sorted(found) == ["add", "dense", "dense:2", "dense:3"]
+    names = [call.name for call in calls(model)]
+    assert sorted(names) == ["add", "dense", "dense:2", "dense:3"]
     outer = keras.Sequential([keras.Input((4,)), model], name="outer")
-    found.clear()
-    run(outer, [ops.ones((1, 4))], apply)
-    assert f"{model.name}/dense:3" in found
+    assert f"{model.name}/dense:3" in calls(outer)
+    assert [call.called for call in calls(outer, nested=False)] == [model]
 
 
 @pytest.mark.torch
 def test_compiled_models_are_read_without_their_losses():
     model = _shared()
     model.compile(loss=lambda y, p: ops.sum(p))
-    run(model, [ops.ones((1, 4))], lambda name, f, args, kw: f(*args, **kw))
+    replay(calls(model), [ops.ones((1, 4))])
 
 
 @pytest.mark.torch
 def test_data_come_in_the_models_structure_or_by_name():
     model = _nested()
     a, b = np.ones((2, 4)), np.zeros((2, 4))
-    by_name = data(model, {"b": b, "a": a})
+    by_name = arrays_of(calls(model), {"b": b, "a": a})
     assert by_name[0][0, 0] == 1 and by_name[1][0, 0] == 0
     flat = keras.Model(model.inputs, model.outputs)
-    assert data(flat, {"b": b, "a": a})[0][0, 0] == 1
-    assert data(flat, [a, b])[0][0, 0] == 1
-    with pytest.raises(ValueError, match="x has no b"):
-        data(flat, {"a": a})
-    with pytest.raises(ValueError, match=r"takes \(None, 4\).*received \(2, 3\)"):
-        data(_shared(), np.ones((2, 3)))
-    with pytest.raises(ValueError, match="at least one item"):
-        data(_shared(), np.ones((0, 4)))
-    with pytest.raises(ValueError, match="at least one item"):
-        data(flat, [a, b[:1]])
+    assert arrays_of(calls(flat), {"b": b, "a": a})[0][0, 0] == 1
+    assert arrays_of(calls(flat), [a, b])[0][0, 0] == 1
+    with pytest.raises(
+        ValueError, match=r"'a' \(any, 4\), 'b' .*received the keys \['a'\]"
+    ):
+        arrays_of(calls(flat), {"a": a})
+    with pytest.raises(ValueError, match=r"\(any, 4\).*received the shapes \(2, 3\)"):
+        arrays_of(calls(_shared()), np.ones((2, 3)))
+    with pytest.raises(ValueError, match="at least one; received the shapes"):
+        arrays_of(calls(_shared()), np.ones((0, 4)))
+    with pytest.raises(ValueError, match="at least one; received the shapes"):
+        arrays_of(calls(flat), [a, b[:1]])
 
 
 class Own(keras.Model):
@@ -148,8 +145,8 @@ class Own(keras.Model):
 @pytest.mark.torch
 def test_what_cannot_be_taken_apart_is_refused():
     with pytest.raises(TypeError, match=r"Expected a keras.Model.*keras.Sequential"):
-        check(layers.Dense(2))
+        calls(layers.Dense(2))
     with pytest.raises(ValueError, match="not built"):
-        check(keras.Sequential([layers.Dense(2)]))
+        calls(keras.Sequential([layers.Dense(2)]))
     with pytest.raises(NotImplementedError, match=r"\(Own\) has a call of its own"):
-        check(Own())
+        calls(Own())

@@ -11,6 +11,9 @@ from keras import layers, ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import DEVICES, Device, energy
+from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
+from keras_spiking_nengo.analysis.layer_costs import LAYER_COSTS, cost_of
+from keras_spiking_nengo.models.time import has_row, moves
 from tests.marks import SLOW_ON_JAX, slow_on_jax
 
 # By default JAX runs the examples of the docstrings.
@@ -18,6 +21,8 @@ pytestmark = SLOW_ON_JAX
 
 # One spike per step for a current of 1000, two for 2000, and so on.
 LINEAR = nengo.SpikingRectifiedLinear(amplitude=0.5)
+# Of one spike, the height is 1 over this.
+LINEAR_DT = 0.001 / 0.5
 
 
 def model_of(*stack, shape):
@@ -317,6 +322,109 @@ def test_a_cell_in_a_plain_rnn_counts_as_its_layer():
         assert (total.spikes, total.updates, total.zeros) == (12, 12, 0)
 
 
+# --- Legendre memory units ----------------------------------------------------
+
+
+def _lmu(hidden=None, theta=4.0, **arguments):
+    arguments = {"kernel_initializer": "ones", "recurrent_initializer": "ones"} | {
+        **arguments
+    }
+    return ksn.layers.LMU(2, 3, theta, hidden, name="lmu", **arguments)
+
+
+@pytest.mark.torch
+def test_a_legendre_memory_by_hand():
+    # Channels of the memory 2, polynomials 3, inputs 4; 5 steps.
+    model = model_of(_lmu(return_sequences=True), shape=(5, 4))
+    x = np.zeros((2, 5, 4))
+    x[0, 1] = [0.5, 0, 0.25, 0]
+    report = energy(model, x)
+    # Wx, and A and B of each channel.
+    assert report.total.dense == 5 * (4 * 2 + 2 * (9 + 3))
+    # Of one item in step 2: Wx of two inputs, and B of two channels. In the three steps
+    # that follow A, of a memory without zeros.
+    assert report.total.macs == (2 * 2 + 2 * 3 + 3 * 2 * 9) / 2
+    assert (report.total.acs, report.total.units, report.total.updates) == (0, 0, 0)
+    # Wx, A and B; the memory is kept.
+    assert report.total.weights == 8 + 9 + 3
+    assert (report.total.weight_bytes, report.total.state_bytes) == (8 * 4, 6 * 4)
+    last = energy(model_of(_lmu(), shape=(5, 4)), x)
+    assert last.total == report.total
+
+
+# What a hidden part of 5 units costs in each step, of the memory's 6 values.
+_PRODUCTS = 6 * 5
+HIDDEN = {
+    "Dense": (lambda: layers.Dense(5), _PRODUCTS),
+    "SimpleRNNCell": (lambda: layers.SimpleRNNCell(5), _PRODUCTS + 25),
+    "LSTMCell": (lambda: layers.LSTMCell(5), 4 * (_PRODUCTS + 25) + 3 * 5),
+    "GRUCell": (lambda: layers.GRUCell(5), 3 * (_PRODUCTS + 25) + 3 * 5),
+    "Dense, Neurons": (
+        lambda: [layers.Dense(5), ksn.layers.NeuronsCell(LINEAR, seed=0)],
+        _PRODUCTS,
+    ),
+    "Sequential": (
+        lambda: keras.Sequential([layers.Dense(5), layers.Dropout(0.5), layers.ReLU()]),
+        _PRODUCTS,
+    ),
+}
+
+
+@slow_on_jax
+@pytest.mark.torch
+@pytest.mark.parametrize("feedback", [False, True])
+@pytest.mark.parametrize("name", HIDDEN)
+def test_the_hidden_part_of_an_lmu_counts_by_its_own_rule(name, feedback):
+    hidden, products = HIDDEN[name]
+    layer = _lmu(
+        hidden(),
+        hidden_to_memory=feedback,
+        memory_to_memory=feedback,
+        return_sequences=True,
+    )
+    model = model_of(layer, layers.Dense(1, name="read"), shape=(7, 4))
+    x = np.random.RandomState(0).uniform(0.5, 1, size=(2, 7, 4)) * 300
+    lmu, read = energy(model, x).layers
+    # Wh takes 5 values to 2 channels, Wm 6.
+    fed_back = (5 + 6) * 2 if feedback else 0
+    assert lmu.dense == 7 * (4 * 2 + 2 * (9 + 3) + fed_back + products)
+    assert lmu.macs + lmu.acs <= lmu.dense or "Neurons" in name
+    assert lmu.weights == 8 + 9 + 3 + fed_back + sum(
+        math.prod(weight.shape)
+        for part in layer.cell.hidden_layers
+        for weight in part.weights
+        if "kernel" in weight.path
+    )
+    if "Neurons" in name:
+        y = ops.convert_to_numpy(model.layers[0](x.astype("float32")))
+        assert lmu.spikes == pytest.approx(y.sum() / 2 * LINEAR_DT) and lmu.spikes > 0
+        assert lmu.updates == 7 * 5
+        assert (read.acs, read.macs) == (lmu.spikes, 0)
+
+
+@pytest.mark.torch
+def test_an_lmu_shows_its_input_to_the_hidden_part():
+    spikes = ksn.layers.Neurons(LINEAR, seed=0, return_sequences=True)
+    layer = _lmu(layers.Dense(5), input_to_hidden=True, kernel_initializer=None)
+    model = model_of(spikes, layer, shape=(3, 2))
+    x = np.zeros((1, 3, 2))
+    x[0, 1] = [1000, 2000]
+    lmu = energy(model, x).layers[1]
+    # Without a kernel, the input goes to B and to the hidden part as it is.
+    assert lmu.dense == 3 * (2 * (9 + 3) + (6 + 2) * 5)
+    # In step 2 one spike and two, each over 3 weights of B and 5 of the hidden part.
+    assert lmu.acs == 3 * (3 + 5)
+    # From then on the memory's 6 values; A works in step 3 only.
+    assert lmu.macs == 2 * 6 * 5 + 2 * 9
+
+
+@pytest.mark.torch
+def test_a_hidden_part_without_a_rule_is_refused_by_name():
+    layer = _lmu(layers.LayerNormalization(name="norm"))
+    with pytest.raises(NotImplementedError, match=r"lmu/norm \(LayerNormalization\)"):
+        energy(model_of(layer, shape=(3, 2)), np.ones((1, 3, 2)))
+
+
 # --- what spikes pass through -------------------------------------------------
 
 
@@ -491,6 +599,92 @@ def test_a_model_is_left_as_it_was():
         energy(model, x[:1])
 
 
+# --- masks --------------------------------------------------------------------
+
+
+@slow_on_jax
+@pytest.mark.torch
+@pytest.mark.parametrize("functional", [False, True])
+def test_masks_cost_nothing(functional):
+    """Keras writes comparisons into a functional model that make its masks."""
+    stack = [
+        layers.Masking(0.0, name="masking"),
+        layers.TimeDistributed(dense(np.ones((2, 3))), name="dense"),
+        layers.LSTM(3, name="lstm"),
+    ]
+    x = np.array([[[0, 0], [1, 2], [0.5, 4]]])
+    model = model_of(*stack, shape=(3, 2))
+    if functional:
+        y = inputs = keras.Input((3, 2))
+        for layer in stack:
+            y = layer(y)
+        model = keras.Model(inputs, y)
+    report = energy(model, x)
+    assert list(by_name(report)) == ["masking", "dense", "lstm"]
+    assert by_name(report)["dense"].macs == 2 * 2 * 3
+    # 4 gates of 3 inputs and 3 outputs, and three products of 3 values.
+    assert by_name(report)["lstm"].dense == 3 * (4 * (9 + 9) + 9)
+
+
+@slow_on_jax
+@pytest.mark.torch
+def test_a_model_in_a_masked_model_is_taken_apart():
+    step = keras.Sequential([keras.Input((3, 2)), layers.SimpleRNN(4, name="rnn")])
+    step.name = "inner"
+    inputs = keras.Input((3, 2))
+    model = keras.Model(inputs, step(layers.Masking(0.0, name="masking")(inputs)))
+    report = energy(model, np.array([[[1, 2], [3, 4], [0, 0]]]))
+    assert list(by_name(report)) == ["masking", "inner/rnn"]
+    assert report.total.dense == 3 * (2 * 4 + 4 * 4)
+
+
+# --- every layer --------------------------------------------------------------
+
+# Their costs are not known: energy refuses them by name.
+# fmt: off
+REFUSED = {
+    "AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D",
+    "AdaptiveAveragePooling3D", "AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D",
+    "AdaptiveMaxPooling3D", "AdditiveAttention", "Attention", "AugMix",
+    "AutoContrast", "CategoryEncoding", "CenterCrop", "ConvLSTM1D", "ConvLSTM2D",
+    "ConvLSTM3D", "ContrastLimitedAdaptiveHistogramEqualization", "CutMix",
+    "Discretization", "Dot", "Equalization", "FlaxLayer", "GroupNormalization",
+    "GroupQueryAttention", "HashedCrossing", "Hashing", "InputLayer",
+    "IntegerLookup", "JaxLayer", "Lambda", "LayerNormalization",
+    "MaxNumBoundingBoxes", "MelSpectrogram", "MixUp", "MultiHeadAttention",
+    "Pipeline", "RMSNormalization", "RandAugment", "Resizing",
+    "ReversibleEmbedding", "STFTSpectrogram", "Solarization",
+    "SpectralNormalization", "StringLookup", "TFSMLayer", "TextVectorization",
+    "TorchModuleWrapper", "UnitNormalization",
+}
+# fmt: on
+
+
+@pytest.mark.torch
+def test_every_layer_of_ours_has_a_rule():
+    for name in ksn.layers.__all__:
+        kind = getattr(ksn.layers, name)
+        costs = CELL_COSTS if name.endswith("Cell") else LAYER_COSTS
+        apart = issubclass(kind, layers.TimeDistributed)  # its layer counts
+        assert apart or kind in costs or moves(kind), name
+
+
+@pytest.mark.torch
+def test_every_layer_of_keras_has_a_rule_or_is_refused():
+    kinds = {name: getattr(layers, name) for name in dir(layers)}
+    refused = {
+        name
+        for name, kind in kinds.items()
+        if isinstance(kind, type)
+        and has_row(kind)
+        and cost_of(kind) is None
+        # Those that draw images are many.
+        and not name.startswith("Random")
+        and not issubclass(kind, layers.TimeDistributed)
+    }
+    assert refused == REFUSED
+
+
 # --- networks -----------------------------------------------------------------
 
 
@@ -544,6 +738,24 @@ def test_an_ensemble_counts_encoders_with_values_and_decoders_with_spikes():
     # One decoder for each spike.
     assert total.acs == total.spikes > 0
     assert (total.updates, total.weights) == (20 * 8, 8 * 2 + 8)
+
+
+@slow_on_jax
+@pytest.mark.torch
+def test_spikes_stay_spikes_behind_a_node_that_passes_them_on():
+    with nengo.Network(seed=0) as net:
+        stimulus = nengo.Node([0.0])
+        ens = nengo.Ensemble(4, 1, neuron_type=LINEAR, gain=[1] * 4, bias=[0] * 4)
+        relay = nengo.Node(size_in=4)
+        read = nengo.Node(size_in=3)
+        nengo.Connection(stimulus, ens.neurons, transform=[[1]] * 4, synapse=None)
+        nengo.Connection(ens.neurons, relay, synapse=None)
+        nengo.Connection(relay, read, transform=np.ones((3, 4)), synapse=None)
+        nengo.Probe(read)
+    layer = ksn.layers.Network(net, return_sequences=True)
+    total = energy(model_of(layer, shape=(None, 1)), np.full((1, 5, 1), 2000.0)).total
+    # Two spikes of each neuron in each step, over 3 weights.
+    assert (total.spikes, total.acs) == (5 * 4 * 2, 5 * 4 * 2 * 3)
 
 
 @slow_on_jax

@@ -140,7 +140,7 @@ class EnergyReport:
     def _operations(self) -> Table:
         table = Table(title=f"{self.model}: operations per inference", title_style="")
         table.add_column("layer", overflow="fold")
-        for name in _COLUMNS:
+        for name in _LAYER_COLUMNS:
             table.add_column(name, justify="right")
         for layer in self.layers:
             table.add_row(f"{layer.name} ({layer.kind})", *_cells(layer))
@@ -163,7 +163,7 @@ class EnergyReport:
 
 # --- printing -----------------------------------------------------------------
 
-_COLUMNS = (
+_LAYER_COLUMNS = (
     "dense",
     "MACs",
     "ACs",

@@ -15,52 +15,60 @@ import numpy as np
 from keras import layers, ops
 
 from keras_spiking_nengo.analysis.operation_counts import (
-    Signal,
+    LayerSignal,
     Work,
     activity,
-    array,
+    as_numpy,
     linear,
     nonzero,
     total,
 )
-from keras_spiking_nengo.layers.per_step import PerStep
-from keras_spiking_nengo.layers.repeat import Repeat
 from keras_spiking_nengo.layers.transform import Transform
+from keras_spiking_nengo.models.time import TIMES, moves
 from keras_spiking_nengo.registry import Registry
 
-__all__ = ["RULES", "Rule", "refusal"]
+__all__ = ["CELL_COSTS", "LAYER_COSTS", "Cost", "cost_of", "no_cost"]
 
-InputSignals = Sequence[Signal]
-
-
-def _plain(layer, inputs: InputSignals, value) -> Signal:
-    return Signal(value)
+LayerSignals = Sequence[LayerSignal]
 
 
-def _nothing(layer, inputs: InputSignals, outputs) -> Work:
+def _as_it_is(layer, inputs: LayerSignals, value) -> LayerSignal:
+    return LayerSignal(value)
+
+
+def _nothing(layer, inputs: LayerSignals, outputs) -> Work:
     return Work()
 
 
 @dataclass(frozen=True)
-class Rule:
+class Cost:
     """How a kind of layer is counted.
 
     Attributes:
         work: `(layer, inputs, outputs) -> Work` of a call, with the signals it takes
             and the tensors it returns.
-        signal: `(layer, inputs, output) -> Signal` of the first output.
+        signal: `(layer, inputs, output) -> LayerSignal` of the first output.
         kernels: `layer -> arrays` of connection weights.
     """
 
-    work: Callable[[Any, InputSignals, list], Work] = _nothing
-    signal: Callable[[Any, InputSignals, Any], Signal] = _plain
+    work: Callable[[Any, LayerSignals, list], Work] = _nothing
+    signal: Callable[[Any, LayerSignals, Any], LayerSignal] = _as_it_is
     kernels: Callable[[Any], list] = lambda layer: []
 
 
-RULES: Registry = Registry("energy", governing=("call",))
+LAYER_COSTS: Registry[Cost] = Registry("energy", governing=("call",))
+# Of a layer over time with such a cell.
+CELL_COSTS: Registry[Cost] = Registry("energy of a cell", ("call", "program"))
 
 
-def refusal(name: str, operation) -> NotImplementedError:
+def cost_of(layer) -> Cost | None:
+    """How a layer or its class is counted, or None if nobody knows."""
+    if layer in LAYER_COSTS:
+        return LAYER_COSTS[layer]
+    return _MOVING if moves(layer) else None
+
+
+def no_cost(name: str, operation) -> NotImplementedError:
     """The error for what has no rule."""
     kind = type(operation).__name__
     if not isinstance(operation, keras.Layer):
@@ -69,9 +77,10 @@ def refusal(name: str, operation) -> NotImplementedError:
             " layer, such as keras.layers.Add()([a, b]) for a + b, or count it as"
             " nothing with ksn.analysis.energy(model, x, strict=False)."
         )
-    known = ", ".join(sorted({klass.__name__ for klass in RULES}))
+    classes = {*LAYER_COSTS, *filter(moves, TIMES)}
+    names = ", ".join(sorted({klass.__name__ for klass in classes}))
     return NotImplementedError(
-        f"{name} ({kind}) has no rule that tells its cost. Known: {known}. Count it as"
+        f"{name} ({kind}) has no rule that tells its cost. Known: {names}. Count it as"
         " nothing with ksn.analysis.energy(model, x, strict=False)."
     )
 
@@ -107,21 +116,21 @@ def _has_curve(layer) -> bool:
     return getattr(layer, "activation", None) not in (None, keras.activations.linear)
 
 
-def _connection(*kernels: str) -> Rule:
+def _connection_cost(*kernels: str) -> Cost:
     def work(layer, inputs, outputs):
         (signal,) = inputs
         function = _twin(layer, tuple(signal.value.shape), *kernels)
-        found = linear(function, [getattr(layer, k) for k in kernels], signal)
-        return found + activity(outputs[0]) if _has_curve(layer) else found
+        counted = linear(function, [getattr(layer, k) for k in kernels], signal)
+        return counted + activity(outputs[0]) if _has_curve(layer) else counted
 
     def signal(layer, inputs, value):
-        return Signal(value, linear=not _has_curve(layer))
+        return LayerSignal(value, linear=not _has_curve(layer))
 
-    return Rule(work, signal, lambda layer: [getattr(layer, k) for k in kernels])
+    return Cost(work, signal, lambda layer: [getattr(layer, k) for k in kernels])
 
 
-RULES.add(
-    _connection("kernel"),
+LAYER_COSTS.add(
+    _connection_cost("kernel"),
     layers.Dense,
     layers.EinsumDense,
     layers.Conv1D,
@@ -135,7 +144,7 @@ RULES.add(
 )
 
 
-def _separable(depthwise: type, pointwise: type) -> Rule:
+def _separable_cost(depthwise: type, pointwise: type) -> Cost:
     """Two connections, with real values between them."""
     same = ("data_format", "dilation_rate", "kernel_size", "padding", "strides")
 
@@ -145,24 +154,28 @@ def _separable(depthwise: type, pointwise: type) -> Rule:
         first = depthwise(**shared, depth_multiplier=layer.depth_multiplier)
         shape = tuple(signal.value.shape)
         function = _twin(first, shape, "kernel")
-        found = linear(function, [layer.depthwise_kernel], signal)
+        counted = linear(function, [layer.depthwise_kernel], signal)
         between = function([layer.depthwise_kernel], signal.value)
         last = pointwise(layer.filters, 1, data_format=layer.data_format)
         function = _twin(last, tuple(between.shape), "kernel")
-        real = Signal(between, np.zeros(1))
-        found = found + linear(function, [layer.pointwise_kernel], real)
-        return found + activity(outputs[0]) if _has_curve(layer) else found
+        real = LayerSignal(between, np.zeros(1))
+        counted = counted + linear(function, [layer.pointwise_kernel], real)
+        return counted + activity(outputs[0]) if _has_curve(layer) else counted
 
     def signal(layer, inputs, value):
-        return Signal(value, linear=not _has_curve(layer))
+        return LayerSignal(value, linear=not _has_curve(layer))
 
-    return Rule(
+    return Cost(
         work, signal, lambda layer: [layer.depthwise_kernel, layer.pointwise_kernel]
     )
 
 
-RULES.add(_separable(layers.DepthwiseConv1D, layers.Conv1D), layers.SeparableConv1D)
-RULES.add(_separable(layers.DepthwiseConv2D, layers.Conv2D), layers.SeparableConv2D)
+LAYER_COSTS.add(
+    _separable_cost(layers.DepthwiseConv1D, layers.Conv1D), layers.SeparableConv1D
+)
+LAYER_COSTS.add(
+    _separable_cost(layers.DepthwiseConv2D, layers.Conv2D), layers.SeparableConv2D
+)
 
 
 def _transform_work(layer: Transform, inputs, outputs) -> Work:
@@ -172,24 +185,24 @@ def _transform_work(layer: Transform, inputs, outputs) -> Work:
         # All other weights, the bias, are put to 0.
         values = {id(layer.kernel): kernels[0]} if kernels else {}
 
-        def given(variables):
+        def assigned(variables):
             return [values.get(id(v), np.zeros(v.shape, "float32")) for v in variables]
 
         trained, fixed = layer.trainable_variables, layer.non_trainable_variables
-        return layer.stateless_call(given(trained), given(fixed), x)[0]
+        return layer.stateless_call(assigned(trained), assigned(fixed), x)[0]
 
     if layer.kernel is None:
         return Work()
     return linear(function, [layer.kernel], signal)
 
 
-def _transform_signal(layer: Transform, inputs, value) -> Signal:
-    known = inputs[0].height if layer.kernel is None else None
-    return Signal(value, known, linear=True)
+def _transform_signal(layer: Transform, inputs, value) -> LayerSignal:
+    height = inputs[0].height if layer.kernel is None else None
+    return LayerSignal(value, height, linear=True)
 
 
-RULES.add(
-    Rule(
+LAYER_COSTS.add(
+    Cost(
         _transform_work,
         _transform_signal,
         lambda layer: [] if layer.kernel is None else [layer.kernel],
@@ -230,52 +243,56 @@ def _global_work(layer, inputs, outputs) -> Work:
     return Work(dense=float(active.size), acs=float(np.sum(active)))
 
 
-def _shaped(layer, inputs: InputSignals, value) -> Signal:
+def _shaped(layer, inputs: LayerSignals, value) -> LayerSignal:
     """Of a layer that only moves values about: it moves heights likewise."""
     if not any(s.height is not None and np.any(s.height) for s in inputs):
-        return Signal(value)
-    known = [signal.heights() for signal in inputs]
+        return LayerSignal(value)
+    before = [signal.heights() for signal in inputs]
     shapes = [tuple(signal.value.shape) for signal in inputs]
     # Mostly heights are those of every item of a batch.
-    own = any(
-        h.ndim == len(s) and len(h) > 1 for h, s in zip(known, shapes, strict=True)
+    of_each_item = any(
+        h.ndim == len(s) and len(h) > 1 for h, s in zip(before, shapes, strict=True)
     )
     heights = [
-        np.broadcast_to(h, (s[0] if own else 1, *s[1:])).astype("float32")
-        for h, s in zip(known, shapes, strict=True)
+        np.broadcast_to(h, (s[0] if of_each_item else 1, *s[1:])).astype("float32")
+        for h, s in zip(before, shapes, strict=True)
     ]
-    return Signal(value, array(layer(heights if len(heights) > 1 else heights[0])))
+    return LayerSignal(
+        value, as_numpy(layer(heights if len(heights) > 1 else heights[0]))
+    )
 
 
-RULES.add(
-    Rule(_pool_work),
+_MOVING = Cost(signal=_shaped)
+
+LAYER_COSTS.add(
+    Cost(_pool_work),
     layers.AveragePooling1D,
     layers.AveragePooling2D,
     layers.AveragePooling3D,
 )
-RULES.add(
-    Rule(_pool_work, _shaped),
+LAYER_COSTS.add(
+    Cost(_pool_work, _shaped),
     layers.MaxPooling1D,
     layers.MaxPooling2D,
     layers.MaxPooling3D,
 )
-RULES.add(
-    Rule(_global_work),
+LAYER_COSTS.add(
+    Cost(_global_work),
     layers.GlobalAveragePooling1D,
     layers.GlobalAveragePooling2D,
     layers.GlobalAveragePooling3D,
 )
-RULES.add(
-    Rule(_global_work, _shaped),
+LAYER_COSTS.add(
+    Cost(_global_work, _shaped),
     layers.GlobalMaxPooling1D,
     layers.GlobalMaxPooling2D,
     layers.GlobalMaxPooling3D,
 )
 
 
-def _operands(inputs: InputSignals) -> np.ndarray:
+def _operands(inputs: LayerSignals) -> np.ndarray:
     """Where operands are not 0, on a first axis."""
-    values = np.broadcast_arrays(*(array(signal.value) for signal in inputs))
+    values = np.broadcast_arrays(*(as_numpy(signal.value) for signal in inputs))
     return np.stack([value != 0 for value in values])
 
 
@@ -293,17 +310,17 @@ def _product_work(layer, inputs, outputs) -> Work:
     return Work(dense=float(active[0].size * products), macs=macs)
 
 
-def _sum_signal(layer, inputs: InputSignals, value) -> Signal:
+def _sum_signal(layer, inputs: LayerSignals, value) -> LayerSignal:
     """Spikes of one height add up to several."""
     heights = [0.0 if s.height is None else s.height for s in inputs]
     first = np.asarray(heights[0])
     alike = all(np.array_equal(first, other) for other in heights)
-    return Signal(value, first if alike and np.any(first) else None)
+    return LayerSignal(value, first if alike and np.any(first) else None)
 
 
-RULES.add(Rule(_sum_work, _sum_signal), layers.Add, layers.Subtract)
-RULES.add(Rule(_sum_work), layers.Average, layers.Maximum, layers.Minimum)
-RULES.add(Rule(_product_work), layers.Multiply)
+LAYER_COSTS.add(Cost(_sum_work, _sum_signal), layers.Add, layers.Subtract)
+LAYER_COSTS.add(Cost(_sum_work), layers.Average, layers.Maximum, layers.Minimum)
+LAYER_COSTS.add(Cost(_product_work), layers.Multiply)
 
 
 # --- elementwise --------------------------------------------------------------
@@ -323,12 +340,12 @@ def _normalisation_work(layer, inputs, outputs) -> Work:
     return Work() if inputs[0].linear else _scale_work(layer, inputs, outputs)
 
 
-def _still_linear(layer, inputs: InputSignals, value) -> Signal:
-    return Signal(value, linear=inputs[0].linear)
+def _still_linear(layer, inputs: LayerSignals, value) -> LayerSignal:
+    return LayerSignal(value, linear=inputs[0].linear)
 
 
-RULES.add(
-    Rule(_curve_work),
+LAYER_COSTS.add(
+    Cost(_curve_work),
     layers.Activation,
     layers.ReLU,
     layers.LeakyReLU,
@@ -336,35 +353,10 @@ RULES.add(
     layers.ELU,
     layers.Softmax,
 )
-RULES.add(Rule(_scale_work), layers.Rescaling, layers.Normalization)
-RULES.add(Rule(_normalisation_work, _still_linear), layers.BatchNormalization)
-RULES.add(
-    Rule(signal=_shaped),
-    layers.ActivityRegularization,
-    layers.AlphaDropout,
-    layers.Concatenate,
-    layers.Cropping1D,
-    layers.Cropping2D,
-    layers.Cropping3D,
-    layers.Dropout,
-    layers.Flatten,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.Identity,
-    layers.Permute,
-    layers.RepeatVector,
-    layers.Reshape,
-    layers.SpatialDropout1D,
-    layers.SpatialDropout2D,
-    layers.SpatialDropout3D,
-    layers.UpSampling1D,
-    layers.ZeroPadding1D,
-    layers.ZeroPadding2D,
-    layers.ZeroPadding3D,
-    Repeat,
-)
+LAYER_COSTS.add(Cost(_scale_work), layers.Rescaling, layers.Normalization)
+LAYER_COSTS.add(Cost(_normalisation_work, _still_linear), layers.BatchNormalization)
 # A look-up is no operation; a mask is made by comparisons, and upsampling may blend.
-RULES.add(Rule(), layers.Embedding, layers.Masking, layers.UpSampling2D)
+LAYER_COSTS.add(Cost(), layers.Embedding, layers.Masking, layers.UpSampling2D)
 
 
 # --- wrappers -----------------------------------------------------------------
@@ -372,15 +364,12 @@ RULES.add(Rule(), layers.Embedding, layers.Masking, layers.UpSampling2D)
 
 def _both_ways_work(layer, inputs, outputs) -> Work:
     ways = (layer.forward_layer, layer.backward_layer)
-    return sum((RULES[way].work(way, inputs, []) for way in ways), Work())
+    return sum((LAYER_COSTS[way].work(way, inputs, []) for way in ways), Work())
 
 
 def _both_kernels(layer) -> list:
     ways = (layer.forward_layer, layer.backward_layer)
-    return [kernel for way in ways for kernel in RULES[way].kernels(way)]
+    return [kernel for way in ways for kernel in LAYER_COSTS[way].kernels(way)]
 
 
-RULES.add(Rule(_both_ways_work, _plain, _both_kernels), layers.Bidirectional)
-
-# Taken apart before a rule is asked for.
-PER_STEP = (layers.TimeDistributed, PerStep)
+LAYER_COSTS.add(Cost(_both_ways_work, _as_it_is, _both_kernels), layers.Bidirectional)
