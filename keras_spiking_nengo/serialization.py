@@ -20,6 +20,7 @@ import base64
 import inspect
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import nengo
@@ -33,7 +34,7 @@ from keras_spiking_nengo import types
 __all__ = ["altered", "from_config", "register", "supported", "to_config"]
 
 C = TypeVar("C", bound=type)
-F = TypeVar("F", bound=FrozenObject)
+Frozen = TypeVar("Frozen", bound=FrozenObject)
 State = dict[str, Any]
 
 _MAX_DEPTH = 64
@@ -136,7 +137,7 @@ def from_config(config: Any) -> Any:
     return _decode(config, 0)
 
 
-def altered(frozen: F, **changes: Any) -> F:
+def altered(frozen: Frozen, **changes: Any) -> Frozen:
     """A copy of a frozen object with other values of some attributes.
 
     Args:
@@ -156,9 +157,28 @@ def altered(frozen: F, **changes: Any) -> F:
     """
     if not changes:
         return frozen
-    config = to_config(frozen)
-    config["state"] |= {name: to_config(value) for name, value in changes.items()}
-    return from_config(config)
+    cls = type(frozen)
+    _check_class(frozen)
+    try:
+        state = _reread(_state(frozen) | changes, 1)
+    except TypeError as error:
+        raise TypeError(f"{_class_name(cls)}: {error}") from error
+    try:
+        return _restore(cls, state)
+    except _REFUSALS as error:
+        raise ValueError(f"{_class_name(cls)}: {str(error) or repr(error)}") from error
+
+
+def _reread(value: Any, depth: int) -> Any:
+    """What a passage through JSON makes of a value; arrays are just copied."""
+    _check_depth(depth)
+    if isinstance(value, np.ndarray):
+        dtype = np.dtype(_dtype_of(value))
+        return np.array(value, dtype.newbyteorder("="), order="C")
+    if isinstance(value, dict):
+        items = value.items()
+        return {_reread(key, depth): _reread(v, depth + 1) for key, v in items}
+    return from_config(to_config(value))
 
 
 def register(cls: C) -> C:
@@ -189,9 +209,9 @@ def register(cls: C) -> C:
             f"Received {cls!r}; only subclasses of nengo.params.FrozenObject can be "
             "registered. Derive from one, such as nengo.neurons.NeuronType."
         )
-    if _BUILT_IN.get(_name(cls), cls) is not cls:
-        raise ValueError(f"{_name(cls)} is taken. Give the class another name.")
-    _TABLE[_name(cls)] = cls
+    if _BUILT_IN.get(_class_name(cls), cls) is not cls:
+        raise ValueError(f"{_class_name(cls)} is taken. Give the class another name.")
+    _TABLE[_class_name(cls)] = cls
     return cls
 
 
@@ -208,7 +228,7 @@ def supported() -> list[str]:
     return sorted(_TABLE)
 
 
-def _name(cls: type) -> str:
+def _class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -231,7 +251,7 @@ def _built_in() -> dict[str, type]:
     ]
     # The one class that frozen objects hold without its being frozen itself.
     concrete = {*frozen, nengo.transforms.ChannelShape} - _ABSTRACT
-    return {_name(cls): cls for cls in concrete}
+    return {_class_name(cls): cls for cls in concrete}
 
 
 _BUILT_IN = _built_in()
@@ -252,6 +272,7 @@ def _arguments(cls: type, state: State) -> State:
     return {name: state[key] for name, key in keys.items()}
 
 
+@cache
 def _signature(cls: type) -> tuple[set[str], bool]:
     """Names of a constructor's arguments, and whether it takes others as well."""
     parameters = inspect.signature(cls).parameters.values()
@@ -261,7 +282,7 @@ def _signature(cls: type) -> tuple[set[str], bool]:
 
 def _state(obj: Any) -> State:
     """The attributes of a frozen object which the rest derives from."""
-    cls = type(obj)
+    cls: type = type(obj)
     full = dict(obj.__getstate__() if isinstance(obj, FrozenObject) else vars(obj))
     for key in _DERIVED.get(cls, set()) | {"_FrozenObject__argreprs"}:
         full.pop(key, None)
@@ -327,6 +348,13 @@ def _encode(value: Any, depth: int) -> Any:
 
 
 def _encode_array(value: np.ndarray) -> State:
+    dtype = _dtype_of(value)
+    data = base64.b64encode(value.astype(dtype, copy=False).tobytes())
+    return {"array": data.decode(), "dtype": dtype, "shape": list(value.shape)}
+
+
+def _dtype_of(value: np.ndarray) -> str:
+    """Name of the dtype that an array is stored as."""
     dtype = value.dtype.newbyteorder("<").str
     if dtype not in _DTYPES or isinstance(value, np.ma.MaskedArray):
         raise TypeError(
@@ -334,8 +362,7 @@ def _encode_array(value: np.ndarray) -> State:
             f"stored unmasked as one of {_DTYPES}; convert it with "
             "np.array(values, dtype)."
         )
-    data = base64.b64encode(value.astype(dtype, copy=False).tobytes())
-    return {"array": data.decode(), "dtype": dtype, "shape": list(value.shape)}
+    return dtype
 
 
 def _encode_csr(value: Any) -> State:
@@ -358,22 +385,27 @@ def _encode_dict(value: dict, depth: int) -> State:
 
 def _encode_object(value: Any, depth: int) -> State:
     cls = type(value)
-    if _TABLE.get(_name(cls)) is not cls:
-        raise TypeError(
-            f"Received {value!r} of type {_name(cls)}. {_advice(value)} "
-            f"Registered: {', '.join(supported())}."
-        )
+    _check_class(value)
     try:
         state = _state(value)
         return {
-            "nengo": _name(cls),
+            "nengo": _class_name(cls),
             "state": {key: _encode(state[key], depth + 1) for key in sorted(state)},
         }
     except TypeError as error:
-        raise TypeError(f"{_name(cls)}: {error}") from error
+        raise TypeError(f"{_class_name(cls)}: {error}") from error
 
 
-def _advice(value: Any) -> str:
+def _check_class(value: Any) -> None:
+    cls = type(value)
+    if _TABLE.get(_class_name(cls)) is not cls:
+        raise TypeError(
+            f"Received {value!r} of type {_class_name(cls)}. {_how_to_store(value)} "
+            f"Registered: {', '.join(supported())}."
+        )
+
+
+def _how_to_store(value: Any) -> str:
     if isinstance(value, FrozenObject):
         return "Register its class with keras_spiking_nengo.serialization.register."
     if isinstance(value, type):

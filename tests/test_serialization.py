@@ -18,6 +18,7 @@ from nengo.utils import least_squares_solvers as lss
 
 from keras_spiking_nengo import serialization, types
 from keras_spiking_nengo.serialization import (
+    altered,
     from_config,
     register,
     supported,
@@ -610,6 +611,30 @@ def test_what_could_not_be_restored_is_refused_when_saving():
     with pytest.raises(TypeError, match=r"\['decay'\].*\*\*kwargs"):
         to_config(Hidden())
     del serialization._TABLE[f"{__name__}.{Hidden.__qualname__}"]
+
+
+def test_a_changed_copy_is_what_json_would_make():
+    array = np.arange(6, dtype=">f4").reshape(2, 3).T
+    for obj, changes in [
+        (nengo.LIF(), {"initial_state": {"voltage": array[0]}}),
+        (nengo.PoissonSpiking(nengo.LIFRate(tau_rc=0.1)), {"amplitude": 0.5}),
+        (nengo.Dense((3, 2), init=np.ones((3, 2))), {"init": array}),
+    ]:
+        config = to_config(obj)
+        config["state"] |= {name: to_config(value) for name, value in changes.items()}
+        changed, expected = altered(obj, **changes), from_config(config)
+        assert same(changed, expected) and changed is not obj
+    # Native bytes in order, and not the memory of the caller.
+    assert changed.init.flags.c_contiguous and changed.init.dtype == np.float32
+    assert not np.shares_memory(changed.init, array)
+
+
+@pytest.mark.parametrize("value", [np.array([None]), lambda: 1])
+def test_a_change_that_is_no_data_is_refused(value):
+    with pytest.raises(TypeError, match="nengo.neurons.LIF"):
+        altered(nengo.LIF(), initial_state={"voltage": value})
+    with pytest.raises(ValueError, match="nengo.neurons.LIF"):
+        altered(nengo.LIF(), tau_rc=-1.0)
 
 
 def test_a_subclass_is_not_registered_with_its_parent():

@@ -9,9 +9,9 @@ from nengo import Network
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras.reading import read
-from keras_spiking_nengo.convert.keras.writing import from_nengo, ports_of
+from keras_spiking_nengo.convert.keras.writing import from_nengo, model_ports
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, layer_rule
-from keras_spiking_nengo.convert.nengo.reading import pair
+from keras_spiking_nengo.convert.nengo.reading import export_of
 from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.nir import from_nir, to_nir
 from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
@@ -137,8 +137,8 @@ def verify(
             f"{net} has no seed, so that each build of it draws other numbers. Give it"
             " one, nengo.Network(seed=0), before ksn.from_nengo."
         )
-    ports = ports_of(net, inputs, outputs)
+    ports = model_ports(net, inputs, outputs)
     if not ports.nodes and n_steps is None:
         raise ValueError("The network has no inputs: say n_steps.")
-    export = pair(net, model, ports.nodes, ports.probes, dt)
+    export = export_of(net, model, ports.nodes, ports.probes, dt)
     return verified(export, x, rtol, atol, raise_on_failure, n_steps)

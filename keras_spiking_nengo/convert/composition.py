@@ -15,16 +15,23 @@ import numpy as np
 
 from keras_spiking_nengo.convert.windows import convolved
 
-__all__ = ["NoProductError", "applied", "diagonal_of", "matrix_of", "product"]
+__all__ = [
+    "NoProductError",
+    "composed",
+    "diagonal_of",
+    "has_matrix",
+    "image_of",
+    "matrix_of",
+]
 
-Transform: TypeAlias = nengo.transforms.Transform
+Linear: TypeAlias = nengo.transforms.Transform
 
 
 class NoProductError(Exception):
     """There is no such product in Nengo's terms."""
 
 
-def product(second: Transform | None, first: Transform | None) -> Transform | None:
+def composed(second: Linear | None, first: Linear | None) -> Linear | None:
     """`second` after `first` as one transform; None is the identity.
 
     Raises:
@@ -34,14 +41,14 @@ def product(second: Transform | None, first: Transform | None) -> Transform | No
         return first or second
     d = diagonal_of(second)
     if d is not None:
-        return _scaled(first, d, rows=True)
+        return _rescaled(first, d, rows=True)
     d = diagonal_of(first)
     if d is not None:
-        return _scaled(second, d, rows=False)
+        return _rescaled(second, d, rows=False)
     raise NoProductError("Neither transform is diagonal.")
 
 
-def applied(transform: Transform | None, x: np.ndarray) -> np.ndarray:
+def image_of(transform: Linear | None, x: np.ndarray) -> np.ndarray:
     """What a transform makes of a vector.
 
     Raises:
@@ -52,7 +59,7 @@ def applied(transform: Transform | None, x: np.ndarray) -> np.ndarray:
     d = diagonal_of(transform)
     if d is not None:
         return d * x
-    if _is_matrix(transform):
+    if has_matrix(transform):
         return np.asarray(transform.init, float) @ x
     if isinstance(transform, nengo.Sparse):
         return _scipy(transform) @ x
@@ -61,7 +68,7 @@ def applied(transform: Transform | None, x: np.ndarray) -> np.ndarray:
     raise NoProductError(f"{transform!r} is not known.")
 
 
-def matrix_of(transform: Transform) -> np.ndarray:
+def matrix_of(transform: Linear) -> np.ndarray:
     """All numbers of a transform, `(size_out, size_in)`.
 
     Raises:
@@ -70,15 +77,16 @@ def matrix_of(transform: Transform) -> np.ndarray:
     d = diagonal_of(transform)
     if d is not None:
         return np.diag(d)
-    if _is_matrix(transform):
+    if has_matrix(transform):
         return np.asarray(transform.init, float)
     if isinstance(transform, nengo.Sparse):
         return _scipy(transform).toarray()
     ones = np.eye(transform.size_in)
-    return np.stack([applied(transform, one) for one in ones], axis=1)
+    return np.stack([image_of(transform, one) for one in ones], axis=1)
 
 
-def _is_matrix(transform) -> bool:
+def has_matrix(transform) -> bool:
+    """Whether a transform is a matrix that is written out."""
     return isinstance(transform, nengo.Dense) and np.ndim(_numbers(transform)) == 2
 
 
@@ -106,16 +114,16 @@ def diagonal_of(transform) -> np.ndarray | None:
 
 def _scipy(transform: nengo.Sparse):
     """The matrix of a sparse transform, in scipy's form."""
-    found = transform.sample()
-    return found if hasattr(found, "tocsr") else found.allocate().tocsr()
+    matrix = transform.sample()
+    return matrix if hasattr(matrix, "tocsr") else matrix.allocate().tocsr()
 
 
-def _scaled(transform: Transform, d: np.ndarray, rows: bool) -> Transform:
+def _rescaled(transform: Linear, d: np.ndarray, rows: bool) -> Linear:
     """`diag(d) T`, or `T diag(d)`."""
-    own = diagonal_of(transform)
-    if own is not None:
-        return nengo.Dense((d.size, d.size), init=own * d)
-    if _is_matrix(transform):
+    diagonal = diagonal_of(transform)
+    if diagonal is not None:
+        return nengo.Dense((d.size, d.size), init=diagonal * d)
+    if has_matrix(transform):
         assert isinstance(transform, nengo.Dense)
         scale = d[:, None] if rows else d
         return nengo.Dense(transform.shape, init=scale * _numbers(transform))

@@ -11,15 +11,14 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo.convert.graph import Graph, Port
-from keras_spiking_nengo.convert.reports import comparison as report
-from keras_spiking_nengo.convert.reports.comparison import Comparison
+from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
+from keras_spiking_nengo.convert.reports.runnable import ArraysByName
 from keras_spiking_nengo.convert.reports.verification import VerifyReport, verified
 from keras_spiking_nengo.engine.signals import sampled
 
 __all__ = ["NengoExport", "NengoObject"]
 
 NengoObject: TypeAlias = nengo.Ensemble | nengo.Node | nengo.Connection
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +99,7 @@ class NengoExport:
         n_steps: int | None = None,
         progress_bar: bool = False,
         watch: tuple[str, ...] = (),
-    ) -> tuple[Arrays, Arrays]:
+    ) -> tuple[ArraysByName, ArraysByName]:
         """As `run`: outputs by name, and activity of the vertices to `watch`.
 
         Args:
@@ -198,7 +197,7 @@ class NengoExport:
         model = self.model if model is None else model
         if model is None:
             raise ValueError("This export has no Keras model; say model.")
-        return report.compare(model, self, x, n_steps)
+        return compare(model, self, x, n_steps)
 
     # --- data -----------------------------------------------------------------
 

@@ -13,27 +13,34 @@ starts from is in its neuron type's `initial_state`.
 
 import math
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import TypeAlias
 
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert.composition import NoProductError, applied, product
+from keras_spiking_nengo.convert.composition import NoProductError, composed, image_of
+from keras_spiking_nengo.graphs import reachable
 
 __all__ = [
     "Edge",
     "Graph",
+    "Names",
     "Port",
     "Subnet",
     "Vertex",
     "as_slice",
+    "fold_constants",
     "fuse",
     "layer_name",
+    "places_of",
 ]
 
-Shape = tuple[int, ...]
-Slice = slice | tuple[int, ...]
+Elements: TypeAlias = slice | tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,7 @@ class Vertex:
     """
 
     name: str
-    shape: Shape
+    shape: tuple[int, ...]
     neuron_type: nengo.neurons.NeuronType | None = None
     process: nengo.synapses.Synapse | None = None
     gain: np.ndarray | None = None
@@ -85,8 +92,8 @@ class Vertex:
     @property
     def passes(self) -> bool:
         """Whether the signal is the sum of the edges and the bias."""
-        own = (self.neuron_type, self.process, self.subnet, self.output)
-        return all(thing is None for thing in own)
+        acts = (self.neuron_type, self.process, self.subnet, self.output)
+        return all(act is None for act in acts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +112,7 @@ class Edge:
     target: str
     transform: nengo.transforms.Transform | None = None
     synapse: nengo.synapses.Synapse | None = None
-    slice: Slice | None = None
+    slice: Elements | None = None
     layers: tuple[str, ...] = ()
 
     @property
@@ -153,18 +160,79 @@ class Graph:
     keyed: bool = False
 
     def __getitem__(self, name: str) -> Vertex:
-        return next(vertex for vertex in self.vertices if vertex.name == name)
+        return self.by_name[name]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Vertex]:
+        """Vertices by name."""
+        return MappingProxyType({vertex.name: vertex for vertex in self.vertices})
+
+    @cached_property
+    def into(self) -> Mapping[str, tuple[Edge, ...]]:
+        """Edges into each vertex, by its name, in order."""
+        return _by_end(self, "target")
+
+    @cached_property
+    def out_of(self) -> Mapping[str, tuple[Edge, ...]]:
+        """Edges out of each vertex, by its name, in order."""
+        return _by_end(self, "source")
+
+    @property
+    def dependences(self) -> list[tuple[str, str]]:
+        """Pairs of names: a vertex, and one that depends on it directly."""
+        sent = [(v.output[0], v.name) for v in self.vertices if v.output is not None]
+        return [(edge.source, edge.target) for edge in self.edges] + sent
 
     def after(self, names: Iterable[str]) -> set[str]:
         """Names of the vertices that depend on those called `names`, with these."""
-        found = set(names)
-        new = found
-        while new:
-            new = {e.target for e in self.edges if e.source in found}
-            new |= {v.name for v in self.vertices if v.output and v.output[0] in found}
-            new -= found
-            found = found | new
-        return found
+        return reachable(names, self.dependences)
+
+    def before(self, names: Iterable[str]) -> set[str]:
+        """Names of the vertices that those called `names` depend on, with these."""
+        return reachable(names, [(b, a) for a, b in self.dependences])
+
+    def only(self, names: Iterable[str]) -> "Graph":
+        """The part of the graph with the vertices called `names`."""
+        chosen = set(names)
+        return replace(
+            self,
+            vertices=tuple(v for v in self.vertices if v.name in chosen),
+            edges=tuple(e for e in self.edges if {e.source, e.target} <= chosen),
+        )
+
+
+def _by_end(graph: Graph, end: str) -> Mapping[str, tuple[Edge, ...]]:
+    edges: dict[str, list[Edge]] = {vertex.name: [] for vertex in graph.vertices}
+    for edge in graph.edges:
+        edges[getattr(edge, end)].append(edge)
+    return MappingProxyType({name: tuple(ends) for name, ends in edges.items()})
+
+
+class Names:
+    """Names in use, of which each new one is made unique.
+
+    Args:
+        taken: names that are in use.
+
+    Example:
+        >>> names = Names(["a"])
+        >>> [names.new("a"), names.new("a"), names.new("b")]
+        ['a_2', 'a_3', 'b']
+    """
+
+    def __init__(self, taken: Iterable[str] = ()):
+        self._taken = set(taken)
+        self._last: dict[str, int] = defaultdict(lambda: 1)
+
+    def new(self, name: str) -> str:
+        """`name`, with a number if it is taken, which it is from now on."""
+        unique = name
+        while unique in self._taken:
+            # Where the last search ended, as no name becomes free again.
+            self._last[name] += 1
+            unique = f"{name}_{self._last[name]}"
+        self._taken.add(unique)
+        return unique
 
 
 def layer_name(name: str) -> str:
@@ -172,11 +240,19 @@ def layer_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
-def as_slice(where: np.ndarray) -> Slice:
+def as_slice(where: np.ndarray) -> Elements:
     """Elements as an edge has them: a slice, if they are a run."""
     first, last = int(where[0]), int(where[-1]) + 1
     run = np.array_equal(where, np.arange(first, last))
     return slice(first, last) if run else tuple(map(int, where))
+
+
+def places_of(edge: Edge, size: int) -> np.ndarray:
+    """The elements of a target of `size` elements that an edge adds to."""
+    places = np.arange(size)
+    if edge.slice is None:
+        return places
+    return places[edge.slice if isinstance(edge.slice, slice) else list(edge.slice)]
 
 
 def fuse(graph: Graph) -> Graph:
@@ -188,38 +264,102 @@ def fuse(graph: Graph) -> Graph:
     a bias `T b` behind it. Two other transforms, two filters, and a bias before a
     filter keep their vertex. Inputs and outputs are kept.
     """
-    kept = {port.vertex for port in (*graph.inputs, *graph.outputs)}
-    vertices = {vertex.name: vertex for vertex in graph.vertices}
-    edges = list(graph.edges)
-    for name in list(vertices):
-        before = [edge for edge in edges if edge.target == name]
-        after = [edge for edge in edges if edge.source == name]
-        if name in kept or not (vertices[name].passes and before and after):
+    drawing = _Drawing(graph)
+    ports = {port.vertex for port in (*graph.inputs, *graph.outputs)}
+    for vertex in graph.vertices:
+        name = vertex.name
+        if name not in ports and vertex.passes and drawing.leads_through(name):
+            drawing.move_bias(name)
+            drawing.bypass(name)
+    return drawing.graph()
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """`graph` with what constant vertices add, without delay, in biases.
+
+    A vertex is constant if it only passes on a bias. It goes where nothing reads it
+    any more.
+    """
+    drawing = _Drawing(graph)
+    ports = {port.vertex for port in (*graph.inputs, *graph.outputs)}
+    for vertex in graph.vertices:
+        name = vertex.name
+        bias = drawing.vertices[name].bias
+        if name in ports or not vertex.passes or bias is None or drawing.into[name]:
             continue
-        vertices |= _with_bias_behind(vertices, name, after)
-        joined = _joined(before, vertices[name], after)
-        if joined is not None:
-            edges = [e for e in edges if e not in before and e not in after] + joined
-            del vertices[name]
-    place = {name: number for number, name in enumerate(vertices)}
-    edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
-    return replace(graph, vertices=tuple(vertices.values()), edges=tuple(edges))
+        for edge in list(drawing.out_of[name]):
+            if edge.synapse is None:
+                drawing.fold(edge, bias)
+        if not drawing.out_of[name]:
+            del drawing.vertices[name]
+    return drawing.graph()
 
 
-def _with_bias_behind(vertices: dict[str, Vertex], name: str, after: list[Edge]):
-    """The vertices that change as the bias of one moves on, if it can."""
-    bias = vertices[name].bias
-    if bias is None or any(edge.synapse is not None for edge in after):
-        return {}
-    changed = {name: replace(vertices[name], bias=None)}
-    try:
-        for edge in after:
-            target = changed.get(edge.target, vertices[edge.target])
-            moved = applied(edge.transform, bias)
-            changed[edge.target] = _with_bias(target, moved, edge.slice)
-    except NoProductError:
-        return {}
-    return changed
+class _Drawing:
+    """A graph that is changed, edge by edge.
+
+    Attributes:
+        vertices: by name.
+        into, out_of: edges by name of the vertex at an end, in order.
+    """
+
+    def __init__(self, graph: Graph):
+        self.original = graph
+        self.vertices = dict(graph.by_name)
+        # Dicts, as sets that keep their order.
+        self.into = {name: dict.fromkeys(ends) for name, ends in graph.into.items()}
+        self.out_of = {name: dict.fromkeys(ends) for name, ends in graph.out_of.items()}
+
+    def graph(self) -> Graph:
+        place = {name: number for number, name in enumerate(self.vertices)}
+        edges = [edge for name in place for edge in self.into[name]]
+        edges.sort(key=lambda edge: (place[edge.target], place[edge.source]))
+        vertices = tuple(self.vertices.values())
+        return replace(self.original, vertices=vertices, edges=tuple(edges))
+
+    def leads_through(self, name: str) -> bool:
+        return bool(self.into[name] and self.out_of[name])
+
+    def remove(self, edge: Edge) -> None:
+        del self.into[edge.target][edge], self.out_of[edge.source][edge]
+
+    def fold(self, edge: Edge, value: np.ndarray) -> None:
+        """What `edge` makes of a constant `value`, in the bias of its target."""
+        try:
+            image = image_of(edge.transform, value)
+        except NoProductError:
+            return
+        target = self.vertices[edge.target]
+        self.vertices[edge.target] = _with_bias(target, image, edge.slice)
+        self.remove(edge)
+
+    def move_bias(self, name: str) -> None:
+        """Moves the bias of a vertex on to those behind it, if it can be."""
+        bias, after = self.vertices[name].bias, list(self.out_of[name])
+        if bias is None or any(edge.synapse is not None for edge in after):
+            return
+        try:
+            images = [image_of(edge.transform, bias) for edge in after]
+        except NoProductError:
+            return
+        self.vertices[name] = replace(self.vertices[name], bias=None)
+        for edge, image in zip(after, images, strict=True):
+            target = self.vertices[edge.target]
+            self.vertices[edge.target] = _with_bias(target, image, edge.slice)
+
+    def bypass(self, name: str) -> None:
+        """Draws edges past a vertex, unless it has to stay."""
+        before, after = list(self.into[name]), list(self.out_of[name])
+        joined = _joined(before, self.vertices[name], after)
+        if joined is None:
+            return
+        # A loop would be among both, and is not joined.
+        for edge in (*before, *after):
+            self.remove(edge)
+        for edge in joined:
+            self.into[edge.target][edge] = None
+            self.out_of[edge.source][edge] = None
+        del self.vertices[name]
 
 
 def _joined(before: list[Edge], vertex: Vertex, after: list[Edge]) -> list[Edge] | None:
@@ -233,12 +373,12 @@ def _joined(before: list[Edge], vertex: Vertex, after: list[Edge]) -> list[Edge]
 
 
 def _fusible(before: list[Edge], after: list[Edge]) -> bool:
-    if any(edge in before for edge in after):  # its own past is in it
-        return False
     # No transform and no filter is computed twice.
     if len(after) > 1 and not (len(before) == 1 and before[0].adds):
         return False
     if len(before) > 1 and not all(edge.adds for edge in after):
+        return False
+    if not {*before}.isdisjoint(after):  # its own past is in it
         return False
     return all(_joinable(e1, e2) for e1 in before for e2 in after)
 
@@ -254,14 +394,14 @@ def _join(first: Edge, vertex: Vertex, second: Edge) -> Edge:
     return Edge(
         source=first.source,
         target=second.target,
-        transform=product(second.transform, first.transform),
+        transform=composed(second.transform, first.transform),
         synapse=first.synapse or second.synapse,
         slice=first.slice or second.slice,
         layers=tuple(layers),
     )
 
 
-def _with_bias(vertex: Vertex, bias: np.ndarray, where: Slice | None) -> Vertex:
+def _with_bias(vertex: Vertex, bias: np.ndarray, where: Elements | None) -> Vertex:
     """`vertex` with `bias` added to the elements `where`."""
     total = np.zeros(vertex.size) if vertex.bias is None else vertex.bias.copy()
     total[slice(None) if where is None else np.r_[where]] += bias

@@ -1,8 +1,9 @@
-"""Functions of operations and connections that are compiled into the program.
+"""What nodes and connections compute that is compiled into the program.
 
 A Python function of a signal is called back from the compiled program. One that is
 written in `keras.ops` and marked by `tensor_function` becomes part of it: it runs
-without Python, has gradients, and can be exported.
+without Python, has gradients, and can be exported. So does the process `ONE`, which
+any simulator runs, and any file holds.
 """
 
 from collections.abc import Callable
@@ -10,13 +11,22 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeVar
 
+import nengo
 from keras import ops
 
 from keras_spiking_nengo.engine.operation import Operation
 
-__all__ = ["TensorOperation", "is_tensor_function", "tensor_function"]
+__all__ = [
+    "ONE",
+    "TensorOperation",
+    "is_one",
+    "is_tensor_function",
+    "tensor_function",
+]
 
 _Function = TypeVar("_Function", bound=Callable)
+# Where biases come from. The seed is not used: it says that nothing is drawn.
+ONE = nengo.processes.PresentInput([[1.0]], presentation_time=1.0, seed=0)
 _COMPILED_IN = "_keras_spiking_nengo_tensor_function"
 
 
@@ -39,7 +49,7 @@ def tensor_function(function: _Function) -> _Function:
         >>> import nengo
         >>> from keras import ops
         >>> with nengo.Network():
-        ...     operation = nengo.Node(
+        ...     node = nengo.Node(
         ...         tensor_function(lambda t, x: ops.sin(x) * t), size_in=1, size_out=1)
     """
     if not isinstance(function, FunctionType):
@@ -55,6 +65,16 @@ def tensor_function(function: _Function) -> _Function:
 def is_tensor_function(function: Any) -> bool:
     """Whether `tensor_function` has marked it."""
     return getattr(function, _COMPILED_IN, False)
+
+
+def is_one(output: Any) -> bool:
+    """Whether a node's output is a process that is the number 1 at every step.
+
+    Such a node is a part of its network, which a connection weighs to make a bias. No
+    data come in its place, as they do in that of a node which holds an array.
+    """
+    presents = type(output) is nengo.processes.PresentInput
+    return presents and output.inputs.size == 1 and output.inputs.item() == 1
 
 
 @dataclass(frozen=True, eq=False)

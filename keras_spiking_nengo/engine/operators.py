@@ -22,7 +22,11 @@ from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine.filters import Filter
-from keras_spiking_nengo.engine.functions import TensorOperation, is_tensor_function
+from keras_spiking_nengo.engine.functions import (
+    TensorOperation,
+    is_one,
+    is_tensor_function,
+)
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -262,6 +266,10 @@ def _initial_state(op, name: str, signal) -> np.ndarray:
 
 @OPERATORS.register(SimProcess)
 def _process(op, translation) -> None:
+    if is_one(op.process) and op.mode == "set":
+        translation.set(op.output)
+        translation.add_constant(op.output, 1.0)
+        return
     linear = op.input is not None and op.process in SYNAPSES
     if not linear or op.mode == "inc":
         run_python(op, translation)

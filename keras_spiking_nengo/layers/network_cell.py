@@ -15,11 +15,8 @@ from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
-from keras_spiking_nengo.engine.frozen import (
-    freeze,
-    network_from_config,
-    network_to_config,
-)
+from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate

@@ -13,6 +13,7 @@ from keras import ops
 from nengo.builder import Model
 
 from keras_spiking_nengo.dynamics.loops import static_length
+from keras_spiking_nengo.engine.functions import is_one
 from keras_spiking_nengo.engine.signals import sampled
 
 __all__ = ["Ports", "common_mask", "held", "mapped"]
@@ -40,7 +41,11 @@ class Ports:
     """
 
     def __init__(self, net: nengo.Network, inputs, outputs):
-        sources = [node for node in net.all_nodes if not node.size_in and node.size_out]
+        sources = [
+            node
+            for node in net.all_nodes
+            if not node.size_in and node.size_out and not is_one(node.output)
+        ]
         self.inputs = _resolved(net, inputs, net.all_nodes, sources, nengo.Node)
         self.outputs = _resolved(
             net, outputs, net.all_probes, net.all_probes, nengo.Probe

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from keras_spiking_nengo.convert.composition import NoProductError, applied, product
+from keras_spiking_nengo.convert.composition import NoProductError, composed, image_of
 from tests.convert.test_windows import apply
 
 RNG = np.random.RandomState(0)
@@ -47,7 +47,7 @@ LAST, FIRST = np.tile([2.0, -3.0], 6), np.repeat([2.0, -3.0], 6)
 def test_applied(name):
     x = RNG.normal(size=12)
     expected = apply(TRANSFORMS[name], x)
-    np.testing.assert_allclose(applied(TRANSFORMS[name], x), expected, atol=1e-12)
+    np.testing.assert_allclose(image_of(TRANSFORMS[name], x), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -56,8 +56,8 @@ def test_product_with_a_diagonal(name, before):
     d = nengo.Dense((12, 12), init=FIRST if "first" in name else LAST)
     one, other = (d, TRANSFORMS[name]) if before else (TRANSFORMS[name], d)
     x = RNG.normal(size=12)
-    expected = applied(other, applied(one, x))
-    found = product(other, one)
+    expected = image_of(other, image_of(one, x))
+    found = composed(other, one)
     np.testing.assert_allclose(apply(found, x), expected, atol=1e-12)
     kinds = {type(TRANSFORMS[name]), type(found)}
     assert len(kinds) == 1 or kinds == {nengo.transforms.NoTransform, nengo.Dense}
@@ -65,8 +65,8 @@ def test_product_with_a_diagonal(name, before):
 
 def test_identity():
     matrix = TRANSFORMS["matrix"]
-    assert product(matrix, None) is matrix and product(None, matrix) is matrix
-    assert product(None, None) is None
+    assert composed(matrix, None) is matrix and composed(None, matrix) is matrix
+    assert composed(None, None) is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_identity():
 )
 def test_no_product(first, second):
     with pytest.raises(NoProductError):
-        product(TRANSFORMS[second], TRANSFORMS[first])
+        composed(TRANSFORMS[second], TRANSFORMS[first])
 
 
 def test_what_is_not_known():
@@ -89,6 +89,6 @@ def test_what_is_not_known():
     back = nengo.ConvolutionTranspose(2, (3, 2, 2), kernel_size=(2, 2))
     for transform in (drawn, back):
         with pytest.raises(NoProductError):
-            applied(transform, np.ones(12))
+            image_of(transform, np.ones(12))
         with pytest.raises(NoProductError):
-            product(transform, TRANSFORMS["diagonal"])
+            composed(transform, TRANSFORMS["diagonal"])

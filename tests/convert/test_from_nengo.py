@@ -1,6 +1,9 @@
 """Nengo networks as Keras models, and back."""
 
+import cProfile
 import json
+import pstats
+import sys
 
 import keras
 import nengo
@@ -10,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert.nengo import reading
 from tests.cases import NETWORKS, RANDOM_NETWORKS
 from tests.convert.generated import STEPS, models, networks
 from tests.convert.models import MODELS, data, make
@@ -197,6 +201,30 @@ def test_layers_have_the_labels_of_nengo():
     assert kinds == {"InputLayer", "Synapse", "Dense", "Neurons"}
 
 
+def calls_to_read(n, recurrent):
+    """How often Python calls a function while a network of `n` ensembles is read."""
+    with nengo.Network(seed=0) as net:
+        before = nengo.Node([0.0])
+        for _ in range(n):
+            ens = nengo.Ensemble(5, 1)
+            nengo.Connection(before, ens)
+            if recurrent:
+                nengo.Connection(ens, ens, synapse=0.1)
+            before = ens
+        probe = nengo.Probe(before)
+    reader = reading._reader(net, net.nodes, [probe], 0.001)
+    profile = cProfile.Profile()
+    graph = profile.runcall(reader.graph)
+    assert len(graph.vertices) > n
+    return pstats.Stats(profile).total_calls
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_reading_grows_linearly(recurrent):
+    few, many = (calls_to_read(n, recurrent) for n in (20, 80))
+    assert many < 4.2 * few
+
+
 def test_what_runs_in_a_circle_is_a_network():
     model = ksn.from_nengo(chain(3, recurrent=True))
     (loop,) = [x for x in model.layers if isinstance(x, ksn.layers.Network)]
@@ -345,6 +373,19 @@ def test_trained_and_written_back(float64, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(ops.convert_to_numpy(loaded(x)), trained, atol=1e-9)
     assert json.loads(model.to_json())["config"]["name"] == "chain"
+
+
+def test_networks_deeper_than_python_calls():
+    with nengo.Network(seed=0) as net:
+        before = nengo.Node([0.0])
+        depth = sys.getrecursionlimit()
+        for _ in range(depth):
+            after = nengo.Node(size_in=1)
+            nengo.Connection(before, after, transform=[[1.0]], synapse=None)
+            before = after
+        nengo.Probe(before)
+    model = ksn.from_nengo(net)
+    assert len(model.layers) > depth == sys.getrecursionlimit()
 
 
 def test_inputs_and_outputs_by_label():

@@ -9,11 +9,8 @@ import pytest
 from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.engine.frozen import (
-    freeze,
-    network_from_config,
-    network_to_config,
-)
+from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from tests.engine.runs import SEED, difference
 from tests.marks import slow_on_jax
 from tests.networks import NETWORKS

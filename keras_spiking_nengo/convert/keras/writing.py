@@ -1,19 +1,32 @@
 """The graph as a functional Keras model."""
 
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 import keras
 import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert.graph import Edge, Graph, Vertex, layer_name
+from keras_spiking_nengo.convert.composition import has_matrix
+from keras_spiking_nengo.convert.graph import (
+    Edge,
+    Graph,
+    Names,
+    Subnet,
+    Vertex,
+    layer_name,
+    places_of,
+)
 from keras_spiking_nengo.convert.nengo.reading import read
-from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.ports import Ports, held
 
-__all__ = ["from_nengo", "ports_of", "write"]
+__all__ = ["from_nengo", "model_ports", "write"]
+
+# An edge, and the elements that it adds to.
+Term: TypeAlias = tuple[Edge, np.ndarray]
 
 
 def from_nengo(
@@ -61,21 +74,21 @@ def from_nengo(
     """
     if not isinstance(net, nengo.Network):
         raise TypeError(f"net is a nengo.Network; received {net!r}.")
-    ports = ports_of(net, inputs, outputs)
+    ports = model_ports(net, inputs, outputs)
     if layered:
         return write(read(net, ports.nodes, ports.probes, dt))
     layer = layers.Network(net, ports.inputs, ports.outputs, dt, return_sequences=True)
-    given = [keras.Input((None, node.size_out)) for node in ports.nodes]
+    tensors = [keras.Input((None, node.size_out)) for node in ports.nodes]
     if isinstance(ports.inputs, dict):
-        x: Any = dict(zip(ports.inputs, given, strict=True))
+        x: Any = dict(zip(ports.inputs, tensors, strict=True))
     elif isinstance(ports.inputs, list):
-        x = given or keras.Input((None, 1))
+        x = tensors or keras.Input((None, 1))
     else:
-        (x,) = given
+        (x,) = tensors
     return keras.Model(x, layer(x))
 
 
-def ports_of(net: nengo.Network, inputs: Any, outputs: Any) -> Ports:
+def model_ports(net: nengo.Network, inputs: Any, outputs: Any) -> Ports:
     """The inputs and outputs that `from_nengo` gives the model of a network."""
     inputs = held(net) if inputs is None else inputs
     return Ports(net, inputs, outputs)
@@ -87,30 +100,30 @@ def write(graph: Graph) -> keras.Model:
     Args:
         graph: what `convert.nengo.read` returned.
     """
-    return _Writer(graph).model()
+    return _Tensors(graph).model()
 
 
-class _Writer:
+class _Tensors:
     """Makes the tensors of a graph's vertices, sources first.
 
     Attributes:
-        tensors: by vertex.
+        of: by vertex.
         sent: outputs of networks, by the vertex that holds the network.
     """
 
     def __init__(self, graph: Graph):
         self.graph = graph
-        self.taken = {port.name for port in graph.inputs}
         # Those of what has a layer of its own come first.
-        self.taken |= {name for vertex in graph.vertices for name in vertex.layers}
-        self.tensors: dict[str, Any] = {}
+        own = (name for vertex in graph.vertices for name in vertex.layers)
+        self.names = Names([*(port.name for port in graph.inputs), *own])
+        self.of: dict[str, Any] = {}
         self.sent: dict[str, list] = {}
         self.inputs: dict[str, Any] = {}
         for port in graph.inputs:
             shape = (None, graph[port.vertex].size)
             # Keras wants the name of an input and its key in a dict to be one.
             self.inputs[port.name] = keras.Input(shape, name=port.name)
-            self.tensors[port.vertex] = self.inputs[port.name]
+            self.of[port.vertex] = self.inputs[port.name]
         if not self.inputs:
             # Tells the number of steps.
             self.inputs["clock"] = keras.Input((None, 1), name=self._name("clock"))
@@ -118,60 +131,68 @@ class _Writer:
 
     def model(self) -> keras.Model:
         for vertex in self.graph.vertices:
-            if vertex.name not in self.tensors:
-                self.tensors[vertex.name] = self._tensor(vertex)
-        outputs = {p.name: self.tensors[p.vertex] for p in self.graph.outputs}
+            if vertex.name not in self.of:
+                self.of[vertex.name] = self._tensor(vertex)
+        outputs = {port.name: self.of[port.vertex] for port in self.graph.outputs}
         inputs = list(self.inputs.values())
-        return keras.Model(
-            self.inputs if len(inputs) > 1 else inputs[0],
-            outputs if self.graph.keyed else next(iter(outputs.values())),
-            name=self.graph.name,
-        )
+        # Keras follows a model from its outputs, one call deeper at each layer.
+        with _depth(len(self.graph.vertices) + 2 * len(self.graph.edges)):
+            return keras.Model(
+                self.inputs if len(inputs) > 1 else inputs[0],
+                outputs if self.graph.keyed else next(iter(outputs.values())),
+                name=self.graph.name,
+            )
 
     def _name(self, name: str) -> str:
         """A layer's name, made unique."""
-        unique = unused(layer_name(name), self.taken)
-        self.taken.add(unique)
-        return unique
+        return self.names.new(layer_name(name))
 
     # --- vertices -----------------------------------------------------------------
 
     def _tensor(self, vertex: Vertex):
-        name, dt = vertex.name, self.graph.dt
         if vertex.output is not None:
             hub, i = vertex.output
             return self.sent[hub][i]
-        edges = [edge for edge in self.graph.edges if edge.target == name]
         if vertex.subnet is not None:
-            self.sent[name] = self._network(vertex, edges)
+            self.sent[vertex.name] = self._network(vertex, vertex.subnet)
             return None
-        total = self._sum(name, edges, vertex.size, vertex.bias)
+        x = self._summed(vertex)
+        dt = self.graph.dt
         if vertex.neuron_type is not None:
-            neurons = layers.Neurons(
-                vertex.neuron_type, dt=dt, return_sequences=True, name=vertex.layers[0]
-            )
-            return neurons(total)
+            name = vertex.layers[0]
+            kind = vertex.neuron_type
+            return layers.Neurons(kind, dt=dt, return_sequences=True, name=name)(x)
         if vertex.process is not None:
-            synapse = layers.Synapse(
-                vertex.process,
-                dt=dt,
-                delay=0,
-                return_sequences=True,
-                name=vertex.layers[0],
-            )
-            return synapse(total)
-        return total
+            options: dict[str, Any] = {"dt": dt, "delay": 0, "return_sequences": True}
+            name = vertex.layers[0]
+            return layers.Synapse(vertex.process, name=name, **options)(x)
+        return x
 
-    def _network(self, vertex: Vertex, edges: Sequence[Edge]) -> list:
-        subnet, given, start = vertex.subnet, [], 0
-        assert subnet is not None
-        for node in subnet.inputs:
-            within = range(start, start + node.size_out)
-            own = [e for e in edges if {*_places(e, vertex.size)} <= {*within}]
-            bias = None if vertex.bias is None else vertex.bias[within]
-            name = f"{vertex.name}.{node.label}"
-            given.append(self._sum(name, own, node.size_out, bias, start))
-            start += node.size_out
+    def _summed(self, vertex: Vertex):
+        """What goes into a vertex: its edges, times its gain, and its bias."""
+        edges, size = self.graph.into[vertex.name], vertex.size
+        terms = [(edge, places_of(edge, size)) for edge in edges]
+        if vertex.gain is None or not edges:
+            return self._sum(vertex.name, terms, size, vertex.bias)
+        total = self._sum(vertex.name, terms, size)
+        gain = nengo.Dense((size, size), init=np.broadcast_to(vertex.gain, size))
+        return self._transform(gain, f"{vertex.name}.gain", vertex.bias, total)
+
+    def _network(self, vertex: Vertex, subnet: Subnet) -> list:
+        sizes = [node.size_out for node in subnet.inputs]
+        starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
+        terms: list[list[Term]] = [[] for _ in sizes]
+        for edge in self.graph.into[vertex.name]:
+            places = places_of(edge, vertex.size)
+            # Each edge is to one of the nodes.
+            number = int(np.searchsorted(starts, places[0], "right")) - 1
+            terms[number].append((edge, places - starts[number]))
+        inputs = []
+        for node, start, size, own in zip(
+            subnet.inputs, starts, sizes, terms, strict=False
+        ):
+            bias = None if vertex.bias is None else vertex.bias[start : start + size]
+            inputs.append(self._sum(f"{vertex.name}.{node.label}", own, size, bias))
         layer = layers.Network(
             subnet.net,
             inputs=list(subnet.inputs),
@@ -180,18 +201,17 @@ class _Writer:
             return_sequences=True,
             name=vertex.layers[0],
         )
-        return list(layer(given if given else self._ticks()))
+        return list(layer(inputs if inputs else self._ticks()))
 
     def _ticks(self):
         """A sequence of one value, for what has no input."""
-        if self.clock.shape[-1] == 1:
+        size = self.clock.shape[-1]
+        if size == 1:
             return self.clock
-        return self._numbers(
-            nengo.Dense((1, self.clock.shape[-1]), np.zeros((1, self.clock.shape[-1]))),
-            "ticks",
-        )
+        zeros = nengo.Dense((1, size), np.zeros((1, size)))
+        return self._transform(zeros, "ticks")
 
-    def _numbers(self, transform, name: str, bias=None, x=None):
+    def _transform(self, transform, name: str, bias=None, x=None):
         """A `Transform` with given numbers, of a tensor or of the clock."""
         layer = layers.Transform(
             transform, use_bias=bias is not None, name=self._name(name)
@@ -203,34 +223,34 @@ class _Writer:
 
     # --- edges --------------------------------------------------------------------
 
-    def _sum(self, name, edges: Sequence[Edge], size, bias=None, start: int = 0):
-        """What edges add up to, in `size` elements of the target from `start`."""
-        if not edges:
+    def _sum(self, name: str, terms: Sequence[Term], size: int, bias=None):
+        """What edges add up to in `size` elements, each with those it adds to."""
+        if not terms:
             zeros = np.zeros((size, self.clock.shape[-1]))
             constant = np.zeros(size) if bias is None else bias
             transform = nengo.Dense(zeros.shape, init=zeros)
-            return self._numbers(transform, f"{name}.constant", constant)
-        places = [np.array(_places(edge, start + size), int) - start for edge in edges]
-        side_by_side = len(edges) > 1 and np.array_equal(
-            np.concatenate(places), np.arange(size)
+            return self._transform(transform, f"{name}.constant", constant)
+        everything = np.arange(size)
+        side_by_side = len(terms) > 1 and np.array_equal(
+            np.concatenate([places for _, places in terms]), everything
         )
-        terms = []
-        for edge, where in zip(edges, places, strict=True):
-            whole = side_by_side or np.array_equal(where, np.arange(size))
-            spread = None if whole else (where, size)
-            alone = len(edges) == 1 and edge.synapse is None
-            takes = alone and (spread is not None or _is_matrix(edge.transform))
-            terms.append(self._term(edge, spread, bias if takes else None))
+        tensors = []
+        for edge, places in terms:
+            whole = side_by_side or np.array_equal(places, everything)
+            spread = None if whole else (places, size)
+            alone = len(terms) == 1 and edge.synapse is None
+            takes = alone and (spread is not None or has_matrix(edge.transform))
+            tensors.append(self._term(edge, spread, bias if takes else None))
             bias = None if takes else bias
-        if len(terms) > 1:
+        if len(tensors) > 1:
             kind = keras.layers.Concatenate if side_by_side else keras.layers.Add
             suffix = "joined" if side_by_side else "sum"
-            total = kind(name=self._name(f"{name}.{suffix}"))(terms)
+            total = kind(name=self._name(f"{name}.{suffix}"))(tensors)
         else:
-            (total,) = terms
+            (total,) = tensors
         if bias is not None:
             identity = nengo.transforms.NoTransform(size)
-            total = self._numbers(identity, f"{name}.bias", bias, total)
+            total = self._transform(identity, f"{name}.bias", bias, total)
         return total
 
     def _term(self, edge: Edge, spread, bias):
@@ -241,20 +261,16 @@ class _Writer:
             spread: elements that it adds to, and their number, if not to all.
             bias: added by the matrix that the transform is or becomes.
         """
-        x, transform = self.tensors[edge.source], edge.transform
+        x, transform = self.of[edge.source], edge.transform
         name = "+".join(edge.layers) or f"{edge.source}_to_{edge.target}"
         if spread is not None:
-            where, size = spread
-            rows = np.eye(size)[:, where]
-            if transform is not None and _is_matrix(transform):
-                transform = nengo.Dense(
-                    (size, transform.size_in), init=rows @ transform.init
-                )
-            elif transform is None:
-                transform = nengo.Dense(rows.shape, init=rows)
-            else:
+            places, size = spread
+            rows = np.eye(size)[:, places]
+            if transform is not None and has_matrix(transform):
+                rows = rows @ transform.init
+            elif transform is not None:
                 x = self._transformed(x, transform, name, None)
-                transform = nengo.Dense(rows.shape, init=rows)
+            transform = nengo.Dense(rows.shape, init=rows)
         if transform is not None:
             x = self._transformed(x, transform, name, bias)
         if edge.synapse is None:
@@ -268,25 +284,32 @@ class _Writer:
         return synapse(x)
 
     def _transformed(self, x, transform, name: str, bias):
-        if not _is_matrix(transform):
-            return self._numbers(transform, name, None, x)
+        if not has_matrix(transform):
+            return self._transform(transform, name, None, x)
         layer = keras.layers.Dense(
             transform.size_out, use_bias=bias is not None, name=self._name(name)
         )
+        # Drawing numbers first takes longer than all else that Keras does here.
+        drawn = layer.kernel_initializer
+        layer.kernel_initializer = _holding(np.asarray(transform.init).T)
         y = layer(x)
-        weights = [np.asarray(transform.init, float).T]
-        layer.set_weights(weights if bias is None else [*weights, bias])
+        layer.kernel_initializer = drawn
+        if bias is not None:
+            layer.bias.assign(bias)
         return y
 
 
-def _places(edge: Edge, size: int) -> list[int]:
-    """The target's elements that an edge adds to."""
-    if edge.slice is None:
-        return list(range(size))
-    if isinstance(edge.slice, slice):
-        return list(range(size)[edge.slice])
-    return list(edge.slice)
+@contextmanager
+def _depth(calls: int) -> Iterator[None]:
+    """Lets Python go so many calls deeper than it does."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + calls)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
-def _is_matrix(transform) -> bool:
-    return isinstance(transform, nengo.Dense) and np.ndim(transform.init) == 2
+def _holding(values: np.ndarray):
+    """An initializer that gives these values."""
+    return lambda shape, dtype=None: keras.ops.convert_to_tensor(values, dtype)

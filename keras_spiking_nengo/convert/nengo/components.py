@@ -1,4 +1,4 @@
-"""A Nengo network in parts: what is simple by itself, and what has to run together.
+"""A Nengo network in components: what is simple, and what has to run together.
 
 An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
 neurons. Everything else becomes a network of its own, cut out with all its numbers:
@@ -15,15 +15,16 @@ from nengo.connection import LearningRule
 from nengo.ensemble import Neurons
 
 from keras_spiking_nengo.dynamics.neurons import NEURONS
+from keras_spiking_nengo.engine.functions import is_one
 from keras_spiking_nengo.graphs import components
 
 __all__ = [
-    "Part",
+    "Component",
     "apart",
+    "divided",
     "is_direct",
     "is_plain",
     "owner",
-    "parts",
     "stays",
     "watched",
 ]
@@ -32,7 +33,7 @@ Object: TypeAlias = nengo.Ensemble | nengo.Node
 
 
 @dataclass(eq=False)
-class Part:
+class Component:
     """Ensembles and nodes of a network that are dealt with together.
 
     Attributes:
@@ -66,12 +67,12 @@ def is_direct(ensemble) -> bool:
     return isinstance(ensemble.neuron_type, nengo.Direct)
 
 
-def parts(
+def divided(
     net: nengo.Network,
     inputs: Iterable[nengo.Node],
     outputs: Iterable[nengo.Probe],
-) -> list[Part]:
-    """The parts of a network, in an order in which sources come first.
+) -> list[Component]:
+    """The components of a network, in an order in which sources come first.
 
     Args:
         net: `nengo.Network`.
@@ -79,12 +80,12 @@ def parts(
         outputs: probes that are looked at.
     """
     objects = [*net.all_ensembles, *net.all_nodes]
-    edges = list(_edges(net, outputs))
+    edges = list(_dependences(net, outputs))
     bound = set(_bound(net, frozenset(inputs), outputs))
-    cyclic = {a for a, b in edges if a is b}
+    bound |= {a for a, b in edges if a is b}
     return [
-        Part(own, len(own) == 1 and not {*own} & (bound | cyclic))
-        for own in components(objects, edges)
+        Component(members, len(members) == 1 and members[0] not in bound)
+        for members in components(objects, edges)
     ]
 
 
@@ -92,7 +93,7 @@ def apart(
     net: nengo.Network,
     inputs: Iterable[nengo.Node],
     outputs: Iterable[nengo.Probe],
-) -> list[Part]:
+) -> list[Component]:
     """Each object of a network by itself, whatever cycles it is on.
 
     Raises:
@@ -105,10 +106,10 @@ def apart(
             f"{bound} learns, calls Python, draws numbers, or shows what it does not"
             " send to others, which only Nengo knows"
         )
-    return [Part([obj], True) for obj in (*net.all_ensembles, *net.all_nodes)]
+    return [Component([obj], True) for obj in (*net.all_ensembles, *net.all_nodes)]
 
 
-def _edges(net, outputs) -> Iterator[tuple[Object, Object]]:
+def _dependences(net, outputs) -> Iterator[tuple[Object, Object]]:
     looked_into = {owner(probe.obj) for probe in outputs}
     for connection in net.all_connections:
         pre, post = owner(connection.pre_obj), owner(connection.post_obj)
@@ -117,12 +118,13 @@ def _edges(net, outputs) -> Iterator[tuple[Object, Object]]:
             post = owner(post.pre_obj)
         yield pre, post
         # What is looked into, or changes with both of its ends, stays between them.
-        apart = all(rule.modifies == "decoders" for rule in _rules(connection))
+        rules = _rule_types(connection)
+        apart = all(rule.modifies == "decoders" for rule in rules)
         if connection in looked_into or not apart:
             yield post, pre
 
 
-def _rules(connection) -> list:
+def _rule_types(connection) -> list:
     rules = connection.learning_rule_type
     if rules is None:
         return []
@@ -142,7 +144,7 @@ def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
         plain = node.output is None or isinstance(
             node.output, np.ndarray | nengo.synapses.Synapse
         )
-        if not plain and node not in inputs:
+        if not plain and node not in inputs and not is_one(node.output):
             yield node
     for connection in net.all_connections:
         if stays(connection):
@@ -154,14 +156,14 @@ def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
 
 def watched(probe) -> Object:
     """The ensemble or node that a probe looks into."""
-    found = owner(probe.obj)
-    while isinstance(found, nengo.Connection):
-        found = owner(found.pre_obj)
-    return found
+    thing = owner(probe.obj)
+    while isinstance(thing, nengo.Connection):
+        thing = owner(thing.pre_obj)
+    return thing
 
 
 def is_plain(probe) -> bool:
     """Whether a probe shows at every step what its target sends to others."""
     sent = {nengo.Ensemble: "decoded_output", nengo.Node: "output", Neurons: "output"}
-    known = sent.get(type(probe.obj)) == probe.attr
-    return known and probe.sample_every is None
+    is_sent = sent.get(type(probe.obj)) == probe.attr
+    return is_sent and probe.sample_every is None

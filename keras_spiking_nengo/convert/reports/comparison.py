@@ -8,17 +8,17 @@ and all neurons of a layer.
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from rich.console import Console
 from rich.table import Table
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.layer_process import KerasLayer
+from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate
 from keras_spiking_nengo.convert.spiking.writing import activation_name
 from keras_spiking_nengo.dynamics.neurons import neuron
@@ -26,16 +26,23 @@ from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import Replay
 from keras_spiking_nengo.models.temporal import temporal
-
-if TYPE_CHECKING:
-    from keras_spiking_nengo.convert.export import NengoExport
+from keras_spiking_nengo.tables import table_of, text_of
 
 __all__ = ["Comparison", "LayerComparison", "OutputComparison", "compare"]
 
-Arrays = dict[str, np.ndarray]
-
 # Shares of neurons, and a correlation, beyond which advice is given.
 _DEAD, _SATURATED, _CORRELATION = 0.2, 0.02, 0.9
+_COLUMNS_COMPARED = (
+    "",
+    "correlation",
+    "error",
+    "mean Hz",
+    "99 % Hz",
+    "dead",
+    "saturated",
+    "spikes",
+    "same class",
+)
 # Points of a layer that a figure shows.
 _POINTS = 2000
 
@@ -120,29 +127,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers as plain data, without the points of the figure."""
-        found = asdict(self)
-        for row in found["layers"]:
+        values = asdict(self)
+        for row in values["layers"]:
             del row["points"]
-        return found
+        return values
 
     @property
     def table(self) -> Table:
         """The numbers as a `rich` table."""
-        table = Table(title="Activations and spikes", title_justify="left")
-        table.add_column("")
-        for column in (
-            "correlation",
-            "error",
-            "mean Hz",
-            "99 % Hz",
-            "dead",
-            "saturated",
-            "spikes",
-            "same class",
-        ):
-            table.add_column(column, justify="right")
-        for row in self.layers:
-            table.add_row(
+        rows = [
+            (
                 row.name,
                 f"{row.correlation:.3f}",
                 f"{row.error:.1%}",
@@ -153,21 +147,17 @@ class Comparison:
                 f"{row.spikes:.2f}",
                 "",
             )
+            for row in self.layers
+        ]
         for out in self.outputs:
             same = "" if out.same is None else f"{out.same:.1%}"
-            row_ = (out.name, f"{out.correlation:.3f}", f"{out.error:.1%}")
-            table.add_row(*row_, *[""] * 5, same)
-        return table
+            agreement = (out.name, f"{out.correlation:.3f}", f"{out.error:.1%}")
+            rows.append((*agreement, "", "", "", "", "", same))
+        return table_of("Activations and spikes", _COLUMNS_COMPARED, rows)
 
     def __str__(self) -> str:
-        console = Console(width=100, file=None, color_system=None)
-        with console.capture() as capture:
-            console.print(self.table)
-            for line in self.advice:
-                console.print(line, soft_wrap=True)
-            if self.hosted:
-                console.print(f"In Python nodes: {', '.join(self.hosted)}")
-        return capture.get()
+        hosted = [f"In Python nodes: {', '.join(self.hosted)}"] if self.hosted else []
+        return text_of(self.table, *self.advice, *hosted)
 
     def figure(self):
         """A `matplotlib` figure: activity against activation, a panel per layer.
@@ -202,7 +192,7 @@ class Comparison:
 
 def compare(
     model: keras.Model,
-    other: "keras.Model | NengoExport",
+    other: keras.Model | Runnable,
     x: Any,
     n_steps: int | None = None,
     batch_size: int = 32,
@@ -237,60 +227,57 @@ def compare(
         >>> report["hidden"].correlation > 0.9
         True
     """
-    found = calls(model)
-    one = other if isinstance(other, keras.Model) else getattr(other, "model", None)
-    if not isinstance(one, keras.Model):
-        raise TypeError(
-            "other is a keras.Model, or a NengoExport of one; received"
-            f" {type(other).__name__}."
-        )
-    spiking = calls(one)
-    pairs = dict(_pairs(found, spiking))
+    spiking = _model_of(other)
+    called, spiking_calls = calls(model), calls(spiking)
+    pairs = dict(_pairs(called, spiking_calls))
     if not pairs:
         raise ValueError(
-            f"No layer of neurons in {one.name!r} has the name of a layer with an"
+            f"No layer of neurons in {spiking.name!r} has the name of a layer with an"
             f" activation in {model.name!r}, and '_neurons' after it: make it by"
             " ksn.to_spiking(model, ...)."
         )
-    given = arrays_of(found, x)
-    longer = _repeated(given, found, spiking, n_steps)
-    neurons = {name: call for name, (call, _) in pairs.items()}
-    over_time = temporal(found)
-    timed = {call.name for call in found if over_time.of(call)}
-    wanted = _means(model, found, given, tuple(pairs), timed, batch_size)
-    if other is one:
-        names = tuple(call.name for call in neurons.values())
-        actual = _means(one, spiking, longer, names, names, batch_size)
-        outputs = _predicted(one, spiking, longer, batch_size)
+    inputs = arrays_of(called, x)
+    longer = _repeated(inputs, called, spiking_calls, n_steps)
+    over_time = temporal(called)
+    timed = {call.name for call in called if over_time.of(call)}
+    wanted = _means(model, called, inputs, tuple(pairs), timed, batch_size)
+    names = tuple(call.name for call, _ in pairs.values())
+    if isinstance(other, keras.Model):
+        actual = _means(other, spiking_calls, longer, names, names, batch_size)
+        outputs = _outputs_of(other, spiking_calls, longer, batch_size)
     else:
-        actual, outputs = _in_nengo(other, longer, neurons, n_steps)
-    first = next(iter(neurons.values()))
+        actual, outputs = _in_nengo(other, longer, names, n_steps)
+    first, _ = next(iter(pairs.values()))
     steps = first.symbols[0].shape[1] or longer[0].shape[1]
-    dt = first.operation.cell.dt
-    rows = []
-    for name, (call, height) in pairs.items():
-        kind = call.operation.cell.neuron_type
-        once = neuron(kind).max_spikes == 1
-        limit = min(highest_rate(kind), 1 / dt if once else math.inf)
-        rates = np.abs(actual[call.name]) / getattr(kind, "amplitude", 1.0)
-        said = actual[call.name] * height
-        rows.append(_row(name, wanted[name], said, rates, limit, steps * dt))
     return Comparison(
-        tuple(rows),
-        tuple(_outputs(_predicted(model, found, given, batch_size), outputs)),
+        tuple(
+            _compared(name, call, wanted[name], actual[call.name], height, steps)
+            for name, (call, height) in pairs.items()
+        ),
+        tuple(_outputs(_outputs_of(model, called, inputs, batch_size), outputs)),
         _hosted(other),
     )
 
 
-def _pairs(found: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any]]]:
+def _model_of(other: Any) -> keras.Model:
+    model = other if isinstance(other, keras.Model) else getattr(other, "model", None)
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "other is a keras.Model, or a NengoExport of one; received"
+            f" {type(other).__name__}."
+        )
+    return model
+
+
+def _pairs(called: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any]]]:
     """Calls with activations, those of neurons for them, and what scales these."""
     by_layer = {call.operation.name: call for call in spiking}
-    for call in found:
-        own = isinstance(call.operation, layers.Neurons)
-        if not own and activation_name(call.operation) in ("", "linear"):
+    for call in called:
+        is_neurons = isinstance(call.operation, layers.Neurons)
+        if not is_neurons and activation_name(call.operation) in ("", "linear"):
             continue
         name = layer_name(call.name)
-        neurons = by_layer.get(name if own else f"{name}_neurons")
+        neurons = by_layer.get(name if is_neurons else f"{name}_neurons")
         if neurons is not None and isinstance(neurons.operation, layers.Neurons):
             height = by_layer.get(f"{name}_height")
             scale = 1.0 if height is None else np.asarray(height.operation.scale)
@@ -300,28 +287,28 @@ def _pairs(found: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any]
 # --- running ----------------------------------------------------------------------
 
 
-def _repeated(given, found: Calls, spiking: Calls, n_steps) -> list[np.ndarray]:
+def _repeated(inputs, called: Calls, spiking: Calls, n_steps) -> list[np.ndarray]:
     """The data for the other model, with time if only that has."""
     ranks = [
-        [len(symbol.shape) for symbol in calls_.inputs.values()]
-        for calls_ in (found, spiking)
+        [len(symbol.shape) for symbol in each.inputs.values()]
+        for each in (called, spiking)
     ]
     if ranks[0] == ranks[1]:
-        return given
+        return inputs
     if n_steps is None:
         raise ValueError(
             "The other model takes sequences, and the first does not: say n_steps, or"
             " make it by ksn.to_spiking(model, n_steps=...)."
         )
-    return [np.repeat(value[:, None], n_steps, axis=1) for value in given]
+    return [np.repeat(value[:, None], n_steps, axis=1) for value in inputs]
 
 
-def _batches(given: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    for start in range(0, len(given[0]), size):
-        yield [value[start : start + size] for value in given]
+def _cut(inputs: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    for start in range(0, len(inputs[0]), size):
+        yield [value[start : start + size] for value in inputs]
 
 
-def _means(model, found: Calls, given, names, timed, batch_size) -> Arrays:
+def _means(model, called: Calls, inputs, names, timed, batch_size) -> ArraysByName:
     """Means over time of what calls send, `(items, *features)`.
 
     Args:
@@ -332,21 +319,21 @@ def _means(model, found: Calls, given, names, timed, batch_size) -> Arrays:
     def mean(name: str, value):
         return ops.mean(value, axis=1) if name in timed else value
 
-    seen = Replay(found, names, mean, name="seen", dtype=model.dtype_policy)
+    seen = Replay(called, names, mean, name="seen", dtype=model.dtype_policy)
     parts: dict[str, list] = {name: [] for name in names}
-    for part in _batches(given, batch_size):
+    for part in _cut(inputs, batch_size):
         for name, value in seen.predict_on_batch(part).items():
             parts[name].append(value)
     return {name: np.concatenate(value) for name, value in parts.items()}
 
 
-def _predicted(model, found: Calls, given, batch_size) -> Arrays:
+def _outputs_of(model, called: Calls, inputs, batch_size) -> ArraysByName:
     """Outputs by name, the last axis that of classes."""
-    names = list(found.inputs)
-    parts: dict[str, list] = {name: [] for name in found.outputs}
-    for part in _batches(given, batch_size):
-        x: Any = dict(zip(names, part, strict=True)) if found.takes_dict else part
-        values = model.predict_on_batch(x if found.takes_dict or len(x) > 1 else x[0])
+    names = list(called.inputs)
+    parts: dict[str, list] = {name: [] for name in called.outputs}
+    for part in _cut(inputs, batch_size):
+        x: Any = dict(zip(names, part, strict=True)) if called.takes_dict else part
+        values = model.predict_on_batch(x if called.takes_dict or len(x) > 1 else x[0])
         if not isinstance(values, dict):
             values = dict(zip(parts, keras.tree.flatten(values), strict=True))
         for name, value in values.items():
@@ -354,13 +341,15 @@ def _predicted(model, found: Calls, given, batch_size) -> Arrays:
     return {name: np.concatenate(value) for name, value in parts.items()}
 
 
-def _in_nengo(export, given, neurons: dict[str, Call], n_steps):
+def _in_nengo(
+    export: Runnable, inputs: list[np.ndarray], names: tuple[str, ...], n_steps
+) -> tuple[ArraysByName, ArraysByName]:
     """The same by Nengo's own simulator; outputs are means over time."""
     graph = export.graph
     vertex = {name: v.name for v in graph.vertices for name in (v.name, *v.layers)}
-    watch = {call.name: vertex[call.name] for call in neurons.values()}
-    names = list(export.inputs)
-    x = dict(zip(names, given, strict=True)) if len(names) > 1 else given[0]
+    watch = {name: vertex[name] for name in names}
+    ports = [port.name for port in graph.inputs]
+    x = dict(zip(ports, inputs, strict=True)) if len(ports) > 1 else inputs[0]
     outputs, activity = export.record(x, n_steps, watch=tuple(watch.values()))
     means = {name: np.mean(activity[v], axis=1) for name, v in watch.items()}
     for port in graph.outputs:
@@ -383,9 +372,15 @@ def _hosted(other) -> tuple[str, ...]:
 # --- numbers ----------------------------------------------------------------------
 
 
-def _row(name, wanted, said, rates, limit, duration) -> LayerComparison:
+def _compared(name, call: Call, wanted, actual, height, steps) -> LayerComparison:
+    """The row of a layer, from activations and mean activity of its neurons."""
+    cell = call.operation.cell
+    kind, duration = cell.neuron_type, steps * cell.dt
+    once = neuron(kind).max_spikes == 1
+    limit = min(highest_rate(kind), 1 / cell.dt if once else math.inf)
     wanted = np.reshape(wanted, (len(wanted), -1)).astype(float)
-    said = np.reshape(said, wanted.shape).astype(float)
+    said = np.reshape(actual * height, wanted.shape).astype(float)
+    rates = np.abs(actual) / getattr(kind, "amplitude", 1.0)
     rates = np.reshape(rates, wanted.shape).astype(float)
     active = np.any(wanted > 1e-3 * np.max(np.abs(wanted), initial=0), axis=0)
     dead = (
@@ -448,7 +443,7 @@ def _advice(correlation, dead, saturated, rates, duration) -> str:
     return ""
 
 
-def _outputs(wanted: Arrays, said: Arrays) -> Iterator[OutputComparison]:
+def _outputs(wanted: ArraysByName, said: ArraysByName) -> Iterator[OutputComparison]:
     for (name, one), two in zip(wanted.items(), said.values(), strict=True):
         if two.ndim == one.ndim + 1:
             two = np.mean(two, axis=1)

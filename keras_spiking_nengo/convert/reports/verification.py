@@ -1,20 +1,18 @@
 """A Keras model and its Nengo network, compared step by step and spike by spike."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from keras_spiking_nengo.convert.graph import Vertex
+from keras_spiking_nengo.convert.graph import Graph, Vertex
+from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
 from keras_spiking_nengo.models.calls import Calls, calls
 from keras_spiking_nengo.models.replay import Replay
-
-if TYPE_CHECKING:
-    from keras_spiking_nengo.convert.export import NengoExport
+from keras_spiking_nengo.tables import table_of, text_of
 
 __all__ = ["OutputReport", "SpikeReport", "VerifyReport", "verified"]
 
@@ -78,29 +76,33 @@ class VerifyReport:
     @property
     def ok(self) -> bool:
         """Whether all that can be compared agrees, spikes exactly."""
-        rows: list[OutputReport | SpikeReport] = [*self.outputs, *self.spikes]
-        return all(row.ok for row in rows if row.compared)
+        return all(row.ok for row in self._reports if row.compared)
+
+    @property
+    def _reports(self) -> list[OutputReport | SpikeReport]:
+        return [*self.outputs, *self.spikes]
 
     @property
     def table(self) -> Table:
         """The report as a `rich` table."""
-        table = Table(title=f"Keras and Nengo, rtol={self.rtol:g}, atol={self.atol:g}")
-        for column in ("", "max difference", "largest", "spikes differ", "spikes", ""):
-            table.add_column(column, justify="right" if column else "left")
-        for out in self.outputs:
-            difference = f"{out.max_difference:.2e}"
-            row = (out.name, difference, f"{out.scale:.4g}", "", "")
-            table.add_row(*row, _verdict(out))
-        for spike in self.spikes:
-            row = (spike.name, "", "", str(spike.differing), str(spike.total))
-            table.add_row(*row, _verdict(spike))
-        return table
+        outputs = [
+            (out.name, f"{out.max_difference:.2e}", f"{out.scale:.4g}", "", "")
+            for out in self.outputs
+        ]
+        spikes = [
+            (row.name, "", "", str(row.differing), str(row.total))
+            for row in self.spikes
+        ]
+        verdicts = [(_verdict(row),) for row in self._reports]
+        cells = zip([*outputs, *spikes], verdicts, strict=True)
+        return table_of(
+            f"Keras and Nengo, rtol={self.rtol:g}, atol={self.atol:g}",
+            ("", "max difference", "largest", "spikes differ", "spikes", ""),
+            [row + verdict for row, verdict in cells],
+        )
 
     def __str__(self) -> str:
-        console = Console(width=100, file=None, color_system=None)
-        with console.capture() as capture:
-            console.print(self.table)
-        return capture.get()
+        return text_of(self.table)
 
 
 def _verdict(row: OutputReport | SpikeReport) -> str:
@@ -110,7 +112,7 @@ def _verdict(row: OutputReport | SpikeReport) -> str:
 
 
 def verified(
-    export: "NengoExport",
+    export: Runnable,
     x: Any,
     rtol: float,
     atol: float,
@@ -118,32 +120,22 @@ def verified(
     n_steps: int | None = None,
 ) -> VerifyReport:
     """As `NengoExport.verify`; `n_steps` where there is no input to say it."""
-    model = export.model
-    if model is None:
-        raise ValueError(
-            "This export has no Keras model to compare with. Make it with"
-            " ksn.to_nengo(model)."
-        )
+    model = _model_beside(export)
     if rtol < 0 or atol < 0:
         raise ValueError(f"rtol and atol are at least 0; received {rtol}, {atol}.")
-    found = calls(model)
-    # A vertex that was made of a call has its name; one that it was made of, a layer.
-    made = {
-        vertex.name: next((n for n in (vertex.name, *vertex.layers) if n in found), "")
-        for vertex in export.graph.vertices
-        if _spiking(vertex.neuron_type)
-    }
-    made = {name: call for name, call in made.items() if call}
+    model_calls = calls(model)
+    spiking = _spiking_calls(export.graph, model_calls)
     random = export.graph.after(v.name for v in export.graph.vertices if _random(v))
-    outputs, nengo_spikes = export.record(x, n_steps, watch=tuple(made))
-    given = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
-    watched = tuple(made.values())
-    keras_spikes = _activity(model, found, given, watched) if made else {}
-    names = list(export.inputs) if found.takes_dict else []
-    values = _named(_predict(model, given, names), list(outputs))
+    outputs, activity = export.record(x, n_steps, watch=tuple(spiking))
+    inputs = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
+    watched = _activity_of(model, model_calls, inputs, tuple(spiking.values()))
+    names = (
+        [port.name for port in export.graph.inputs] if model_calls.takes_dict else []
+    )
+    values = _by_name(_predict(model, inputs, names), list(outputs))
     report = VerifyReport(
         outputs=tuple(
-            _output(
+            _output_report(
                 port.name,
                 values[port.name],
                 outputs[port.name],
@@ -153,14 +145,14 @@ def verified(
             for port in export.graph.outputs
         ),
         spikes=tuple(
-            _spikes(
+            _spike_report(
                 name,
-                keras_spikes[call],
-                nengo_spikes[name],
+                watched[call],
+                activity[name],
                 export.dt / getattr(export.graph[name].neuron_type, "amplitude", 1.0),
                 name not in random,
             )
-            for name, call in made.items()
+            for name, call in spiking.items()
         ),
         rtol=rtol,
         atol=atol,
@@ -168,6 +160,28 @@ def verified(
     if raise_on_failure and not report.ok:
         raise AssertionError(f"Keras and Nengo differ:\n{report}")
     return report
+
+
+def _model_beside(export: Runnable) -> keras.Model:
+    if export.model is None:
+        raise ValueError(
+            "This export has no Keras model to compare with. Make it with"
+            " ksn.to_nengo(model)."
+        )
+    return export.model
+
+
+def _spiking_calls(graph: Graph, model_calls: Calls) -> dict[str, str]:
+    """The call that each vertex of spiking neurons was made of, or became."""
+    names = {}
+    for vertex in graph.vertices:
+        if _spiking(vertex.neuron_type):
+            # A vertex has the name of its call; a layer made of one is in `layers`.
+            for name in (vertex.name, *vertex.layers):
+                if name in model_calls:
+                    names[vertex.name] = name
+                    break
+    return names
 
 
 def _spiking(neuron_type) -> bool:
@@ -181,23 +195,23 @@ def _random(vertex: Vertex) -> bool:
     return any(kind in NEURONS and neuron(kind).random for kind in kinds)
 
 
-def _predict(model: keras.Model, given: list, names: list[str]):
+def _predict(model: keras.Model, inputs: list, names: list[str]):
     """The model's own outputs, for the data of each input, by names if any."""
-    x: Any = given
+    x: Any = inputs
     if names:
-        x = dict(zip(names, given, strict=True))
-    elif len(given) == 1:
-        (x,) = given
+        x = dict(zip(names, inputs, strict=True))
+    elif len(inputs) == 1:
+        (x,) = inputs
     return model.predict(x, verbose=0)
 
 
-def _named(values, names: list[str]) -> dict[str, np.ndarray]:
+def _by_name(values, names: list[str]) -> ArraysByName:
     if isinstance(values, dict):
         return values
     return dict(zip(names, keras.tree.flatten(values), strict=True))
 
 
-def _output(name, value, expected, tolerances, compared) -> OutputReport:
+def _output_report(name, value, expected, tolerances, compared) -> OutputReport:
     rtol, atol = tolerances
     value = np.reshape(np.asarray(value, np.float64), expected.shape)
     difference = float(np.max(np.abs(value - expected)))
@@ -211,7 +225,7 @@ def _output(name, value, expected, tolerances, compared) -> OutputReport:
     )
 
 
-def _spikes(name, value, expected, unit, compared) -> SpikeReport:
+def _spike_report(name, value, expected, unit, compared) -> SpikeReport:
     one, other = (np.rint(np.asarray(a, float) * unit) for a in (value, expected))
     return SpikeReport(
         name=name,
@@ -221,7 +235,9 @@ def _spikes(name, value, expected, unit, compared) -> SpikeReport:
     )
 
 
-def _activity(model, found: Calls, given: list, names) -> dict[str, np.ndarray]:
+def _activity_of(model, model_calls: Calls, inputs: list, names) -> ArraysByName:
     """Activity of layers inside a Keras model, `(batch, time, *features)`."""
-    watched = Replay(found, names, name="watched", dtype=model.dtype_policy)
-    return watched.predict(given, verbose=0)
+    if not names:
+        return {}
+    watched = Replay(model_calls, names, name="watched", dtype=model.dtype_policy)
+    return watched.predict(inputs, verbose=0)

@@ -6,7 +6,7 @@ import keras
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert.composition import product
+from keras_spiking_nengo.convert.composition import composed
 from keras_spiking_nengo.convert.graph import as_slice
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
@@ -28,7 +28,7 @@ def weighted_sum(site: Site, factors, bias=None) -> Part:
     edges = []
     for source, shape, factor in zip(site.sources, site.inputs, factors, strict=True):
         own = diagonal(np.array(factor), math.prod(site.output))
-        transform = product(own, spread(site, shape))
+        transform = composed(own, spread(site, shape))
         edges.append(site.edge(source, transform=transform))
     if bias is not None:
         bias = constant(site, bias).ravel()

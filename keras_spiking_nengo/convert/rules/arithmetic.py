@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from keras_spiking_nengo.convert import windows
-from keras_spiking_nengo.convert.composition import product
+from keras_spiking_nengo.convert.composition import composed
 from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, array
 from keras_spiking_nengo.convert.rules.activations import CURVE_OPERATIONS, population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
@@ -58,7 +58,7 @@ def _scaled_or_squared(site: Site) -> Part:
 def _multiplied(site: Site, factor: np.ndarray) -> Part:
     """The one input, repeated where it is shorter than the factor, times it."""
     d = constant(site, factor)
-    transform = product(diagonal(d, d.size), spread(site, site.inputs[0]))
+    transform = composed(diagonal(d, d.size), spread(site, site.inputs[0]))
     return site.vertex(), (site.edge(site.sources[0], transform=transform),)
 
 

@@ -1,0 +1,230 @@
+"""A frozen network as plain JSON, and back."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nengo
+import numpy as np
+from nengo.connection import LearningRule
+
+from keras_spiking_nengo import serialization
+from keras_spiking_nengo.engine.frozen import (
+    FullWeights,
+    key_of_rule,
+    networks_in,
+    rule_at,
+)
+
+__all__ = ["network_from_config", "network_to_config"]
+
+
+def network_to_config(net: nengo.Network, silent: frozenset = frozenset()) -> dict:
+    """A frozen network as plain JSON.
+
+    Args:
+        net: what `freeze` returned.
+        silent: nodes whose output is not stored: it will be given from outside.
+
+    Raises:
+        TypeError: for a function, by the name of its node or connection.
+    """
+    nets = list(networks_in(net))
+    number = {id(n): i for i, n in enumerate(nets)}
+    refs: dict[Any, list] = {}
+    for kind, objects in _all(net).items():
+        for i, obj in enumerate(objects):
+            refs[obj] = [kind, i]
+            if kind == "ensembles":
+                refs[obj.neurons] = ["neurons", i]
+    parents = {id(inner): number[id(n)] for n in nets for inner in n.networks}
+    return {
+        "networks": [
+            {"label": n.label, "seed": _seed(n), "parent": parents.get(id(n))}
+            for n in nets
+        ],
+        **{
+            kind: [
+                {"network": number[id(n)], **_FIELDS[kind](obj, refs, silent)}
+                for n in nets
+                for obj in getattr(n, kind)
+            ]
+            for kind in _FIELDS
+        },
+    }
+
+
+def _all(net) -> dict[str, list]:
+    nets = list(networks_in(net))
+    return {kind: [o for n in nets for o in getattr(n, kind)] for kind in _FIELDS}
+
+
+def _seed(obj):
+    return None if obj.seed is None else int(obj.seed)
+
+
+def _encoded(value, owner):
+    try:
+        return serialization.to_config(value)
+    except TypeError as error:
+        raise TypeError(f"{owner} cannot be stored: {error}") from error
+
+
+def _fields(obj, *names) -> dict:
+    return {name: _encoded(getattr(obj, name), obj) for name in names}
+
+
+def _of_ensemble(ens, refs, silent) -> dict:
+    names = ("n_neurons", "dimensions", "radius", "neuron_type", "noise", "label")
+    direct = isinstance(ens.neuron_type, nengo.Direct)
+    drawn = () if direct else ("encoders", "gain", "bias")
+    return _fields(ens, *names, "eval_points", *drawn) | {"seed": _seed(ens)}
+
+
+def _of_node(node, refs, silent) -> dict:
+    output = np.zeros(node.size_out) if node in silent else node.output
+    if callable(output) and not isinstance(output, nengo.Process):
+        raise TypeError(
+            f"{node} cannot be stored, as its output is a Python function. Make the"
+            " node an input of the layer, or give it a nengo.Process."
+        )
+    size = int(node.size_out) if callable(output) else None
+    own = {"output": _encoded(output, node), "size_out": size}
+    return _fields(node, "size_in", "label") | own
+
+
+def _of_connection(conn, refs, silent) -> dict:
+    function = conn.function
+    if callable(function):
+        raise TypeError(
+            f"{conn} cannot be stored, as it computes a Python function without"
+            " decoders. Decode it from an ensemble of neurons."
+        )
+    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
+    solver = conn.solver
+    if isinstance(solver, FullWeights):
+        solver = nengo.solvers.NoSolver(solver.values, weights=True)
+    own["solver"] = _encoded(solver, conn)
+    if function is not None:
+        own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
+    return own | _ends(conn, refs) | {"seed": _seed(conn)}
+
+
+def _ends(conn, refs) -> dict:
+    return {
+        "pre": _ref(conn.pre_obj, conn.pre_slice, refs),
+        "post": _ref(conn.post_obj, conn.post_slice, refs),
+    }
+
+
+def _of_probe(probe, refs, silent) -> dict:
+    own = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
+    target = _ref(probe.obj, probe.slice, refs)
+    return own | {"target": target, "seed": _seed(probe)}
+
+
+def _ref(obj, where, refs) -> dict:
+    if isinstance(obj, LearningRule):
+        kind, i = refs[obj.connection]
+        found: dict[str, Any] = {"kind": "rule", "index": i, "rule": key_of_rule(obj)}
+    else:
+        kind, i = refs[obj]
+        found = {"kind": kind, "index": i}
+    if where is None or (isinstance(where, slice) and where == slice(None)):
+        return found
+    if isinstance(where, slice):
+        ends = (where.start, where.stop, where.step)
+        return found | {"slice": [None if n is None else int(n) for n in ends]}
+    return found | {"elements": np.atleast_1d(where).tolist()}
+
+
+_FIELDS: dict[str, Callable[..., dict]] = {
+    "ensembles": _of_ensemble,
+    "nodes": _of_node,
+    "connections": _of_connection,
+    "probes": _of_probe,
+}
+
+
+def network_from_config(config: Mapping[str, Any]) -> nengo.Network:
+    """The network that `network_to_config` was given, as new objects.
+
+    Raises:
+        ValueError: for anything that it does not return.
+    """
+    try:
+        return _restored(config)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"This is no stored network: {error!r}.") from error
+
+
+def _restored(config) -> nengo.Network:
+    nets: list[nengo.Network] = []
+    for stored in config["networks"]:
+        net = nengo.Network(
+            label=stored["label"], seed=stored["seed"], add_to_container=False
+        )
+        if stored["parent"] is not None:
+            with nets[stored["parent"]]:
+                nets[stored["parent"]].add(net)
+        nets.append(net)
+    made: dict[str, list] = {}
+    for kind, make in _RESTORERS.items():
+        made[kind] = []
+        for stored in config[kind]:
+            with nets[stored["network"]]:
+                made[kind].append(make(dict(stored), made))
+    return nets[0]
+
+
+def _decoded(stored: dict, *omitted) -> dict:
+    drop = {"network", *omitted}
+    return {
+        key: serialization.from_config(value)
+        for key, value in stored.items()
+        if key not in drop
+    }
+
+
+def _make_ensemble(stored, made):
+    return nengo.Ensemble(normalize_encoders=False, **_decoded(stored))
+
+
+def _make_node(stored, made):
+    return nengo.Node(**_decoded(stored))
+
+
+def _make_connection(stored, made):
+    own = _decoded(stored, "pre", "post")
+    pre, post = (_found(stored[end], made) for end in ("pre", "post"))
+    if isinstance(own["transform"], nengo.transforms.NoTransform):
+        own["transform"] = None
+    solver = own["solver"]
+    if isinstance(solver, nengo.solvers.NoSolver) and solver.weights:
+        own["solver"] = FullWeights(solver.values, weights=True)
+    return nengo.Connection(pre, post, **own)
+
+
+def _make_probe(stored, made):
+    own = _decoded(stored, "target")
+    return nengo.Probe(_found(stored["target"], made), **own)
+
+
+def _found(ref, made):
+    kind, i = ref["kind"], ref["index"]
+    if kind == "rule":
+        obj: Any = rule_at(made["connections"][i], ref["rule"])
+    elif kind == "neurons":
+        obj = made["ensembles"][i].neurons
+    else:
+        obj = made[kind][i]
+    if "slice" in ref:
+        return obj[slice(*ref["slice"])]
+    return obj[ref["elements"]] if "elements" in ref else obj
+
+
+_RESTORERS: dict[str, Callable] = {
+    "ensembles": _make_ensemble,
+    "nodes": _make_node,
+    "connections": _make_connection,
+    "probes": _make_probe,
+}
