@@ -11,7 +11,7 @@ from keras import ops
 
 __all__ = ["KerasLayer"]
 
-Shapes = Sequence[tuple[int, ...]]
+StepShapes = Sequence[tuple[int, ...]]
 
 
 class KerasLayer(nengo.Process):
@@ -23,7 +23,7 @@ class KerasLayer(nengo.Process):
         leading: number of axes of size 1 before them that the layer takes.
     """
 
-    def __init__(self, layer: keras.Layer, inputs: Shapes, leading: int):
+    def __init__(self, layer: keras.Layer, inputs: StepShapes, leading: int):
         self.layer = layer
         self.inputs = tuple(inputs)
         self.leading = leading

@@ -109,14 +109,14 @@ def ensemble_network(
             normalize_encoders=design.normalize_encoders,
             seed=seed,
             label="ensemble",
-            **_present(**{name: getattr(design, name) for name in _OPTIONAL}),
+            **_chosen_ones(**{name: getattr(design, name) for name in _OPTIONAL}),
         )
         nengo.Connection(
             source,
             ensemble,
             synapse=design.synapse,
             label="input",
-            **_present(
+            **_chosen_ones(
                 transform=design.transform, learning_rule_type=rules.get("input")
             ),
         )
@@ -147,7 +147,7 @@ def _add_decoders(
             synapse=None,
             label=name or "decoders",
             **_mapping(image, design.eval_points),
-            **_present(solver=design.solver, learning_rule_type=rules.get(name)),
+            **_chosen_ones(solver=design.solver, learning_rule_type=rules.get(name)),
         )
         probes[name] = nengo.Probe(node, label=label)
         if name in rules:
@@ -164,7 +164,7 @@ def _add_recurrence(ensemble, recurrent, design: Design, rule) -> None:
         synapse=design.recurrent_synapse,
         label="recurrent",
         **_mapping(image, design.eval_points),
-        **_present(
+        **_chosen_ones(
             transform=design.recurrent_transform,
             solver=design.recurrent_solver or design.solver,
             learning_rule_type=rule,
@@ -188,14 +188,14 @@ def _teach(connection, node, teacher: str, key: str) -> nengo.Node:
 # --- arguments ------------------------------------------------------------------
 
 
-def _present(**arguments) -> dict[str, Any]:
+def _chosen_ones(**arguments) -> dict[str, Any]:
     """Those that are not None, for which Nengo has defaults."""
     return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _mapping(image, eval_points) -> dict[str, Any]:
     points = eval_points if isinstance(image, np.ndarray) else None
-    return _present(function=image, eval_points=points)
+    return _chosen_ones(function=image, eval_points=points)
 
 
 def _size_out(image, dimensions: int) -> int:

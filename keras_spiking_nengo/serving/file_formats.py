@@ -23,7 +23,7 @@ from keras_spiking_nengo.serving.saved_model import (
 
 __all__ = ["FILE_FORMATS", "Format", "Lacking"]
 
-ArraysByName = dict[str, Any]
+TensorsByName = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Format:
     extra: str
     needs: tuple[str, ...]
     write: Callable[[TensorFunction, Path], None]
-    run: Callable[[Path, ArraysByName], ArraysByName]
+    run: Callable[[Path, TensorsByName], TensorsByName]
     open: bool = True
 
 
@@ -138,7 +138,7 @@ def _heard(name: str) -> Iterator[list[str]]:
         logger.propagate = propagates
 
 
-def _run_onnx(path: Path, inputs: ArraysByName) -> ArraysByName:
+def _run_onnx(path: Path, inputs: TensorsByName) -> TensorsByName:
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -172,7 +172,7 @@ def _write_litert(program: TensorFunction, path: Path) -> None:
     path.write_bytes(model)
 
 
-def _run_litert(path: Path, inputs: ArraysByName) -> ArraysByName:
+def _run_litert(path: Path, inputs: TensorsByName) -> TensorsByName:
     from ai_edge_litert.interpreter import Interpreter
 
     with _refusing((RuntimeError, ValueError)):
@@ -204,7 +204,7 @@ def _write_openvino(program: TensorFunction, path: Path) -> None:
             raise OSError(f"OpenVINO could not write {path}: {error}") from error
 
 
-def _run_openvino(path: Path, inputs: ArraysByName) -> ArraysByName:
+def _run_openvino(path: Path, inputs: TensorsByName) -> TensorsByName:
     import openvino
 
     core = openvino.Core()

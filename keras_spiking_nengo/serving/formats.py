@@ -24,9 +24,9 @@ from keras_spiking_nengo.serving.exported import (
 )
 from keras_spiking_nengo.serving.file_formats import (
     FILE_FORMATS,
-    ArraysByName,
     Format,
     Lacking,
+    TensorsByName,
 )
 from keras_spiking_nengo.serving.saved_model import (
     check_backend,
@@ -161,7 +161,7 @@ def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
 
 
 def _compare(
-    kind, program: TensorFunction, path: Path, given: ArraysByName, rounds: int
+    kind, program: TensorFunction, path: Path, given: TensorsByName, rounds: int
 ) -> None:
     with agreement.states_restored(program.model):
         for _ in range(rounds):
@@ -183,7 +183,7 @@ def _compare(
             given |= {k: arrays[f"next_{k}"] for k in given if f"next_{k}" in arrays}
 
 
-def _run_file(kind: Format, path: Path, given: ArraysByName) -> ArraysByName:
+def _run_file(kind: Format, path: Path, given: TensorsByName) -> TensorsByName:
     try:
         return kind.run(path, given)
     except Lacking as error:
@@ -200,7 +200,7 @@ def _sample_for(port, sizes) -> Any:
     return agreement.sample(shape, port.dtype)
 
 
-def _initial_states(program: TensorFunction, given: ArraysByName) -> ArraysByName:
+def _initial_states(program: TensorFunction, given: TensorsByName) -> TensorsByName:
     assert program.step is not None
     batch = len(next(iter(given.values())))
     values = program.step.initial_state(batch)

@@ -15,6 +15,7 @@ from nengo.ensemble import Neurons
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.graph import Graph, Port, Subnet, fold_constants
+from keras_spiking_nengo.convert.nengo.collecting import Collection, full
 from keras_spiking_nengo.convert.nengo.components import (
     Component,
     apart,
@@ -25,7 +26,6 @@ from keras_spiking_nengo.convert.nengo.components import (
     stays,
     watched,
 )
-from keras_spiking_nengo.convert.nengo.sketch import Sketch, full
 from keras_spiking_nengo.engine.frozen import Freezer, moved, transform_of
 from keras_spiking_nengo.engine.functions import is_one
 
@@ -114,7 +114,7 @@ class _Reader:
         self.net, self.model = net, model
         self.inputs, self.outputs = tuple(inputs), tuple(outputs)
         self.given = frozenset(inputs)
-        self.sketch = Sketch()
+        self.sketch = Collection()
         self.freezer = Freezer(net, model)
         self.into: dict[Any, tuple[str, int]] = {}
         self.sent: dict[Any, str] = {}

@@ -80,7 +80,7 @@ def _square(site: Site) -> Part:
     return population(site, Elementwise("square"))
 
 
-def _curve(site: Site) -> Part:
+def _curve_part(site: Site) -> Part:
     layer = site.layer
     return population(site, CURVE_OPERATIONS[layer.operation_kind].of(layer.operation))
 
@@ -124,7 +124,7 @@ def _linear(site: Site) -> Part:
 
 # By the name of the class, which is all of it that Keras gives a public name.
 OPERATIONS: dict[str, LayerRule] = (
-    {name: LayerRule(_curve) for name in CURVE_OPERATIONS}
+    {name: LayerRule(_curve_part) for name in CURVE_OPERATIONS}
     | {
         "Add": LayerRule(_signed_sum),
         "Subtract": LayerRule(partial(_signed_sum, signs=(1.0, -1.0))),

@@ -75,7 +75,7 @@ def _separable_convolution(site: Site) -> Part:
     return _convolved_by(site, np.einsum("...im,imf->...if", depthwise, pointwise), 1)
 
 
-def _transposed_convolution(site: Site) -> Part:
+def _transposed_layer(site: Site) -> Part:
     layer = site.layer
     transform = windows.transposed(
         array(layer.kernel),
@@ -106,7 +106,7 @@ LAYERS.add(
     layers.SeparableConv2D,
 )
 LAYERS.add(
-    LayerRule(_transposed_convolution, weights_objection),
+    LayerRule(_transposed_layer, weights_objection),
     layers.Conv1DTranspose,
     layers.Conv2DTranspose,
     layers.Conv3DTranspose,

@@ -408,7 +408,7 @@ class _SpikingModel:
         try:
             config = layer.get_config()
         except NotImplementedError as error:
-            raise _refused(
+            raise _not_copied(
                 call,
                 f"it cannot be copied, as Keras cannot write it down: {error}",
             ) from error
@@ -440,7 +440,7 @@ def _as_list(value):
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _refused(call: Call, reason: str) -> NotImplementedError:
+def _not_copied(call: Call, reason: str) -> NotImplementedError:
     return refusal(call.path, type(call.operation).__name__, reason)
 
 

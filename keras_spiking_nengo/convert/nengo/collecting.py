@@ -11,10 +11,10 @@ import numpy as np
 from keras_spiking_nengo.convert.composition import matrix_of
 from keras_spiking_nengo.convert.graph import Edge, Names, Vertex, as_slice, layer_name
 
-__all__ = ["Sketch", "full"]
+__all__ = ["Collection", "full"]
 
 
-class Sketch:
+class Collection:
     """A graph in the making.
 
     Attributes:
