@@ -1,6 +1,7 @@
 """The sequence loop and its reverse pass agree with single steps."""
 
 import sys
+from functools import partial
 
 import keras
 import numpy as np
@@ -277,11 +278,11 @@ def test_second_derivatives_go_through_what_was_saved(how, float64):
 
     def step(p, x, s):
         v = p["d"] * s + x * x
-        return v, v - ops.sin(v)
+        return v, v - v / (1 + v * v)
 
     def forward(p, x, s):
         v = p["d"] * s + x * x
-        return v, v - ops.stop_gradient(ops.sin(v))
+        return v, v - ops.stop_gradient(v / (1 + v * v))
 
     def run(x, **options):
         start = ops.zeros((BATCH, N), dtype=x.dtype)
@@ -291,11 +292,12 @@ def test_second_derivatives_go_through_what_was_saved(how, float64):
     make = compiled if how == "compiled" else lambda function: function
     expected = ops.convert_to_numpy(penalty(lambda x: run(x, unroll=True))(x))
     assert np.any(expected)
-    for options in ({"save": True}, {"save": False}):
-        for ahead in (None, forward):
-            slope = make(penalty(lambda x: run(x, forward=ahead, **options)))(x)  # noqa: B023
-            slope = ops.convert_to_numpy(slope)
-            np.testing.assert_allclose(slope, expected, rtol=1e-9)
+    # TensorFlow's own reverse pass of a loop has no second derivative under XLA.
+    own = [(False, None)] if how == "eager" else []
+    for save, ahead in [(True, None), (True, forward), (False, forward), *own]:
+        ours = partial(run, save=save, forward=ahead)
+        slope = ops.convert_to_numpy(make(penalty(ours))(x))
+        np.testing.assert_allclose(slope, expected, rtol=1e-9)
 
 
 # --- without TensorFlow's private modules ------------------------------------------

@@ -90,7 +90,7 @@ def _in_place(x, axis, length, batch):
     def write(stack, t, value):
         # TensorFlow knows no derivative of it; second derivatives need one.
         def grad(upstream):
-            before = write(upstream, t, tf.zeros_like(value))
+            before = put(upstream, t, tf.zeros_like(value))
             return before, None, tf.gather(upstream, t, axis=axis)
 
         return put(stack, t, value), grad
