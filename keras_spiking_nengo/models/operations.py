@@ -108,7 +108,8 @@ class OperationLayer(keras.layers.Layer):
         return self.operation.get_build_config() if is_layer else None
 
     def build_from_config(self, config):
-        if config:
+        # Keras builds it itself where it has written down how.
+        if config and not self.operation.built:
             self.operation.build_from_config(config)
 
     def get_config(self):
