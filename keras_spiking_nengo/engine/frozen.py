@@ -116,7 +116,7 @@ class Freezer:
 
     def value(self, signal) -> np.ndarray:
         """The present value of a constant signal."""
-        return _present(signal, self.values)
+        return _value_now(signal, self.values)
 
 
 def freeze(
@@ -169,7 +169,7 @@ def transform_of(connection: nengo.Connection, model: Model):
     return _with_numbers(connection.transform, weights, {})
 
 
-def _present(signal, values: Mapping) -> np.ndarray:
+def _value_now(signal, values: Mapping) -> np.ndarray:
     base = signal.base
     array = np.asarray(values.get(base, base.initial_value), dtype=float)
     return array.ravel()[elements(signal)].reshape(signal.shape)
@@ -180,7 +180,7 @@ def _with_numbers(transform, weights, values: Mapping):
     if isinstance(transform, nengo.transforms.NoTransform):
         if weights is None:
             return None
-        return nengo.Dense(weights.shape, _present(weights, values))
+        return nengo.Dense(weights.shape, _value_now(weights, values))
     if isinstance(transform, nengo.Sparse):
         matrix = weights.initial_value
         coo = matrix.tocoo() if hasattr(matrix, "tocoo") else None
@@ -188,7 +188,7 @@ def _with_numbers(transform, weights, values: Mapping):
         data = matrix.data if coo is None else coo.data
         data = np.asarray(values.get(weights.base, data), dtype=float)
         return nengo.Sparse(transform.shape, indices=indices, init=data.ravel())
-    array = _present(weights, values)
+    array = _value_now(weights, values)
     if isinstance(transform, nengo.Dense):
         return nengo.Dense(transform.shape, init=array)
     names = ["strides", "padding", "channels_last", "kernel_size"]
