@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops import StepFunction, scan
+from keras_spiking_nengo.dynamics.loops import scan
+from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.masks import masked_sequence
 from keras_spiking_nengo.layers.sizes import (
     Shape,

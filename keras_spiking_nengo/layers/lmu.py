@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_spiking_nengo.checks import checked_count, one_of, positive
 from keras_spiking_nengo.dynamics import legendre
-from keras_spiking_nengo.dynamics.loops import StepFunction, scan, static_length
+from keras_spiking_nengo.dynamics.loops import scan, static_length
+from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.hidden import (
     HiddenPart,

@@ -13,7 +13,8 @@ from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
-from keras_spiking_nengo.dynamics.loops import StepFunction, scan
+from keras_spiking_nengo.dynamics.loops import scan
+from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.dynamics.modes import (
     FORWARDS,
     constants_of_mode,

@@ -40,6 +40,7 @@ def temporal(
             where it cannot.
 
     Example:
+        >>> import keras
         >>> from keras_spiking_nengo.models.calls import calls
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(2)])
         >>> found = temporal(calls(model))

@@ -14,7 +14,6 @@ from keras_spiking_nengo.convert.layer_rules import (
     Part,
     Site,
     array,
-    first_of,
     quantized,
 )
 from keras_spiking_nengo.convert.rules.activations import activation_objection, neurons
@@ -68,8 +67,11 @@ def _transform(site: Site) -> Part:
     return vertex, (site.edge(site.sources[0], transform=transform),)
 
 
-# Of layers that end in an activation.
-weights_objection = first_of(activation_objection, quantized)
+def weights_objection(layer) -> str:
+    """Why a layer of weights and an activation cannot be expressed, or ""."""
+    return activation_objection(layer) or quantized(layer)
+
+
 LAYERS.add(LayerRule(_dense_layer, weights_objection), keras.layers.Dense)
 LAYERS.add(
     LayerRule(_einsum_dense, weights_objection),

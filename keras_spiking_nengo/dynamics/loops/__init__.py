@@ -24,13 +24,11 @@ from keras_spiking_nengo.dynamics.loops.backends import (
 )
 from keras_spiking_nengo.dynamics.loops.host import call_host, not_exported
 from keras_spiking_nengo.dynamics.loops.recurrence import (
-    StepFunction,
     scan,
     static_length,
 )
 
 __all__ = [
-    "StepFunction",
     "backend_name",
     "becomes_tensorflow",
     "call_host",

@@ -11,7 +11,7 @@ from keras_spiking_nengo.dynamics.loops.backends import backend_name
 from keras_spiking_nengo.dynamics.loops.structures import tensors_of
 from keras_spiking_nengo.dynamics.loops.unrolled import scan_unrolled
 
-__all__ = ["StepFunction", "scan", "static_length"]
+__all__ = ["scan", "static_length"]
 
 # `(parameters, x, state) -> (y, state)`
 StepFunction = Callable[[Any, Any, Any], tuple[Any, Any]]
