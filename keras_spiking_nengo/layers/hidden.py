@@ -14,7 +14,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops import StepFunction, scan
+from keras_spiking_nengo.dynamics.loops import scan
+from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
 
 __all__ = [
