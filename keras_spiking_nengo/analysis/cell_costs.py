@@ -99,9 +99,8 @@ def _gated(products: int) -> Cost:
         hidden = as_numpy(all_steps(layer, inputs, outputs))
         counted = product_work(cell.kernel, x)
         # Of dense operations, the first step's product with zeros is one.
-        counted = counted + product_work(
-            cell.recurrent_kernel, LayerSignal(before(hidden))
-        )
+        fed_back = LayerSignal(before(hidden))
+        counted = counted + product_work(cell.recurrent_kernel, fed_back)
         elementwise = float(products * hidden.size)
         return counted + Work(dense=elementwise, macs=elementwise) + activity(hidden)
 

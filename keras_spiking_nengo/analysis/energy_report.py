@@ -1,14 +1,13 @@
 """What a model costs, as numbers and as a table."""
 
-import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from keras_spiking_nengo.analysis.devices import Device
+from keras_spiking_nengo.tables import table_of, text_of
 
 __all__ = ["EnergyReport", "LayerEnergy"]
 
@@ -129,36 +128,28 @@ class EnergyReport:
         }
 
     def __str__(self) -> str:
-        file = io.StringIO()
-        console = Console(file=file, width=118, color_system=None)
-        console.print(self._operations())
-        console.print(self._energies())
-        for note in self.notes:
-            console.print(f"Note: {note}", markup=False, highlight=False)
-        return file.getvalue().rstrip()
+        notes = [f"Note: {note}" for note in self.notes]
+        tables = self._operations(), self._energies()
+        return text_of(*tables, *notes, width=118).rstrip()
 
     def _operations(self) -> Table:
-        table = Table(title=f"{self.model}: operations per inference", title_style="")
-        table.add_column("layer", overflow="fold")
-        for name in _LAYER_COLUMNS:
-            table.add_column(name, justify="right")
-        for layer in self.layers:
-            table.add_row(f"{layer.name} ({layer.kind})", *_cells(layer))
+        title = f"{self.model}: operations per inference"
+        rows = [[f"{one.name} ({one.kind})", *_cells(one)] for one in self.layers]
+        table = table_of(title, ["layer", *_LAYER_COLUMNS], rows, ["layer"])
+        table.columns[0].overflow = "fold"
         table.add_section()
         table.add_row("total", *_cells(self.total))
         return table
 
     def _energies(self) -> Table:
-        table = Table(title="energy per inference", title_style="")
-        table.add_column("device")
-        table.add_column("energy", justify="right")
-        table.add_column("counted")
-        table.add_column("source", overflow="fold")
+        rows = []
         for device in self.devices:
             counted = "nonzero" if device.skips_zeros else "all"
             energy = _engineering(self.joules[device.name]) + "J"
-            table.add_row(device.name, energy, counted, device.source)
-        return table
+            rows.append([device.name, energy, counted, device.source])
+        columns = ["device", "energy", "counted", "source"]
+        words = {"device", "counted", "source"}
+        return table_of("energy per inference", columns, rows, words)
 
 
 # --- printing -----------------------------------------------------------------

@@ -8,8 +8,9 @@ Of each item and step, with `q = order` polynomials for each of `d = memory_d` c
 
 with `m` and `h` on the right from the step before, 0 at first. A layer without feedback
 computes all steps at once, by products that depend on their number; what is counted is
-what the equations ask for, also then. `A` and `B` are connections with fixed weights:
-they count among the weights, and take no memory, as `order` and `theta` tell them.
+what the equations ask for, also then. `u` and `m` are real-valued. `A` and `B` are
+connections with fixed weights: they count among the weights, and take no memory, as
+`order` and `theta` tell them.
 """
 
 from collections.abc import Iterator
@@ -168,9 +169,8 @@ def _hidden_work(name: str, cell: LMUCell, signal: LayerSignal) -> Work:
 
 
 def _output_height(cell: LMUCell) -> np.ndarray | None:
-    """Of the spikes that the hidden part sends; 0 where it sends real values."""
+    """Of the spikes that the hidden part sends, if its last cell spikes."""
     for part in reversed(list(_hidden_parts(cell))):
         if not moves(part):
-            height = spike_height(part) if hasattr(part, "state_size") else None
-            return np.zeros(1) if height is None else height
-    return np.zeros(1)
+            return spike_height(part) if hasattr(part, "state_size") else None
+    return None

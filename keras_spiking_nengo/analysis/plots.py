@@ -95,7 +95,7 @@ def tuning_curves(
     x = np.linspace(-population["radius"], population["radius"], n_points)
     along = np.outer(x, (population["encoders"] @ line) / population["radius"])
     kind = population["neuron_type"]
-    curves = _curve(kind, population["gain"] * along + population["bias"])
+    curves = _neuron_output(kind, population["gain"] * along + population["bias"])
     curves = curves / getattr(kind, "amplitude", 1.0)
     ax = new_axes(ax)
     weight = np.sum(np.abs(curves), axis=0)
@@ -115,7 +115,7 @@ def _viridis(share: float):
     return colormaps["viridis"](0.9 * share)
 
 
-def _curve(neuron_type, currents: np.ndarray) -> np.ndarray:
+def _neuron_output(neuron_type, currents: np.ndarray) -> np.ndarray:
     """Rates for currents `(points, neurons)`, which are not scaled further."""
     n_neurons = currents.shape[1]
     return neuron_type.rates(currents, np.ones(n_neurons), np.zeros(n_neurons))
@@ -189,7 +189,7 @@ def response_curves(
         shown = np.linspace(0, high, 201) if currents is None else np.asarray(currents)
         color, label = COLORS[i % len(COLORS)], repr(kind)
         if neuron(kind).rates is not None:
-            curve = _curve(kind, shown[:, None])[:, 0]
+            curve = _neuron_output(kind, shown[:, None])[:, 0]
             # Curves may coincide: each leaves gaps for those below.
             ax.plot(shown, curve, color=color, linestyle=("-", "--", ":")[i % 3])
         dots = shown[:: max(len(shown) // 20, 1)]
