@@ -248,13 +248,17 @@ REACHING = (
 )
 
 
+def running(graph):
+    """A function of the graph that runs the model, and does not save it."""
+    functions = graph.graph_def.library.function
+    saves = "__inference__traced"
+    return next(f for f in functions if not f.signature.name.startswith(saves))
+
+
 @pytest.mark.parametrize("operation", REACHING)
 def test_an_operation_that_is_not_known_is_refused_by_name(operation, copy):
     def change(graph):
-        function = graph.graph_def.library.function[-1]
-        name = function.signature.name
-        assert not name.startswith("__inference__traced")
-        function.node_def.add(name="odd", op=operation)
+        running(graph).node_def.add(name="odd", op=operation)
 
     with pytest.raises(ValueError, match=f"'odd' is a {operation}, .*beyond"):
         Stream(changed(copy, change))
@@ -282,8 +286,7 @@ def test_an_operation_is_refused_wherever_it_stands(copy):
 @pytest.mark.parametrize("listed", [False, True])
 def test_functions_that_save_are_called_by_no_other(listed, copy):
     def change(graph):
-        function = graph.graph_def.library.function[-1]
-        value = function.node_def.add(name="odd", op="PartitionedCall").attr["f"]
+        value = running(graph).node_def.add(name="odd", op="PartitionedCall").attr["f"]
         reference = value.list.func.add() if listed else value.func
         reference.name = "__inference__traced_save_1"
 
@@ -294,7 +297,7 @@ def test_functions_that_save_are_called_by_no_other(listed, copy):
 @pytest.mark.parametrize("listed", [False, True])
 def test_an_attribute_with_a_path_is_refused(listed, copy):
     def change(graph):
-        node = graph.graph_def.library.function[-1].node_def.add(name="odd", op="Abs")
+        node = running(graph).node_def.add(name="odd", op="Abs")
         value = node.attr["memory_region_name"]
         if listed:
             value.list.s.append(b"/etc/passwd")
