@@ -448,10 +448,7 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
         modeling*, Biological Cybernetics 81.
     """
 
-    state = {
-        "current": nengo.dists.Choice([0]),
-        "voltage": nengo.dists.Choice([0]),
-    }
+    state = {"current": nengo.dists.Choice([0]), "voltage": nengo.dists.Choice([0])}
     tau_mem: Any = _NumberOrArray("tau_mem", optional=True)
     tau_syn: Any = _NumberOrArray("tau_syn", optional=True)
     r: Any = _NumberOrArray("r")
@@ -633,9 +630,7 @@ def _snake_case(name: str) -> str:
 
 
 NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = (
-    {
-        **{name: partial(Elementwise, name) for name in CURVES},
-    }
+    {**{name: partial(Elementwise, name) for name in CURVES}}
     | {
         _snake_case(cls.__name__): cls
         for cls in (

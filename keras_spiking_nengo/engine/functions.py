@@ -16,13 +16,7 @@ from keras import ops
 
 from keras_spiking_nengo.engine.operation import Operation
 
-__all__ = [
-    "ONE",
-    "TensorOperation",
-    "is_one",
-    "is_tensor_function",
-    "tensor_function",
-]
+__all__ = ["ONE", "TensorOperation", "is_one", "is_tensor_function", "tensor_function"]
 
 _Function = TypeVar("_Function", bound=Callable)
 # Where biases come from. The seed is not used: it says that nothing is drawn.

@@ -15,13 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_spiking_nengo.dynamics.surrogates import Arctan, Surrogate
-from keras_spiking_nengo.engine.signals import (
-    Gather,
-    Rewire,
-    Slice,
-    Value,
-    Weight,
-)
+from keras_spiking_nengo.engine.signals import Gather, Rewire, Slice, Value, Weight
 
 __all__ = ["Mode", "Operation", "join"]
 

@@ -30,12 +30,7 @@ from keras_spiking_nengo.engine.functions import (
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
-from keras_spiking_nengo.engine.products import (
-    Convolve,
-    Multiply,
-    Product,
-    Sparse,
-)
+from keras_spiking_nengo.engine.products import Convolve, Multiply, Product, Sparse
 from keras_spiking_nengo.engine.python_operators import (
     PythonCall,
     PythonOperator,

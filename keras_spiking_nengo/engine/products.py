@@ -12,12 +12,7 @@ from keras_spiking_nengo.dynamics import transforms
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.signals import Weight, pick
 
-__all__ = [
-    "Convolve",
-    "Multiply",
-    "Product",
-    "Sparse",
-]
+__all__ = ["Convolve", "Multiply", "Product", "Sparse"]
 
 
 @dataclass(frozen=True, eq=False)

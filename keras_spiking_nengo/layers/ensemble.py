@@ -7,11 +7,7 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo.checks import checked_seed
-from keras_spiking_nengo.layers.design import (
-    Design,
-    VectorFunction,
-    ensemble_network,
-)
+from keras_spiking_nengo.layers.design import Design, VectorFunction, ensemble_network
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.saving import registered

@@ -18,12 +18,7 @@ from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
 
-__all__ = [
-    "HiddenPart",
-    "check_repeatable",
-    "checked_layer",
-    "configuration",
-]
+__all__ = ["HiddenPart", "check_repeatable", "checked_layer", "configuration"]
 
 # Their first state is their output.
 _SHOWING = (keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)

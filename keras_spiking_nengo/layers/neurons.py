@@ -22,12 +22,7 @@ from keras_spiking_nengo.dynamics.modes import (
     differentiated_as,
     step_of_mode,
 )
-from keras_spiking_nengo.dynamics.neurons import (
-    SMOOTHING,
-    Neuron,
-    drawn_state,
-    neuron,
-)
+from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron, drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (

@@ -8,11 +8,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics import surrogates
 
-__all__ = [
-    "Trained",
-    "checked_surrogate",
-    "checked_trainable",
-]
+__all__ = ["Trained", "checked_surrogate", "checked_trainable"]
 
 KINDS = ("shared", "unit")
 

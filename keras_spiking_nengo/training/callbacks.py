@@ -254,11 +254,7 @@ class SpikeSummaries(keras.callbacks.Callback):
     """
 
     def __init__(
-        self,
-        log_dir: str | os.PathLike,
-        x: Any,
-        layers: Layers = None,
-        every: int = 1,
+        self, log_dir: str | os.PathLike, x: Any, layers: Layers = None, every: int = 1
     ):
         super().__init__()
         self.log_dir = os.fspath(log_dir)

@@ -21,12 +21,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import (
-    checked_dt,
-    checked_number,
-    is_number,
-    positive,
-)
+from keras_spiking_nengo.checks import checked_dt, checked_number, is_number, positive
 from keras_spiking_nengo.saving import registered
 
 __all__ = [

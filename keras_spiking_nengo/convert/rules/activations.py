@@ -14,13 +14,7 @@ from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Sit
 from keras_spiking_nengo.convert.rules.affine import constant
 from keras_spiking_nengo.types import BoundedReLU, Elementwise, LeakyReLU
 
-__all__ = [
-    "CURVE_OPERATIONS",
-    "Maker",
-    "activation_objection",
-    "neurons",
-    "population",
-]
+__all__ = ["CURVE_OPERATIONS", "Maker", "activation_objection", "neurons", "population"]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,7 @@ import keras
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.convert.layer_rules import (
-    LAYERS,
-    LayerRule,
-    Part,
-    Site,
-    array,
-)
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, array
 
 __all__ = ["constant", "diagonal", "scaled"]
 

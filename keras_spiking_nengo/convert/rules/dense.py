@@ -73,8 +73,5 @@ def weights_objection(layer) -> str:
 
 
 LAYERS.add(LayerRule(_dense_layer, weights_objection), keras.layers.Dense)
-LAYERS.add(
-    LayerRule(_einsum_dense, weights_objection),
-    keras.layers.EinsumDense,
-)
+LAYERS.add(LayerRule(_einsum_dense, weights_objection), keras.layers.EinsumDense)
 LAYERS.add(LayerRule(_transform), layers.Transform)

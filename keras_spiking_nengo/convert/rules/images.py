@@ -16,13 +16,7 @@ import numpy as np
 from keras import layers
 
 from keras_spiking_nengo.convert import windows
-from keras_spiking_nengo.convert.layer_rules import (
-    LAYERS,
-    LayerRule,
-    Part,
-    Site,
-    array,
-)
+from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site, array
 from keras_spiking_nengo.convert.rules.dense import affine, weights_objection
 from keras_spiking_nengo.convert.rules.rearranging import measured_image
 

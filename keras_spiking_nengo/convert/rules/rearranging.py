@@ -142,8 +142,4 @@ LAYERS.add(LayerRule(_flatten), keras.layers.Flatten)
 # Keras moves no element here.
 LAYERS.add(LayerRule(), keras.layers.Reshape)
 LAYERS.add(LayerRule(_up_sampling), keras.layers.UpSampling2D)
-LAYERS.add(
-    LayerRule(measured_image),
-    keras.layers.CenterCrop,
-    keras.layers.Resizing,
-)
+LAYERS.add(LayerRule(measured_image), keras.layers.CenterCrop, keras.layers.Resizing)

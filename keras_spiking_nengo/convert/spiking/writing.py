@@ -409,8 +409,7 @@ class _SpikingModel:
             config = layer.get_config()
         except NotImplementedError as error:
             raise _not_copied(
-                call,
-                f"it cannot be copied, as Keras cannot write it down: {error}",
+                call, f"it cannot be copied, as Keras cannot write it down: {error}"
             ) from error
         if linear:
             config["activation"] = "linear"

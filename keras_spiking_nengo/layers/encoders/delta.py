@@ -6,11 +6,7 @@ from keras import ops
 
 from keras_spiking_nengo.checks import checked_number, positive
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.layers.encoders.encoder import (
-    SLACK,
-    EncoderCell,
-    counted_as,
-)
+from keras_spiking_nengo.layers.encoders.encoder import SLACK, EncoderCell, counted_as
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["DeltaEncoder", "DeltaEncoderCell"]

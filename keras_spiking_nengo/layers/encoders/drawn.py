@@ -8,11 +8,7 @@ from keras import ops
 
 from keras_spiking_nengo.checks import checked_seed, positive
 from keras_spiking_nengo.dynamics import random
-from keras_spiking_nengo.layers.encoders.encoder import (
-    Encoder,
-    EncoderCell,
-    counted_as,
-)
+from keras_spiking_nengo.layers.encoders.encoder import Encoder, EncoderCell, counted_as
 from keras_spiking_nengo.saving import registered
 
 __all__ = [
