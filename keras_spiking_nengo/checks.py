@@ -16,6 +16,7 @@ __all__ = [
     "checked_dt",
     "checked_number",
     "checked_seed",
+    "is_count",
     "is_number",
     "one_of",
     "positive",
@@ -89,6 +90,11 @@ def _refused(name, value, possible: str, advice: str) -> ValueError:
     return ValueError(f"{message} {advice}" if advice else message)
 
 
+def is_count(value: Any) -> bool:
+    """Whether it is an integer, of Python or NumPy, of at least 1; True is none."""
+    return _is_whole(value) and bool(value >= 1)
+
+
 def checked_count(name: str, value: Any, advice: str = "") -> int:
     """`value` as an int, of at least 1.
 
@@ -99,7 +105,7 @@ def checked_count(name: str, value: Any, advice: str = "") -> int:
         >>> checked_count("n_steps", 10)
         10
     """
-    if _is_whole(value) and value >= 1:
+    if is_count(value):
         return int(value)
     raise _refused(name, value, "an integer of at least 1", advice)
 

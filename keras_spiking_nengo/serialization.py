@@ -30,6 +30,7 @@ from nengo.params import FrozenObject, iter_params
 from nengo.utils import least_squares_solvers
 
 from keras_spiking_nengo import types
+from keras_spiking_nengo.checks import is_count
 
 __all__ = ["altered", "from_config", "register", "supported", "to_config"]
 
@@ -42,11 +43,7 @@ _DTYPES = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8"]
 _DTYPES += ["<f2", "<f4", "<f8", "<c8", "<c16"]
 # What stale or hostile states make constructors, parameters and scipy raise.
 _REFUSALS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    TypeError,
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
     ValueError,
 )
 _ABSTRACT = {
@@ -84,9 +81,9 @@ _ARGUMENTS: dict[type, Callable[[State], State]] = {
 }
 # What nengo itself does not check.
 _CHECKS: dict[type, tuple[str, Callable[[Any], bool]]] = {
-    nengo.transforms.NoTransform: ("size_in", lambda t: _count(t.size_in)),
+    nengo.transforms.NoTransform: ("size_in", lambda t: is_count(t.size_in)),
     nengo.transforms.Sparse: ("init", lambda t: t.init.shape == t.shape),
-    nengo.solvers.LstsqL1: ("max_iter", lambda s: _count(s.max_iter)),
+    nengo.solvers.LstsqL1: ("max_iter", lambda s: is_count(s.max_iter)),
 }
 
 
@@ -230,11 +227,6 @@ def supported() -> list[str]:
 
 def _class_name(cls: type) -> str:
     return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _count(value: Any) -> bool:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and bool(value > 0)
 
 
 def _built_in() -> dict[str, type]:

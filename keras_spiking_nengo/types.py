@@ -66,7 +66,10 @@ class LeakyReLU(nengo.RectifiedLinear):
 
     def step(self, dt, J, output):
         """Write the activity for the currents `J` into `output`."""
-        output[...] = self.amplitude * np.where(J < 0, self.negative_slope * J, J)
+        output[...] = self._line(J)
+
+    def _line(self, J):
+        return self.amplitude * np.where(J < 0, self.negative_slope * J, J)
 
 
 class SpikingLeakyReLU(LeakyReLU):
@@ -97,10 +100,7 @@ class SpikingLeakyReLU(LeakyReLU):
 
     def rates(self, x, gain, bias):
         """Firing rates in Hz: those of `LeakyReLU`."""
-        current = self.current(x, gain, bias)
-        output = np.zeros_like(current)
-        LeakyReLU.step(self, dt=1.0, J=current, output=output)
-        return output
+        return self._line(self.current(x, gain, bias))
 
     def step(self, dt, J, output, voltage):  # type: ignore[override]
         """Integrate, and fire once for each whole unit of voltage."""
@@ -193,30 +193,25 @@ class SoftLIFRate(nengo.LIFRate):
     def __init__(
         self, sigma=0.02, tau_rc=0.02, tau_ref=0.002, amplitude=1, initial_state=None
     ):
-        super().__init__(
-            tau_rc=tau_rc,
-            tau_ref=tau_ref,
-            amplitude=amplitude,
-            initial_state=initial_state,
-        )
+        super().__init__(tau_rc, tau_ref, amplitude, initial_state)
         self.sigma = sigma
 
     def rates(self, x, gain, bias):
         """Firing rates in Hz."""
-        current = self.current(x, gain, bias)
-        output = np.zeros_like(current)
-        SoftLIFRate.step(self, dt=1.0, J=current, output=output)
-        return output
+        return self._curve(self.current(x, gain, bias))
 
     def step(self, dt, J, output):
         """Write the rates for the currents `J` into `output`."""
+        output[...] = self._curve(J)
+
+    def _curve(self, J):
         z = (J - 1) / self.sigma
         soft = np.logaddexp(0, z)
         # log(softplus(z)) tends to z where softplus itself underflows.
         log_soft = np.where(z < -30, z, np.log(np.maximum(soft, 1e-300)))
         log_j = log_soft + np.log(self.sigma)
         isi = self.tau_ref + self.tau_rc * (np.log1p(self.sigma * soft) - log_j)
-        output[...] = self.amplitude / isi
+        return self.amplitude / isi
 
 
 # --- elementary functions -----------------------------------------------------
@@ -629,37 +624,22 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = (
-    {**{name: partial(Elementwise, name) for name in CURVES}}
-    | {
-        _snake_case(cls.__name__): cls
-        for cls in (
-            nengo.AdaptiveLIF,
-            nengo.AdaptiveLIFRate,
-            nengo.Direct,
-            nengo.Izhikevich,
-            nengo.LIF,
-            nengo.LIFRate,
-            nengo.RectifiedLinear,
-            nengo.Sigmoid,
-            nengo.SpikingRectifiedLinear,
-            nengo.Tanh,
-            BoundedReLU,
-            IntegrateAndFire,
-            LeakyIntegrator,
-            SoftLIFRate,
-            Threshold,
-        )
-    }
-    | {
-        "bounded_relu": BoundedReLU,
-        "relu": nengo.RectifiedLinear,
-        "relu6": BoundedReLU,
-        "spiking_relu": nengo.SpikingRectifiedLinear,
-        "leaky_relu": LeakyReLU,
-        "spiking_leaky_relu": SpikingLeakyReLU,
-    }
+_NAMED_BY_CLASS = (
+    *(nengo.AdaptiveLIF, nengo.AdaptiveLIFRate, nengo.Direct, nengo.Izhikevich),
+    *(nengo.LIF, nengo.LIFRate, nengo.RectifiedLinear, nengo.Sigmoid),
+    *(nengo.SpikingRectifiedLinear, nengo.Tanh, BoundedReLU, IntegrateAndFire),
+    *(LeakyIntegrator, SoftLIFRate, Threshold),
 )
+NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = {
+    **{name: partial(Elementwise, name) for name in CURVES},
+    **{_snake_case(cls.__name__): cls for cls in _NAMED_BY_CLASS},
+    "bounded_relu": BoundedReLU,
+    "relu": nengo.RectifiedLinear,
+    "relu6": BoundedReLU,
+    "spiking_relu": nengo.SpikingRectifiedLinear,
+    "leaky_relu": LeakyReLU,
+    "spiking_leaky_relu": SpikingLeakyReLU,
+}
 
 
 def neuron_type(value: "str | nengo.neurons.NeuronType") -> nengo.neurons.NeuronType:

@@ -23,7 +23,7 @@ from keras_spiking_nengo.engine.operation import Mode, Operation
 from keras_spiking_nengo.engine.python_operators import PythonCall, TimedInput
 from keras_spiking_nengo.engine.signals import Gather, Value, concatenated, whole_slice
 
-__all__ = ["Program", "Stage", "in_blocks"]
+__all__ = ["Program", "Stage", "in_blocks", "sliced"]
 
 Packed = list[dict[str, Any]]
 
@@ -252,7 +252,7 @@ def in_blocks(
     shape = (length, sum(sizes.values()))
     y, new = scan(step, packed, split, list(state), save=False, shape=shape)
     y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
-    return _sliced(y, sizes), new
+    return sliced(y, sizes), new
 
 
 def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
@@ -348,7 +348,7 @@ class _Loop:
         inputs = [steps, [env[value] for value in self.taken]]
         step, shape = step_in(mode), (self.out.size,)
         y, new = scan(step, packed, inputs, states, save, unroll, shape, forward)
-        return env | _sliced(y, {value: value.size for value in self.handed_out}), new
+        return env | sliced(y, {value: value.size for value in self.handed_out}), new
 
 
 def _once_forgotten(python: Sequence, steps, mode: Mode):
@@ -363,7 +363,7 @@ def _once_forgotten(python: Sequence, steps, mode: Mode):
     return steps + call_host(forget, [steps[:, :1]], 1, mode.dtype, label)
 
 
-def _sliced(y, sizes: Mapping[Any, int]) -> dict:
+def sliced(y, sizes: Mapping[Any, int]) -> dict:
     """Parts of the last axis, one after the other, by key."""
     parts, start = {}, 0
     for key, size in sizes.items():

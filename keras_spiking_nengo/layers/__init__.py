@@ -1,15 +1,16 @@
 """Spiking neurons, synapses and whole networks as Keras layers."""
 
 from keras_spiking_nengo.layers.delay import Delay, DelayCell
-from keras_spiking_nengo.layers.encoders import (
+from keras_spiking_nengo.layers.encoders.delta import DeltaEncoder, DeltaEncoderCell
+from keras_spiking_nengo.layers.encoders.drawn import (
     BernoulliEncoder,
     BernoulliEncoderCell,
-    DeltaEncoder,
-    DeltaEncoderCell,
-    LatencyEncoder,
-    LatencyEncoderCell,
     PoissonEncoder,
     PoissonEncoderCell,
+)
+from keras_spiking_nengo.layers.encoders.latency import (
+    LatencyEncoder,
+    LatencyEncoderCell,
 )
 from keras_spiking_nengo.layers.ensemble import Ensemble, EnsembleCell
 from keras_spiking_nengo.layers.lmu import LMU, LMUCell

@@ -18,15 +18,9 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
+from keras_spiking_nengo.layers import sizes
 from keras_spiking_nengo.layers.masks import masked_sequence
-from keras_spiking_nengo.layers.sizes import (
-    Shape,
-    check_batch,
-    check_precision,
-    check_steps,
-    checked_states,
-    static_features,
-)
+from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
 
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
@@ -39,6 +33,8 @@ class Cell(keras.layers.Layer, ABC):
     """
 
     state_names: tuple[str, ...] = ()
+    # Arguments that a file has as they are, in attributes of the same names.
+    plain_arguments: tuple[str, ...] = ()
 
     def __init__(self, **kwargs):
         # Inputs are cast here, to the dtype of the state, and not by Keras.
@@ -46,7 +42,7 @@ class Cell(keras.layers.Layer, ABC):
         self._features: tuple[int, ...] | None = None
 
     def build(self, input_shape: Shape) -> None:
-        self._features = static_features(self.name, input_shape[1:])
+        self._features = sizes.static_features(self.name, input_shape[1:])
         super().build(input_shape)
 
     @property
@@ -116,11 +112,15 @@ class Cell(keras.layers.Layer, ABC):
 
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
-        check_precision(self, states)
+        sizes.check_precision(self, states)
         step, parameters = self.program(training)
         named = states if self.state_names else []
         output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], named)
         return ops.cast(output, self.compute_dtype), list(new) or states
+
+    def get_config(self) -> dict:
+        plain = {name: getattr(self, name) for name in self.plain_arguments}
+        return {**super().get_config(), **plain}
 
 
 _FLAGS = (
@@ -310,11 +310,9 @@ class SequenceLayer(keras.layers.RNN):
         check_batch(self, sequences.shape, self._expected_batch_size)
         if initial_state is None and self.stateful:
             initial_state = self.states
-        state = (
-            None
-            if initial_state is None
-            else checked_states(self.name, cell, initial_state)
-        )
+        state = initial_state
+        if state is not None:
+            state = sizes.checked_states(self.name, cell, state)
         inputs = ops.cast(sequences, cell.state_dtype)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)

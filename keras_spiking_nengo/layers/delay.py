@@ -78,9 +78,8 @@ class DelayCell(Cell):
 
     def _delayed(self, past, n_steps: int):
         """The last steps of what is delayed, from all inputs, `longest` of them old."""
-        kinds = np.unique(self.steps)
         y = None
-        for kind in kinds:
+        for kind in np.unique(self.steps):
             start = self.longest - kind
             shifted = past[:, start : start + n_steps]
             chosen = np.broadcast_to(self.steps == kind, self.features)

@@ -55,6 +55,11 @@ class LMUCell(Cell):
         representation in recurrent neural networks*, NeurIPS.
     """
 
+    plain_arguments = (
+        *("memory_d", "order", "theta", "trainable_theta", "hidden_to_memory"),
+        *("memory_to_memory", "input_to_hidden", "discretizer", "use_bias"),
+    )
+
     def __init__(
         self,
         memory_d: int,
@@ -236,16 +241,7 @@ class LMUCell(Cell):
         single = hidden[0] if hidden else None
         return {
             **super().get_config(),
-            "memory_d": self.memory_d,
-            "order": self.order,
-            "theta": self.theta,
             "hidden_cell": hidden if self._several else single,
-            "trainable_theta": self.trainable_theta,
-            "hidden_to_memory": self.hidden_to_memory,
-            "memory_to_memory": self.memory_to_memory,
-            "input_to_hidden": self.input_to_hidden,
-            "discretizer": self.discretizer,
-            "use_bias": self.use_bias,
             **{
                 f"{kind}_{what}": getattr(keras, f"{what}s").serialize(
                     getattr(self, f"{kind}_{what}")

@@ -10,12 +10,13 @@ import numpy as np
 from keras import ops
 from nengo.builder import Model
 
-from keras_spiking_nengo.checks import checked_dt, checked_seed
+from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.program import sliced
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
 from keras_spiking_nengo.layers.base import Cell
@@ -79,11 +80,9 @@ class NetworkCell(Cell):
             net = network_from_config(net)
         if not isinstance(net, nengo.Network):
             raise TypeError(f"net is a nengo.Network; received {net!r}.")
-        if forward not in FORWARDS:
-            raise ValueError(f"forward is one of {FORWARDS}; received {forward!r}.")
         self.dt = checked_dt(dt)
         self.surrogate = checked_surrogate(surrogate)
-        self.training_mode = forward
+        self.training_mode = one_of("forward", forward, FORWARDS)
         self.seed = checked_seed(seed)
         self.ports = Ports(net, inputs, outputs)
         model = model or _built(net, self.dt)
@@ -103,10 +102,8 @@ class NetworkCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        _check_features(self.ports, self.features, self.name)
-        weights = _used_weights(
-            self.net, self.model, self.engine, self.trained, self.name
-        )
+        _check_features(self)
+        weights = _used_weights(self)
         # A tuple: TensorFlow exports no dict whose keys are not strings.
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = [
@@ -173,7 +170,9 @@ class NetworkCell(Cell):
         the values of the timed inputs.
         """
         mode = self._mode(training)
-        sizes = [timed.value.size for timed in self.engine.timed_inputs]
+        widths = [timed.value.size for timed in self.engine.timed_inputs]
+        # What follows the inputs of a step: whether it is taken, and timed values.
+        sizes = dict(enumerate((1, *widths)))
 
         def step(p, x, state):
             (x,), state = x, list(state)
@@ -181,7 +180,7 @@ class NetworkCell(Cell):
             count = state.pop(0) + 1 if clocked else ops.ones_like(x[..., :1])
             (width,) = self.features
             if x.shape[-1] > width:
-                taken, *timed = _slices(x[..., width:], (1, *sizes))
+                taken, *timed = sliced(x[..., width:], sizes).values()
                 count = count * taken
             else:
                 timed = self.timed(count)
@@ -268,27 +267,26 @@ def _compiled(model: Model, ports: Ports, seed: int) -> Program:
     return program
 
 
-def _check_features(ports: Ports, features: tuple[int, ...], name: str) -> None:
-    """Raise if the layer `name` is given `features` that the nodes do not take."""
-    expected = ports.input_size
-    if features != (max(expected, 1),):
+def _check_features(cell: NetworkCell) -> None:
+    """Raise if a cell is given features that its nodes do not take."""
+    expected = cell.ports.input_size
+    advice = (
+        " Without input nodes give it any (batch, time, 1): it tells the number of"
+        " steps."
+    )
+    if cell.features != (max(expected, 1),):
         raise ValueError(
-            f"{name} takes {expected} values per step, for its input nodes"
-            f" {ports.describe()}; received {features}."
-            + (
-                ""
-                if expected
-                else " Without input nodes give it any (batch, time,"
-                " 1): it tells the number of steps."
-            )
+            f"{cell.name} takes {expected} values per step, for its input nodes"
+            f" {cell.ports.describe()}; received {cell.features}."
+            f"{'' if expected else advice}"
         )
 
 
 def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
     """What a program is given, by its inputs."""
     step, time, *others = cell.engine.inputs
-    nodes = _slices(x, [node.size_out for node in cell.ports.nodes])
-    values = dict(zip(others, [*nodes, *timed], strict=True))
+    parts = sliced(x, {node: node.size_out for node in cell.ports.nodes})
+    values = dict(zip(others, [*parts.values(), *timed], strict=True))
     return {step: steps, time: steps * cell.dt, **values}
 
 
@@ -297,31 +295,16 @@ def _is_clocked(program: Program) -> bool:
     return bool(clock or program.python())
 
 
-def _used_weights(
-    net: nengo.Network,
-    model: Model,
-    program: Program,
-    trained: Sequence[str] | None,
-    name: str,
-) -> list[NamedWeight]:
-    """The weights that a program uses, and whether the layer `name` trains them."""
-    weights = weights_of(net, model)
+def _used_weights(cell: NetworkCell) -> list[NamedWeight]:
+    """The weights that a program uses, and whether its cell trains them."""
+    weights, trained = weights_of(cell.net, cell.model), cell.trained
     names = [weight.name for weight in weights]
     unknown = sorted(set(trained or ()) - set(names))
     if unknown:
         raise ValueError(
-            f"{name} has no weights {unknown}; trained names some of {names}."
+            f"{cell.name} has no weights {unknown}; trained names some of {names}."
         )
     if trained is not None:
         weights = [replace(w, trainable=w.name in trained) for w in weights]
-    used = set(program.used_parameters())
+    used = set(cell.engine.used_parameters())
     return [weight for weight in weights if weight.signal in used]
-
-
-def _slices(x, sizes: Iterable[int]) -> list:
-    """Parts of the last axis, one after the other."""
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(x[..., start : start + size])
-        start += size
-    return parts

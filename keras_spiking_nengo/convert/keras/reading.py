@@ -5,12 +5,12 @@ from collections.abc import Collection
 
 import keras
 
+from keras_spiking_nengo.convert import rules  # noqa: F401 - of every layer
 from keras_spiking_nengo.convert.graph import Graph, Port, fuse
 from keras_spiking_nengo.convert.keras.sites import Sites, sites_of
 from keras_spiking_nengo.convert.layer_rules import kind_of
-from keras_spiking_nengo.convert.rules import FAMILIES
 
-__all__ = ["FAMILIES", "read"]
+__all__ = ["read"]
 
 
 def read(

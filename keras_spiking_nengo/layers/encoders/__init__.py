@@ -19,26 +19,3 @@ Reference:
     Nature 376 (a membrane's latency is logarithmic); Miskowicz (2006), *Send-on-delta
     concept: an event-based data reporting strategy*, Sensors 6(1).
 """
-
-from keras_spiking_nengo.layers.encoders.delta import DeltaEncoder, DeltaEncoderCell
-from keras_spiking_nengo.layers.encoders.drawn import (
-    BernoulliEncoder,
-    BernoulliEncoderCell,
-    PoissonEncoder,
-    PoissonEncoderCell,
-)
-from keras_spiking_nengo.layers.encoders.latency import (
-    LatencyEncoder,
-    LatencyEncoderCell,
-)
-
-__all__ = [
-    "BernoulliEncoder",
-    "BernoulliEncoderCell",
-    "DeltaEncoder",
-    "DeltaEncoderCell",
-    "LatencyEncoder",
-    "LatencyEncoderCell",
-    "PoissonEncoder",
-    "PoissonEncoderCell",
-]

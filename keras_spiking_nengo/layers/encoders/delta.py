@@ -44,6 +44,7 @@ class DeltaEncoderCell(EncoderCell):
     """
 
     state_names = ("level",)
+    plain_arguments = ("threshold", "initial_level", "split", "dt")
 
     def __init__(
         self,
@@ -88,14 +89,6 @@ class DeltaEncoderCell(EncoderCell):
             return sent * self.height, [level + self.threshold * count]
 
         return step, {}
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "threshold": self.threshold,
-            "initial_level": self.initial_level,
-            "split": self.split,
-        }
 
 
 @registered()

@@ -23,6 +23,7 @@ class RandomCell(EncoderCell):
     """Spikes that are drawn: their number in a step depends on nothing before."""
 
     state_names = random.STATES
+    plain_arguments: tuple[str, ...] = ("dt", "seed")
 
     def __init__(self, dt: float, seed: int | None, **kwargs: Any):
         super().__init__(dt, **kwargs)
@@ -76,9 +77,6 @@ class RandomCell(EncoderCell):
         y, (_, draws) = self._spikes(inputs, [seeds, draws], training)
         return y, [seed, draws[:, -1]]
 
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
-
 
 @registered()
 class PoissonEncoderCell(RandomCell):
@@ -109,6 +107,8 @@ class PoissonEncoderCell(RandomCell):
         Dayan and Abbott (2001), *Theoretical Neuroscience*, MIT Press.
     """
 
+    plain_arguments = ("max_rate", "dt", "seed")
+
     def __init__(
         self,
         max_rate: float = 1.0,
@@ -126,9 +126,6 @@ class PoissonEncoderCell(RandomCell):
 
     def drawn(self, mean, state):
         return random.poisson(mean, state)
-
-    def get_config(self):
-        return {**super().get_config(), "max_rate": self.max_rate}
 
 
 @registered()

@@ -25,6 +25,8 @@ def counted_as(value, smooth, training):
 class EncoderCell(Cell):
     """What the cells have in common: a step of time, and where the state starts."""
 
+    plain_arguments: tuple[str, ...] = ("dt",)
+
     def __init__(self, dt: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.dt = checked_dt(dt)
@@ -33,9 +35,6 @@ class EncoderCell(Cell):
     def height(self) -> float:
         """Of a spike, which lasts one step."""
         return 1 / self.dt
-
-    def get_config(self):
-        return {**super().get_config(), "dt": self.dt}
 
 
 class Encoder(SequenceLayer):

@@ -52,6 +52,7 @@ class LatencyEncoderCell(EncoderCell):
     """
 
     state_names = ("waited",)
+    plain_arguments = ("tau", "threshold", "code", "dt")
 
     def __init__(
         self,
@@ -118,14 +119,6 @@ class LatencyEncoderCell(EncoderCell):
         y = counted_as(due * waiting, smooth * waiting, training) * self.height
         waits_on = waiting[:, -1] * (1 - due[:, -1]) > 0
         return y, [ops.where(waits_on, steps[:, -1], -1.0)]
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "tau": self.tau,
-            "threshold": self.threshold,
-            "code": self.code,
-        }
 
 
 @registered()
