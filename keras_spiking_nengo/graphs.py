@@ -18,6 +18,7 @@ __all__ = [
     "back_edges",
     "bypass",
     "components",
+    "condensed",
     "followers",
     "labels",
     "reachable",
@@ -46,6 +47,31 @@ def labels(n_nodes: int, edges: Iterable[tuple[int, int]]) -> tuple[int, np.ndar
     return connected_components(matrix, directed=True, connection="strong")
 
 
+def condensed(
+    n_nodes: int, edges: Iterable[tuple[int, int]]
+) -> tuple[list[list[int]], list[set[int]]]:
+    """Strongly connected components: the nodes of each, and what comes before it.
+
+    Args:
+        n_nodes: number of nodes.
+        edges: pairs of nodes, counted from 0.
+
+    Example:
+        >>> condensed(3, [(0, 1), (1, 0), (2, 1)])[0][0]
+        [2]
+    """
+    edges = list(edges)
+    n_components, label = labels(n_nodes, edges)
+    members: list[list[int]] = [[] for _ in range(n_components)]
+    for node, component in enumerate(label):
+        members[component].append(node)
+    needs: list[set[int]] = [set() for _ in range(n_components)]
+    for a, b in edges:
+        if label[a] != label[b]:
+            needs[label[b]].add(int(label[a]))
+    return members, needs
+
+
 def components(
     names: Sequence[Name], edges: Iterable[tuple[Name, Name]]
 ) -> list[list[Name]]:
@@ -60,19 +86,12 @@ def components(
         [['a'], ['b', 'c']]
     """
     number = {name: i for i, name in enumerate(names)}
-    pairs = [(number[a], number[b]) for a, b in edges]
-    n_components, label = labels(len(names), pairs)
-    members: list[list[Name]] = [[] for _ in range(n_components)]
-    for name, component in zip(names, label, strict=True):
-        members[component].append(name)
-    needs: list[set[int]] = [set() for _ in range(n_components)]
-    for a, b in pairs:
-        if label[a] != label[b]:
-            needs[label[b]].add(int(label[a]))
-    level = [0] * n_components
-    for (c,) in schedule(needs, [None] * n_components):
+    members, needs = condensed(len(names), [(number[a], number[b]) for a, b in edges])
+    level = [0] * len(members)
+    for (c,) in schedule(needs, [None] * len(members)):
         level[c] = 1 + max((level[need] for need in needs[c]), default=0)
-    return [members[c] for c in sorted(range(n_components), key=level.__getitem__)]
+    order = sorted(range(len(members)), key=level.__getitem__)
+    return [[names[node] for node in members[c]] for c in order]
 
 
 def followers(edges: Iterable[tuple[Name, Name]]) -> dict[Name, list[Name]]:

@@ -86,10 +86,7 @@ def compile_model(
     assemble(translation)
     program = Program(
         stages=(Stage("loop", tuple(ordered(translation.operations))),),
-        inputs=(
-            *outside.values(),
-            *(timed.value for timed in translation.timed_inputs),
-        ),
+        inputs=(*outside.values(), *(t.value for t in translation.timed_inputs)),
         outputs=gathers,
         parameters=translation.parameters,
         dt=model.dt,

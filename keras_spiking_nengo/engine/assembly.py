@@ -49,14 +49,10 @@ def assemble(translation: Translation) -> None:
 def _bases(translation: Translation) -> list:
     """All base signals that are written or read as values, in order."""
     model = translation.model
-    bases = dict.fromkeys(
-        signal.base
-        for op in model.operators
-        for signal in op.all_signals
-        if not signal.sparse
-    )
-    bases.update(dict.fromkeys(translation.read_bases))
-    return [base for base in bases if base not in (model.step, model.time)]
+    signals = (signal for op in model.operators for signal in op.all_signals)
+    bases = (signal.base for signal in signals if not signal.sparse)
+    unique = dict.fromkeys((*bases, *translation.read_bases))
+    return [base for base in unique if base not in (model.step, model.time)]
 
 
 def _signal_sum(translation: Translation, base) -> Operation:

@@ -1,6 +1,6 @@
 """Linear synapses: `s[t] = A s[t-1] + B u[t]`, `y[t] = C s[t] + D u[t]`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +24,7 @@ class Filter(Operation):
 
     systems: tuple[tuple[LinearSystem, int], ...] = ()
     lag: bool = True
+    stacked = ("systems",)
 
     @property
     def lagged(self) -> bool:  # type: ignore[override]
@@ -44,29 +45,11 @@ class Filter(Operation):
         numbers = [np.ravel(m).tolist() for m in (system.A, system.B, system.C)]
         return type(self), self.lag, str(numbers), system.D
 
-    def joined(self, operations, reads, outs, initial):
-        return replace(
-            self,
-            label=f"{self.label} and {len(operations) - 1} more",
-            reads=reads,
-            outs=outs,
-            initial=initial,
-            systems=tuple(s for operation in operations for s in operation.systems),
-        )
-
     @property
     def system(self) -> LinearSystem | None:
         """The one system of all features, if they share it."""
         first = self.systems[0][0]
-        alike = all(
-            s is first
-            or all(
-                np.array_equal(getattr(s, name), getattr(first, name))
-                for name in "ABCD"
-            )
-            for s, _ in self.systems
-        )
-        return first if alike else None
+        return first if all(_alike(s, first) for s, _ in self.systems) else None
 
     def pack(self, values, dt, mode):
         if self.system is not None:
@@ -105,3 +88,8 @@ class Filter(Operation):
         assert self.system is not None  # merged so by its key
         y, x = synapses.sequence(self.system, u, state[0])
         return [y], [x]
+
+
+def _alike(one: LinearSystem, other: LinearSystem) -> bool:
+    pairs = ((getattr(one, name), getattr(other, name)) for name in "ABCD")
+    return one is other or all(np.array_equal(a, b) for a, b in pairs)

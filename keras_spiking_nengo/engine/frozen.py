@@ -37,18 +37,8 @@ Objects = dict[Any, Any]
 
 # Attributes of Nengo's objects that no copy needs a copy of.
 _SHARED = (
-    "output",
-    "neuron_type",
-    "noise",
-    "encoders",
-    "gain",
-    "bias",
-    "eval_points",
-    "transform",
-    "function_info",
-    "solver",
-    "synapse",
-    "learning_rule_type",
+    *("output", "neuron_type", "noise", "encoders", "gain", "bias", "eval_points"),
+    *("transform", "function_info", "solver", "synapse", "learning_rule_type"),
 )
 
 
@@ -337,10 +327,8 @@ def networks_in(net: nengo.Network) -> Iterator[nengo.Network]:
 
 def _is_decoded(conn) -> bool:
     pre = conn.pre_obj
-    direct = isinstance(pre, nengo.Ensemble) and isinstance(
-        pre.neuron_type, nengo.Direct
-    )
-    return isinstance(pre, nengo.Ensemble) and not direct
+    ensemble = isinstance(pre, nengo.Ensemble)
+    return ensemble and not isinstance(pre.neuron_type, nengo.Direct)
 
 
 def _decoders(pre, matrix: np.ndarray) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import abc
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -65,6 +65,8 @@ class Operation(abc.ABC):
     state_name: ClassVar[str] = ""
     # Whether outputs come from the state before this step's input moves it.
     lagged: ClassVar[bool] = False
+    # Its fields that have an item, or several, for each of what is joined.
+    stacked: ClassVar[tuple[str, ...]] = ()
     # Whether it calls Python, in an order that counts.
     calls_python: ClassVar[bool] = False
 
@@ -76,11 +78,16 @@ class Operation(abc.ABC):
         """
         return None
 
-    def joined(
-        self, operations: Sequence["Operation"], reads, outs, initial
-    ) -> "Operation":
+    def joined(self, operations: Sequence[Any], reads, outs, initial) -> Self:
         """One operation for several of this one's key, itself the first of them."""
-        raise NotImplementedError
+        fields = {
+            name: tuple(item for one in operations for item in getattr(one, name))
+            for name in self.stacked
+        }
+        label = f"{self.label} and {len(operations) - 1} more"
+        return replace(
+            self, label=label, reads=reads, outs=outs, initial=initial, **fields
+        )
 
     def used_weights(self) -> Sequence[Weight]:
         """Constant signals that it uses."""

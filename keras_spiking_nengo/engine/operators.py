@@ -69,6 +69,14 @@ def translate(model: Model, outside: Mapping[Any, Value] | None = None) -> Trans
     return translation
 
 
+def _add(op, translation, kind, reads: tuple[Gather, ...], target, **fields) -> None:
+    """Adds an operation of `kind`, whose output is written to the signal `target`."""
+    out = Value(_operator_label(op), target.size)
+    operation = kind(_operator_label(op), reads, (out,), **fields)
+    translation.operations.append(operation)
+    translation.write(op, target, out)
+
+
 # --- time, copies and sums ------------------------------------------------------
 
 
@@ -129,12 +137,7 @@ def _elementwise_inc(op, translation) -> None:
             weights.append(translation.weight(signal, index))
         else:
             reads.append(Gather([translation.piece(signal)[index]]))
-    out = Value(f"{_operator_label(op)}", op.Y.size)
-    operation = Multiply(
-        _operator_label(op), tuple(reads), (out,), weights=tuple(weights)
-    )
-    translation.operations.append(operation)
-    translation.write(op, op.Y, out)
+    _add(op, translation, Multiply, tuple(reads), op.Y, weights=tuple(weights))
 
 
 # --- products -------------------------------------------------------------------
@@ -146,23 +149,11 @@ def _dot(op, translation) -> None:
         _elementwise_inc(op, translation)
         return
     columns = op.A.shape[-1]
-    rows = op.A.size // columns
+    sizes = {"rows": op.A.size // columns, "columns": columns}
     constant = translation.is_constant(op.A)
     weights = (translation.weight(op.A),) if constant else ()
-    factors = (op.X,) if constant else (op.X, op.A)
-    reads = tuple(translation.gather(signal) for signal in factors)
-    out = Value(_operator_label(op), rows)
-    translation.operations.append(
-        Product(
-            _operator_label(op),
-            reads,
-            (out,),
-            rows=rows,
-            columns=columns,
-            weights=weights,
-        )
-    )
-    translation.write(op, op.Y, out)
+    reads = translation.gathers(*((op.X,) if constant else (op.X, op.A)))
+    _add(op, translation, Product, reads, op.Y, weights=weights, **sizes)
 
 
 @OPERATORS.register(nengo_operators.SparseDotInc)
@@ -190,12 +181,8 @@ def _bsr_dot(op, translation) -> None:
 
 
 def _add_sparse(op, translation, data: Weight, rows, columns) -> None:
-    out = Value(_operator_label(op), op.Y.size)
     fields = {"data": (data,), "rows": rows, "columns": columns}
-    translation.operations.append(
-        Sparse(_operator_label(op), (translation.gather(op.X),), (out,), **fields)
-    )
-    translation.write(op, op.Y, out)
+    _add(op, translation, Sparse, translation.gathers(op.X), op.Y, **fields)
 
 
 @OPERATORS.register(ConvInc, ConvTransposeInc)
@@ -203,12 +190,8 @@ def _convolve(op, translation) -> None:
     if not translation.is_constant(op.W):
         run_python(op, translation)
         return
-    out = Value(_operator_label(op), op.Y.size)
     fields = {"transform": op.conv, "kernel": (translation.weight(op.W),)}
-    translation.operations.append(
-        Convolve(_operator_label(op), (translation.gather(op.X),), (out,), **fields)
-    )
-    translation.write(op, op.Y, out)
+    _add(op, translation, Convolve, translation.gathers(op.X), op.Y, **fields)
 
 
 # --- neurons and processes ------------------------------------------------------
@@ -231,18 +214,11 @@ def _sim_neurons(op, translation) -> None:
         if signal is not None:
             outs.append(Value(f"{_operator_label(op)} {name}", signal.size))
             translation.write(op, signal, outs[-1])
-    shown = dynamics.states if op.state else ()
-    translation.operations.append(
-        Population(
-            _operator_label(op),
-            (translation.gather(op.J),),
-            tuple(outs),
-            tuple(initial),
-            populations=((op.neurons, op.output.size),),
-            generator=generator,
-            shown=tuple(shown),
-        )
-    )
+    common = _operator_label(op), translation.gathers(op.J), tuple(outs), tuple(initial)
+    kinds = ((op.neurons, op.output.size),)
+    shown = tuple(dynamics.states if op.state else ())
+    operation = Population(*common, kinds, generator=generator, shown=shown)
+    translation.operations.append(operation)
 
 
 def _initial_state(op, name: str, signal) -> np.ndarray:
@@ -283,17 +259,13 @@ def _synapse_output(op, translation, lag: bool) -> Value:
     """The output of a linear synapse, before or after it has moved."""
     system = _discrete_system(op.process, translation.dt, int(lag))
     out = Value(_operator_label(op), op.output.size)
-    reads = (translation.gather(op.input),)
+    common = _operator_label(op), translation.gathers(op.input), (out,)
     if system.order == 0:
-        operation: Operation = Multiply(
-            _operator_label(op), reads, (out,), factor=system.D
-        )
+        operation: Operation = Multiply(*common, factor=system.D)
     else:
         initial = (np.zeros((system.order, op.output.size)),)
         systems = ((system, op.output.size),)
-        operation = Filter(
-            _operator_label(op), reads, (out,), initial, systems=systems, lag=lag
-        )
+        operation = Filter(*common, initial, systems=systems, lag=lag)
     translation.operations.append(operation)
     return out
 
@@ -307,13 +279,9 @@ def _discrete_system(synapse, dt: float, delay: int) -> LinearSystem:
 
 
 def _learn(op, translation, rule: Callable, *signals) -> None:
-    out = Value(_operator_label(op), op.delta.size)
-    reads = tuple(translation.gather(signal) for signal in signals)
     shapes = tuple(signal.shape for signal in signals)
-    translation.operations.append(
-        Learn(_operator_label(op), reads, (out,), shapes=shapes, rule=rule)
-    )
-    translation.write(op, op.delta, out)
+    reads = translation.gathers(*signals)
+    _add(op, translation, Learn, reads, op.delta, shapes=shapes, rule=rule)
 
 
 @OPERATORS.register(SimPES)
@@ -350,7 +318,7 @@ def _voja(op, translation) -> None:
 def _rls(op, translation) -> None:
     outs = (Value(_operator_label(op), op.delta.size), Value("RLS", op.inv_gamma.size))
     initial = np.array(op.inv_gamma.initial_value, dtype=float).ravel()
-    reads = (translation.gather(op.pre_filtered), translation.gather(op.error))
+    reads = translation.gathers(op.pre_filtered, op.error)
     translation.operations.append(
         RecursiveLeastSquares(_operator_label(op), reads, outs, (initial,))
     )
@@ -366,13 +334,10 @@ def _python_function(op, translation) -> None:
     if not is_tensor_function(op.fn) or op.output is None or not op.reads:
         run_python(op, translation)
         return
-    out = Value(_operator_label(op), op.output.size)
-    reads = tuple(translation.gather(signal) for signal in op.reads)
-    fields = {"function": op.fn, "timed": op.t_passed}
-    translation.operations.append(
-        TensorOperation(_operator_label(op), reads, (out,), **fields)
+    reads, fields = translation.gathers(*op.reads), {"function": op.fn}
+    _add(
+        op, translation, TensorOperation, reads, op.output, timed=op.t_passed, **fields
     )
-    translation.write(op, op.output, out)
 
 
 def run_python(op, translation) -> None:
@@ -388,10 +353,9 @@ def run_python(op, translation) -> None:
     if ahead and not (isinstance(op, SimPyFunc) and translation.calls_python):
         translation.timed_inputs.append(TimedInput(operator, outs[0]))
     else:
-        gathers = tuple(translation.gather(signal) for signal in reads)
-        translation.operations.append(
-            PythonCall(_operator_label(op), gathers, outs, operator=operator)
-        )
+        gathers = translation.gathers(*reads)
+        call = PythonCall(_operator_label(op), gathers, outs, operator=operator)
+        translation.operations.append(call)
     for signal, out in zip(writes, outs, strict=True):
         translation.write(op, signal, out)
 

@@ -7,31 +7,26 @@ from nengo.exceptions import BuildError
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.graphs import schedule
 
-__all__ = ["ordered"]
+__all__ = ["needs_in_step", "ordered"]
 
 
-def ordered(operations: Sequence[Operation], merging: bool = False) -> list[Operation]:
+def needs_in_step(operations: Sequence[Operation]) -> list[set[int]]:
+    """By operation, the numbers of those whose outputs of this step it reads."""
+    # The output of a lagged operation is there from the start.
+    maker = {out: i for i, n in enumerate(operations) if not n.lagged for out in n.outs}
+    return [{maker[v] for v in n.values_read if v in maker} for n in operations]
+
+
+def ordered(operations: Sequence[Operation]) -> list[Operation]:
     """Operations in an order in which each finds what it reads in this step.
 
     Args:
         operations: of one loop.
-        merging: keep operations of one key together where that is possible.
 
     Raises:
         BuildError: if there is no such order: a loop without a synapse.
     """
-    maker = {out: i for i, operation in enumerate(operations) for out in operation.outs}
-    needs = [
-        # The output of a lagged operation is there from the start.
-        {
-            maker[value]
-            for value in operation.values_read
-            if value in maker and not operations[maker[value]].lagged
-        }
-        for operation in operations
-    ]
-    keys = [operation.key(True) if merging else None for operation in operations]
-    groups = schedule(needs, keys)
+    groups = schedule(needs_in_step(operations), [None] * len(operations))
     order = [i for group in groups for i in group]
     if len(order) < len(operations):
         stuck = sorted(set(range(len(operations))) - set(order))

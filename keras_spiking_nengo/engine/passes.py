@@ -21,13 +21,13 @@ import numpy as np
 
 from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.operation import Operation, join
-from keras_spiking_nengo.engine.order import ordered
+from keras_spiking_nengo.engine.order import needs_in_step, ordered
 from keras_spiking_nengo.engine.populations import Population
 from keras_spiking_nengo.engine.products import Product
 from keras_spiking_nengo.engine.program import Program, Stage
 from keras_spiking_nengo.engine.signals import Gather, Slice, Value, whole_slice
 from keras_spiking_nengo.engine.sums import Accumulate, Sum
-from keras_spiking_nengo.graphs import labels, schedule
+from keras_spiking_nengo.graphs import condensed, schedule
 
 __all__ = [
     "ALWAYS",
@@ -169,19 +169,11 @@ def condense(program: Program) -> Program:
     (stage,) = program.stages
     operations = stage.operations
     edges = list(_dependencies(operations))
-    n_components, label = labels(len(operations), edges)
-    members: list[list[int]] = [[] for _ in range(n_components)]
-    for i, component in enumerate(label):
-        members[component].append(i)
-    needs: list[set[int]] = [set() for _ in range(n_components)]
-    for a, b in edges:
-        if label[a] != label[b]:
-            needs[label[b]].add(label[a])
+    members, needs = condensed(len(operations), edges)
     selfish = {a for a, b in edges if a == b}
-    order = [c for group in schedule(needs, [None] * n_components) for c in group]
     stages = tuple(
         _stage([operations[i] for i in members[c]], members[c][0] in selfish)
-        for c in order
+        for (c,) in schedule(needs, [None] * len(needs))
     )
     return replace(program, stages=stages)
 
@@ -198,9 +190,7 @@ def _dependencies(operations: Sequence[Operation]) -> Iterable[tuple[int, int]]:
     # Learned weights are never laid out over time: who reads them loops with them.
     for i, operation in enumerate(operations):
         if isinstance(operation, Accumulate) and len(operation.outs[0].shape) > 1:
-            writers = (
-                maker[value] for value in operation.values_read if value in maker
-            )
+            writers = (maker[v] for v in operation.values_read if v in maker)
             for j in (*readers[operation.outs[0]], *writers):
                 yield i, j
                 yield j, i
@@ -308,17 +298,18 @@ def _rewired(program: Program, moved: dict[Value, Slice]) -> Program:
             piece = target[piece.index]
         return [piece]
 
+    outputs = {key: gather.rewired(rewire) for key, gather in program.outputs.items()}
+    program = _changed(program, lambda operation: operation.rewired(rewire))
+    return replace(program, outputs=outputs)
+
+
+def _changed(program: Program, change: Callable[[Operation], Operation]) -> Program:
+    """The program with what `change` makes of each operation."""
     stages = tuple(
-        replace(
-            stage,
-            operations=tuple(
-                operation.rewired(rewire) for operation in stage.operations
-            ),
-        )
+        replace(stage, operations=tuple(map(change, stage.operations)))
         for stage in program.stages
     )
-    outputs = {key: gather.rewired(rewire) for key, gather in program.outputs.items()}
-    return replace(program, stages=stages, outputs=outputs)
+    return replace(program, stages=stages)
 
 
 def _merged_stages(stages: Sequence[Stage]):
@@ -357,17 +348,9 @@ def _stage_key(stage: Stage) -> Hashable:
 def _merged_nodes(
     operations: Sequence[Operation], moved: dict[Value, Slice]
 ) -> list[Operation]:
-    maker = {out: i for i, operation in enumerate(operations) for out in operation.outs}
-    needs = [
-        {
-            maker[v]
-            for v in n.values_read
-            if v in maker and not operations[maker[v]].lagged
-        }
-        for n in operations
-    ]
     merged = []
-    for group in schedule(needs, [operation.key(True) for operation in operations]):
+    keys = [operation.key(True) for operation in operations]
+    for group in schedule(needs_in_step(operations), keys):
         operation = operations[group[0]]
         if len(group) > 1:
             operation, places = join([operations[i] for i in group])
@@ -447,28 +430,14 @@ def _reading_parts(program: Program, moved: dict[Value | None, Slice]) -> Progra
 
 def pack_state(program: Program) -> Program:
     """Keep the state of neurons in less memory, where that loses nothing."""
-    stages = tuple(
-        replace(
-            stage,
-            operations=tuple(
-                operation.packed() if isinstance(operation, Population) else operation
-                for operation in stage.operations
-            ),
-        )
-        for stage in program.stages
-    )
-    return replace(program, stages=stages)
+    return _changed(program, lambda n: n.packed() if isinstance(n, Population) else n)
 
 
-PASSES: dict[str, Callable[[Program], Program]] = {
-    "simplify": simplify,
-    "share_filters": share_filters,
-    "condense": condense,
-    "fuse_into_loop": fuse_into_loop,
-    "merge": merge,
-    "drop_unread": drop_unread,
-    "pack_state": pack_state,
-}
+_IN_ORDER: tuple[Callable[[Program], Program], ...] = (
+    *(simplify, share_filters, condense, fuse_into_loop, merge, drop_unread),
+    pack_state,
+)
+PASSES = {change.__name__: change for change in _IN_ORDER}
 
 # Those that suit every use.
 ALWAYS = tuple(name for name in PASSES if name not in ("fuse_into_loop", "pack_state"))

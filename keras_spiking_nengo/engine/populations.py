@@ -56,6 +56,7 @@ class Population(Operation):
 
     # Saved files hold it.
     state_name = "neurons"
+    stacked = ("populations",)
 
     @property
     def dynamics(self):
@@ -66,18 +67,6 @@ class Population(Operation):
         base = type(getattr(first, "base_type", None))
         kind = type(first), base, self.dynamics.variant
         return type(self), kind, self.generator, self.shown
-
-    def joined(self, operations, reads, outs, initial):
-        return replace(
-            self,
-            label=f"{self.label} and {len(operations) - 1} more",
-            reads=reads,
-            outs=outs,
-            initial=initial,
-            populations=tuple(
-                p for operation in operations for p in operation.populations
-            ),
-        )
 
     @property
     def updates(self):
@@ -120,8 +109,7 @@ class Population(Operation):
 
     def pack(self, values, dt, mode):
         parameters = self._parameters()
-        kind = self._mode(mode)
-        constants = constants_of_mode(self.dynamics, kind, parameters, dt)
+        constants = constants_of_mode(self.dynamics, self._mode(mode), parameters, dt)
         shown = {f"shown_{k}": v for k, v in parameters.items() if self.shown}
         return constants | shown
 
@@ -132,7 +120,5 @@ class Population(Operation):
         values = [*first, *state[1:]]
         names = dict(zip(self.dynamics.states, values, strict=True))
         constants_shown = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
-        return [
-            y,
-            *(shown_state(n, constants_shown, names[n]) for n in self.shown),
-        ], list(state)
+        shown = [shown_state(n, constants_shown, names[n]) for n in self.shown]
+        return [y, *shown], list(state)

@@ -26,6 +26,7 @@ class Multiply(Operation):
 
     weights: tuple[Weight, ...] = ()
     factor: float = 1.0
+    stacked = ("weights",)
 
     @property
     def multiplications(self):
@@ -34,10 +35,6 @@ class Multiply(Operation):
 
     def key(self, looped):
         return type(self), len(self.reads), bool(self.weights), self.factor
-
-    def joined(self, operations, reads, outs, initial):
-        weights = tuple(w for operation in operations for w in operation.weights)
-        return replace(self, reads=reads, outs=outs, weights=weights)
 
     def used_weights(self):
         return self.weights
@@ -71,6 +68,7 @@ class Product(Operation):
     rows: int = 1
     columns: int = 1
     weights: tuple[Weight, ...] = ()
+    stacked = ("weights",)
 
     @property
     def count(self) -> int:
@@ -91,18 +89,12 @@ class Product(Operation):
         return bool(self.weights) and self.rows * self.columns >= _LARGE
 
     def joined(self, operations, reads, outs, initial):
-        shared = len(
-            {operation.reads[0].key for operation in operations}
-        ) == 1 and bool(self.weights)
-        return replace(
-            self,
-            label=f"{self.label} and {len(operations) - 1} more",
-            reads=operations[0].reads if shared else reads,
-            outs=outs,
-            # Of one vector, the matrices are one.
-            rows=len(operations) * self.rows if shared else self.rows,
-            weights=tuple(w for operation in operations for w in operation.weights),
-        )
+        product = super().joined(operations, reads, outs, initial)
+        vectors = {operation.reads[0].key for operation in operations}
+        if len(vectors) > 1 or not self.weights:
+            return product
+        # Of one vector, the matrices are one.
+        return replace(product, reads=self.reads, rows=len(operations) * self.rows)
 
     def used_weights(self):
         return self.weights

@@ -86,10 +86,11 @@ class Program:
     @functools.cached_property
     def used_inputs(self) -> set[Value]:
         """Inputs that something reads."""
-        read = {
-            value for operation in self.operations for value in operation.values_read
-        }
-        read |= {value for gather in self.outputs.values() for value in gather.values}
+        gathers = [
+            *(g for n in self.operations for g in n.reads),
+            *self.outputs.values(),
+        ]
+        read = {value for gather in gathers for value in gather.values}
         return read & set(self.inputs)
 
     @functools.cached_property
@@ -106,10 +107,8 @@ class Program:
 
     def used_parameters(self) -> list[Any]:
         """Keys of the parameters that some operation uses, in order."""
-        keys = (
-            p.key for operation in self.operations for p in operation.used_weights()
-        )
-        return list(dict.fromkeys(keys))
+        weights = (p for operation in self.operations for p in operation.used_weights())
+        return list(dict.fromkeys(weight.key for weight in weights))
 
     def pack(self, values: Mapping[Any, Any], mode: Mode) -> Packed:
         """What the operations make of parameters, once for any number of steps.
@@ -136,9 +135,7 @@ class Program:
     @functools.cached_property
     def initial(self) -> tuple[np.ndarray, ...]:
         """First value of each state, without batch."""
-        return tuple(
-            value for operation in self.operations for value in operation.initial
-        )
+        return tuple(value for n in self.operations for value in n.initial)
 
     def state_dtypes(self, mode: Mode) -> list[str]:
         kinds = [value.dtype.kind for value in self.initial]

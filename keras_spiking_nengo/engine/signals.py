@@ -189,11 +189,9 @@ class Gather:
     def rewired(self, rewire: Rewire) -> "Gather":
         """The same elements, from where `rewire` says that they are."""
         pieces = [piece for old in self.slices for piece in rewire(old)]
-        if len(pieces) == len(self.slices) and all(
-            map(operator.is_, pieces, self.slices)
-        ):
-            return self
-        return Gather(pieces)
+        same = len(pieces) == len(self.slices)
+        same = same and all(map(operator.is_, pieces, self.slices))
+        return self if same else Gather(pieces)
 
     @functools.cached_property
     def values(self) -> tuple[Value, ...]:

@@ -88,8 +88,8 @@ def _of_node(node, refs, silent) -> dict:
             " node an input of the layer, or give it a nengo.Process."
         )
     size = int(node.size_out) if callable(output) else None
-    own = {"output": _encoded(output, node), "size_out": size}
-    return _fields(node, "size_in", "label") | own
+    sent = {"output": _encoded(output, node), "size_out": size}
+    return _fields(node, "size_in", "label") | sent
 
 
 def _of_connection(conn, refs, silent) -> dict:
@@ -99,42 +99,37 @@ def _of_connection(conn, refs, silent) -> dict:
             f"{conn} cannot be stored, as it computes a Python function without"
             " decoders. Decode it from an ensemble of neurons."
         )
-    own = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
+    fields = _fields(conn, "transform", "synapse", "learning_rule_type", "label")
     solver = conn.solver
     if isinstance(solver, FullWeights):
         solver = nengo.solvers.NoSolver(solver.values, weights=True)
-    own["solver"] = _encoded(solver, conn)
+    fields["solver"] = _encoded(solver, conn)
     if function is not None:
-        own |= _fields(conn, "eval_points") | {"function": _encoded(function, conn)}
-    return own | _ends(conn, refs) | {"seed": _seed(conn)}
-
-
-def _ends(conn, refs) -> dict:
-    return {
-        "pre": _ref(conn.pre_obj, conn.pre_slice, refs),
-        "post": _ref(conn.post_obj, conn.post_slice, refs),
-    }
+        fields |= _fields(conn, "eval_points", "function")
+    pre = _ref(conn.pre_obj, conn.pre_slice, refs)
+    post = _ref(conn.post_obj, conn.post_slice, refs)
+    return fields | {"pre": pre, "post": post, "seed": _seed(conn)}
 
 
 def _of_probe(probe, refs, silent) -> dict:
-    own = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
+    fields = _fields(probe, "attr", "sample_every", "synapse", "label", "solver")
     target = _ref(probe.obj, probe.slice, refs)
-    return own | {"target": target, "seed": _seed(probe)}
+    return fields | {"target": target, "seed": _seed(probe)}
 
 
 def _ref(obj, where, refs) -> dict:
     if isinstance(obj, LearningRule):
         kind, i = refs[obj.connection]
-        found: dict[str, Any] = {"kind": "rule", "index": i, "rule": key_of_rule(obj)}
+        ref: dict[str, Any] = {"kind": "rule", "index": i, "rule": key_of_rule(obj)}
     else:
         kind, i = refs[obj]
-        found = {"kind": kind, "index": i}
+        ref = {"kind": kind, "index": i}
     if where is None or (isinstance(where, slice) and where == slice(None)):
-        return found
+        return ref
     if isinstance(where, slice):
         ends = (where.start, where.stop, where.step)
-        return found | {"slice": [None if n is None else int(n) for n in ends]}
-    return found | {"elements": np.atleast_1d(where).tolist()}
+        return ref | {"slice": [None if n is None else int(n) for n in ends]}
+    return ref | {"elements": np.atleast_1d(where).tolist()}
 
 
 _FIELDS: dict[str, Callable[..., dict]] = {
@@ -167,56 +162,52 @@ def _restored(config) -> nengo.Network:
             with nets[stored["parent"]]:
                 nets[stored["parent"]].add(net)
         nets.append(net)
-    made: dict[str, list] = {}
+    restored: dict[str, list] = {}
     for kind, make in _RESTORERS.items():
-        made[kind] = []
+        restored[kind] = []
         for stored in config[kind]:
             with nets[stored["network"]]:
-                made[kind].append(make(dict(stored), made))
+                restored[kind].append(make(stored, restored))
     return nets[0]
 
 
 def _decoded(stored: dict, *omitted) -> dict:
-    drop = {"network", *omitted}
-    return {
-        key: serialization.from_config(value)
-        for key, value in stored.items()
-        if key not in drop
-    }
+    names = [name for name in stored if name not in ("network", *omitted)]
+    return {name: serialization.from_config(stored[name]) for name in names}
 
 
-def _make_ensemble(stored, made):
+def _make_ensemble(stored, restored):
     return nengo.Ensemble(normalize_encoders=False, **_decoded(stored))
 
 
-def _make_node(stored, made):
+def _make_node(stored, restored):
     return nengo.Node(**_decoded(stored))
 
 
-def _make_connection(stored, made):
-    own = _decoded(stored, "pre", "post")
-    pre, post = (_found(stored[end], made) for end in ("pre", "post"))
-    if isinstance(own["transform"], nengo.transforms.NoTransform):
-        own["transform"] = None
-    solver = own["solver"]
+def _make_connection(stored, restored):
+    fields = _decoded(stored, "pre", "post")
+    pre, post = (_found(stored[end], restored) for end in ("pre", "post"))
+    if isinstance(fields["transform"], nengo.transforms.NoTransform):
+        fields["transform"] = None
+    solver = fields["solver"]
     if isinstance(solver, nengo.solvers.NoSolver) and solver.weights:
-        own["solver"] = FullWeights(solver.values, weights=True)
-    return nengo.Connection(pre, post, **own)
+        fields["solver"] = FullWeights(solver.values, weights=True)
+    return nengo.Connection(pre, post, **fields)
 
 
-def _make_probe(stored, made):
-    own = _decoded(stored, "target")
-    return nengo.Probe(_found(stored["target"], made), **own)
+def _make_probe(stored, restored):
+    target = _found(stored["target"], restored)
+    return nengo.Probe(target, **_decoded(stored, "target"))
 
 
-def _found(ref, made):
+def _found(ref, restored):
     kind, i = ref["kind"], ref["index"]
     if kind == "rule":
-        obj: Any = rule_at(made["connections"][i], ref["rule"])
+        obj: Any = rule_at(restored["connections"][i], ref["rule"])
     elif kind == "neurons":
-        obj = made["ensembles"][i].neurons
+        obj = restored["ensembles"][i].neurons
     else:
-        obj = made[kind][i]
+        obj = restored[kind][i]
     if "slice" in ref:
         return obj[slice(*ref["slice"])]
     return obj[ref["elements"]] if "elements" in ref else obj

@@ -77,14 +77,8 @@ class Sum(Operation):
                 (value, index + start) for value, index in operation.constants
             ]
             start += operation.outs[0].size
-        return replace(
-            self,
-            reads=_layers(parts, start),
-            outs=outs,
-            initial=initial,
-            parts=tuple(parts),
-            constants=tuple(constants),
-        )
+        total = super().joined(operations, _layers(parts, start), outs, initial)
+        return replace(total, parts=tuple(parts), constants=tuple(constants))
 
     def rewired(self, rewire):
         operation = super().rewired(rewire)
@@ -195,16 +189,15 @@ class Accumulate(Sum):
     carried: tuple[np.ndarray, ...] = ()
 
     def joined(self, operations, reads, outs, initial):
+        total = super().joined(operations, reads, outs, initial)
         carried = np.concatenate([operation.carried[0] for operation in operations])
-        return replace(
-            super().joined(operations, reads, outs, initial), carried=(carried,)
-        )
+        return replace(total, carried=(carried,))
 
     def pack(self, values, dt, mode):
         packed = super().pack(values, dt, mode)
-        return (
-            packed if self.carried[0].all() else packed | {"carried": self.carried[0]}
-        )
+        if not self.carried[0].all():
+            packed["carried"] = self.carried[0]
+        return packed
 
     def compute(self, p, x, state, mode, steps):
         (total,), _ = super().compute(p, x, state, mode, steps)

@@ -110,13 +110,8 @@ def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
         said = _configured(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
-            weights.append(
-                (
-                    f"{_weight_label(obj)}.{kind}",
-                    signal,
-                    bool(default if said is None else said),
-                )
-            )
+            trained = bool(default if said is None else said)
+            weights.append((f"{_weight_label(obj)}.{kind}", signal, trained))
     names = _unique([name for name, _, _ in weights])
     by_signal: dict[Any, NamedWeight] = {}
     for name, (_, signal, trainable) in zip(names, weights, strict=True):
@@ -165,7 +160,7 @@ def _weight_label(obj) -> str:
         return f"{_end(obj.pre_obj)}_to_{_end(obj.post_obj)}"
     if isinstance(obj, nengo.Probe) and obj.label is None:
         return f"probe_of_{_end(obj.obj)}"
-    return _without_slashes(obj.label or type(obj).__name__.lower())
+    return (obj.label or type(obj).__name__.lower()).replace("/", "_")
 
 
 def _end(obj) -> str:
@@ -173,13 +168,7 @@ def _end(obj) -> str:
         return f"{_end(obj.ensemble)}.neurons"
     if isinstance(obj, nengo.connection.LearningRule):
         return f"{_weight_label(obj.connection)}.rule"
-    if isinstance(obj, nengo.Connection):
-        return _weight_label(obj)
-    return _without_slashes(obj.label or type(obj).__name__.lower())
-
-
-def _without_slashes(label: str) -> str:
-    return label.replace("/", "_")
+    return _weight_label(obj)
 
 
 def _unique(names: list[str]) -> list[str]:

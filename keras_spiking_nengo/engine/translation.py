@@ -110,6 +110,10 @@ class Translation:
         self.read_bases.add(signal.base)
         return Slice(self.value(signal), elements(signal))
 
+    def gathers(self, *signals) -> tuple[Gather, ...]:
+        """The elements of each signal."""
+        return tuple(map(self.gather, signals))
+
     def gather(self, signal) -> Gather:
         return Gather([self.piece(signal)])
 
