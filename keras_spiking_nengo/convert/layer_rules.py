@@ -87,6 +87,11 @@ class Site:
         rank = self.leading + len(self.output)
         return (axis + rank if axis < 0 else axis) - self.leading
 
+    def through(self, transform=None, **attributes) -> Part:
+        """Its vertex, and an edge from its one source with that transform."""
+        edge = self.edge(self.sources[0], transform=transform)
+        return self.vertex(**attributes), (edge,)
+
     def refusal(self, reason: str) -> NotImplementedError:
         """The error for this layer, with its reason."""
         return refusal(self.path, kind_of(self.layer), reason)
@@ -260,10 +265,10 @@ def refusal(name: str, kind: str, reason: str) -> NotImplementedError:
         kind: name of its class.
         reason: a clause, and what to do instead in sentences of its own.
     """
-    known = sorted({klass.__name__ for klass in LAYERS} | set(_WRAPPERS))
+    possible = sorted({klass.__name__ for klass in LAYERS} | set(_WRAPPERS))
     hint = HINTS.get(kind, "")
     return NotImplementedError(
         f"Layer {name!r} ({kind}) cannot be expressed as a Nengo network:"
         f" {reason.rstrip('.')}. {hint}{' ' * bool(hint)}Possible are"
-        f" {', '.join(known)}."
+        f" {', '.join(possible)}."
     )

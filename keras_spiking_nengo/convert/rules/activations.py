@@ -31,8 +31,7 @@ class Maker:
 
     def given(self, values: Mapping[str, Any]) -> nengo.neurons.NeuronType | None:
         """The neuron type for Keras's arguments."""
-        known = {ours: values[k] for k, ours in self.names.items() if k in values}
-        return self.make(**known)
+        return self.make(**{v: values[k] for k, v in self.names.items() if k in values})
 
     def of(self, owner: Any) -> nengo.neurons.NeuronType | None:
         """The neuron type for a layer or an operation that holds the arguments."""
@@ -134,7 +133,7 @@ def neurons(layer) -> nengo.neurons.NeuronType | None:
 
 def population(site: Site, neuron_type: nengo.neurons.NeuronType | None) -> Part:
     """The part of a layer of neurons."""
-    return site.vertex(neuron_type=neuron_type), (site.edge(site.sources[0]),)
+    return site.through(neuron_type=neuron_type)
 
 
 def _activation(site: Site) -> Part:

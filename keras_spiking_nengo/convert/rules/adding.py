@@ -27,8 +27,8 @@ def weighted_sum(site: Site, factors, bias=None) -> Part:
     """
     edges = []
     for source, shape, factor in zip(site.sources, site.inputs, factors, strict=True):
-        own = diagonal(np.array(factor), math.prod(site.output))
-        transform = composed(own, spread(site, shape))
+        scale = diagonal(np.array(factor), math.prod(site.output))
+        transform = composed(scale, spread(site, shape))
         edges.append(site.edge(source, transform=transform))
     if bias is not None:
         bias = constant(site, bias).ravel()
@@ -83,39 +83,16 @@ LAYERS.add(LayerRule(_subtract), keras.layers.Subtract)
 LAYERS.add(LayerRule(_average), keras.layers.Average)
 LAYERS.add(LayerRule(joined), keras.layers.Concatenate)
 # What these do besides, they do in training only.
+_L = keras.layers
 LAYERS.add(
     LayerRule(),
-    keras.layers.ActivityRegularization,
-    keras.layers.AlphaDropout,
-    keras.layers.AugMix,
-    keras.layers.CutMix,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.MixUp,
-    keras.layers.RandAugment,
-    keras.layers.RandomBrightness,
-    keras.layers.RandomColorDegeneration,
-    keras.layers.RandomColorJitter,
-    keras.layers.RandomContrast,
-    keras.layers.RandomElasticTransform,
-    keras.layers.RandomErasing,
-    keras.layers.RandomFlip,
-    keras.layers.RandomGaussianBlur,
-    keras.layers.RandomGrayscale,
-    keras.layers.RandomHue,
-    keras.layers.RandomInvert,
-    keras.layers.RandomPerspective,
-    keras.layers.RandomPosterization,
-    keras.layers.RandomRotation,
-    keras.layers.RandomSaturation,
-    keras.layers.RandomSharpness,
-    keras.layers.RandomShear,
-    keras.layers.RandomTranslation,
-    keras.layers.RandomZoom,
-    keras.layers.Solarization,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
+    *(_L.ActivityRegularization, _L.AlphaDropout, _L.AugMix, _L.CutMix, _L.Dropout),
+    *(_L.GaussianDropout, _L.GaussianNoise, _L.Identity, _L.MixUp, _L.RandAugment),
+    *(_L.RandomBrightness, _L.RandomColorDegeneration, _L.RandomColorJitter),
+    *(_L.RandomContrast, _L.RandomElasticTransform, _L.RandomErasing, _L.RandomFlip),
+    *(_L.RandomGaussianBlur, _L.RandomGrayscale, _L.RandomHue, _L.RandomInvert),
+    *(_L.RandomPerspective, _L.RandomPosterization, _L.RandomRotation),
+    *(_L.RandomSaturation, _L.RandomSharpness, _L.RandomShear, _L.RandomTranslation),
+    *(_L.RandomZoom, _L.Solarization, _L.SpatialDropout1D, _L.SpatialDropout2D),
+    _L.SpatialDropout3D,
 )

@@ -48,9 +48,7 @@ def constant(site: Site, value) -> np.ndarray:
 def scaled(site: Site, scale, offset) -> Part:
     """`scale x + offset`, with numbers that meet the output."""
     d, b = (constant(site, value).ravel() for value in (scale, offset))
-    bias = b if np.any(b) else None
-    transform = diagonal(d, d.size)
-    return site.vertex(bias=bias), (site.edge(site.sources[0], transform=transform),)
+    return site.through(diagonal(d, d.size), bias=b if np.any(b) else None)
 
 
 def _along(site: Site, values: np.ndarray) -> np.ndarray:

@@ -58,8 +58,7 @@ def _scaled_or_squared(site: Site) -> Part:
 def _multiplied(site: Site, factor: np.ndarray) -> Part:
     """The one input, repeated where it is shorter than the factor, times it."""
     d = constant(site, factor)
-    transform = composed(diagonal(d, d.size), spread(site, site.inputs[0]))
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    return site.through(composed(diagonal(d, d.size), spread(site, site.inputs[0])))
 
 
 def _quotient_objection(layer: OperationLayer) -> str:
@@ -109,8 +108,7 @@ def _rearranged(site: Site) -> Part:
     expected = np.where(origin < 0, 0, x.reshape(2, -1)[:, origin])
     if not np.allclose(y, expected, 1e-2):
         raise site.refusal("it moves or mixes the items of a batch, or adds numbers")
-    transform = gathered(origin, x[0].size)
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    return site.through(gathered(origin, x[0].size))
 
 
 def _linear(site: Site) -> Part:
@@ -118,8 +116,7 @@ def _linear(site: Site) -> Part:
     if not np.allclose(y[1:], layer_output(site.layer, x[1:]), 1e-2):
         raise site.refusal("it mixes the items of a batch")
     matrix, _ = measured(site.layer, site.inputs[0])
-    transform = windows.stored(matrix)
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    return site.through(windows.stored(matrix))
 
 
 # By the name of the class, which is all of it that Keras gives a public name.

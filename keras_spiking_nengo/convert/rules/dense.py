@@ -29,8 +29,7 @@ def affine(site: Site, transform: nengo.transforms.Transform, bias) -> Part:
     """
     if bias is not None:
         bias = np.broadcast_to(bias, site.output).ravel()
-    vertex = site.vertex(neuron_type=neurons(site.layer), bias=bias)
-    return vertex, (site.edge(site.sources[0], transform=transform),)
+    return site.through(transform, neuron_type=neurons(site.layer), bias=bias)
 
 
 def _dense_layer(site: Site) -> Part:
@@ -60,11 +59,8 @@ def _transform(site: Site) -> Part:
         transform = windows.blocks(np.asarray(transform.init, float), n_images)
     if isinstance(transform, nengo.transforms.NoTransform):
         transform = None
-    bias = None
-    if layer.bias is not None:
-        bias = np.tile(array(layer.bias), n_images)
-    vertex = site.vertex(bias=bias)
-    return vertex, (site.edge(site.sources[0], transform=transform),)
+    bias = None if layer.bias is None else np.tile(array(layer.bias), n_images)
+    return site.through(transform, bias=bias)
 
 
 def weights_objection(layer) -> str:

@@ -15,9 +15,7 @@ from keras_spiking_nengo.types import BoundedReLU
 def _drawn(site: Site, neuron_type, rate: float) -> Part:
     """Neurons that fire with `rate`, in Hz, times the input."""
     gain = np.full(int(np.prod(site.output)), rate)
-    return site.vertex(neuron_type=neuron_type, gain=gain), (
-        site.edge(site.sources[0]),
-    )
+    return site.through(neuron_type=neuron_type, gain=gain)
 
 
 def _poisson(site: Site) -> Part:

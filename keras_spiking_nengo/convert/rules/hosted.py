@@ -37,8 +37,8 @@ def _read(site: Site) -> Part:
         nodes = [nengo.Node(np.zeros(math.prod(shape))) for shape in site.inputs]
         node = nengo.Node(process, label=site.path)
         edges = site.entering()
-        for own, edge in zip(nodes, edges, strict=True):
-            nengo.Connection(own, node[edge.slice or slice(None)], synapse=None)
+        for source, edge in zip(nodes, edges, strict=True):
+            nengo.Connection(source, node[edge.slice or slice(None)], synapse=None)
         probe = nengo.Probe(node, synapse=None)
     return site.vertex(subnet=Subnet(net, tuple(nodes), (probe,))), edges
 

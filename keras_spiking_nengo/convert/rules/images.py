@@ -83,28 +83,19 @@ def _transposed_layer(site: Site) -> Part:
     return _filtered(site, transform)
 
 
-LAYERS.add(
-    LayerRule(_convolution, weights_objection),
-    layers.Conv1D,
-    layers.Conv2D,
-    layers.Conv3D,
-)
-LAYERS.add(
-    LayerRule(_depthwise, weights_objection),
-    layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D,
-)
-LAYERS.add(
-    LayerRule(_separable_convolution, weights_objection),
-    layers.SeparableConv1D,
-    layers.SeparableConv2D,
-)
-LAYERS.add(
-    LayerRule(_transposed_layer, weights_objection),
-    layers.Conv1DTranspose,
-    layers.Conv2DTranspose,
-    layers.Conv3DTranspose,
-)
+def _of_ranks(name: str, ranks: str = "123") -> list[type]:
+    """Keras's layers of one name for 1, 2 and 3 axes of space."""
+    return [getattr(layers, name.format(rank)) for rank in ranks]
+
+
+_CONVOLUTION = LayerRule(_convolution, weights_objection)
+_DEPTHWISE = LayerRule(_depthwise, weights_objection)
+_SEPARABLE = LayerRule(_separable_convolution, weights_objection)
+_TRANSPOSED = LayerRule(_transposed_layer, weights_objection)
+LAYERS.add(_CONVOLUTION, *_of_ranks("Conv{}D"))
+LAYERS.add(_DEPTHWISE, *_of_ranks("DepthwiseConv{}D", "12"))
+LAYERS.add(_SEPARABLE, *_of_ranks("SeparableConv{}D", "12"))
+LAYERS.add(_TRANSPOSED, *_of_ranks("Conv{}DTranspose"))
 
 
 # --- pooling ------------------------------------------------------------------------
@@ -112,22 +103,16 @@ LAYERS.add(
 
 def _pooling(site: Site) -> Part:
     layer = site.layer
-    transform = windows.average(
-        site.inputs[0],
-        layer.pool_size,
-        layer.strides,
-        layer.padding,
-        windows.is_first(layer),
-    )
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    sweep = layer.pool_size, layer.strides, layer.padding, windows.is_first(layer)
+    return site.through(windows.average(site.inputs[0], *sweep))
 
 
 def _global_pooling(site: Site) -> Part:
     (shape,), first = site.inputs, windows.is_first(site.layer)
     inner, channels = windows.space(shape, first)
     size = math.prod(inner)
-    transform = windows.each_channel(np.full((1, size), 1 / size), channels, first)
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    mean = np.full((1, size), 1 / size)
+    return site.through(windows.each_channel(mean, channels, first))
 
 
 def _adaptive_mean(site: Site) -> Part:
@@ -137,40 +122,15 @@ def _adaptive_mean(site: Site) -> Part:
     return measured_image(site, mean(layer.output_size, layer.data_format))
 
 
-_ADAPTIVE = (
-    layers.AdaptiveAveragePooling1D,
-    layers.AdaptiveAveragePooling2D,
-    layers.AdaptiveAveragePooling3D,
-)
-LAYERS.add(
-    LayerRule(_pooling),
-    layers.AveragePooling1D,
-    layers.AveragePooling2D,
-    layers.AveragePooling3D,
-)
-LAYERS.add(
-    LayerRule(_global_pooling),
-    layers.GlobalAveragePooling1D,
-    layers.GlobalAveragePooling2D,
-    layers.GlobalAveragePooling3D,
-)
-LAYERS.add(LayerRule(measured_image), *_ADAPTIVE)
+_ADAPTIVE = _of_ranks("AdaptiveAveragePooling{}D")
 _OPTION = "max_to_avg_pool"
+LAYERS.add(LayerRule(_pooling), *_of_ranks("AveragePooling{}D"))
+LAYERS.add(LayerRule(_global_pooling), *_of_ranks("GlobalAveragePooling{}D"))
+LAYERS.add(LayerRule(measured_image), *_ADAPTIVE)
+LAYERS.add(LayerRule(_pooling, option=_OPTION), *_of_ranks("MaxPooling{}D"))
 LAYERS.add(
-    LayerRule(_pooling, option=_OPTION),
-    layers.MaxPooling1D,
-    layers.MaxPooling2D,
-    layers.MaxPooling3D,
+    LayerRule(_global_pooling, option=_OPTION), *_of_ranks("GlobalMaxPooling{}D")
 )
 LAYERS.add(
-    LayerRule(_global_pooling, option=_OPTION),
-    layers.GlobalMaxPooling1D,
-    layers.GlobalMaxPooling2D,
-    layers.GlobalMaxPooling3D,
-)
-LAYERS.add(
-    LayerRule(_adaptive_mean, option=_OPTION),
-    layers.AdaptiveMaxPooling1D,
-    layers.AdaptiveMaxPooling2D,
-    layers.AdaptiveMaxPooling3D,
+    LayerRule(_adaptive_mean, option=_OPTION), *_of_ranks("AdaptiveMaxPooling{}D")
 )

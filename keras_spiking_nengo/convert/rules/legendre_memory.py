@@ -74,18 +74,10 @@ def _graph(site: Site) -> Graph:
         before = vertices[-1]
         name = layer.cell.name if hasattr(layer, "cell") else layer.name
         output = layer.compute_output_shape((None, 1, *before.shape))[2:]
-        stage = Site(
-            layer=layer,
-            name=name,
-            path=name,
-            sources=(before.name,),
-            inputs=(before.shape,),
-            output=output,
-            leading=2,
-        )
-        vertex, own = rule_of(layer).read(stage)
+        stage = Site(layer, name, name, (before.name,), (before.shape,), output, 2)
+        vertex, entering = rule_of(layer).read(stage)
         vertices.append(vertex)
-        edges += own
+        edges += entering
     if cell.hidden_to_memory:
         edges.append(_fed_back(cell, vertices[-1]))
     return Graph(
@@ -114,22 +106,20 @@ def _matrix(matrix: np.ndarray) -> nengo.Dense:
 
 
 def _memory(cell) -> Vertex:
-    bias = (
-        _into_coefficients(cell) @ array(cell.kernels["bias"])
-        if cell.use_bias
-        else None
-    )
+    bias = None
+    if cell.use_bias:
+        bias = _into_coefficients(cell) @ array(cell.kernels["bias"])
     return Vertex("memory", (cell.memory_d * cell.order,), bias=bias)
 
 
 def _into_memory(cell) -> Iterator[Edge]:
     entrance = _into_coefficients(cell)
     a, _ = map(array, cell.matrices())
-    own = np.kron(np.eye(cell.memory_d), a)
+    recurrent = np.kron(np.eye(cell.memory_d), a)
     if cell.memory_to_memory:
-        own = own + entrance @ _kernel(cell, "recurrent_kernel")
+        recurrent = recurrent + entrance @ _kernel(cell, "recurrent_kernel")
     yield Edge("x", "memory", transform=_matrix(entrance @ _kernel(cell, "kernel")))
-    yield Edge("memory", "memory", transform=_matrix(own), synapse=_ONE_STEP)
+    yield Edge("memory", "memory", transform=_matrix(recurrent), synapse=_ONE_STEP)
 
 
 def _fed_back(cell, hidden: Vertex) -> Edge:

@@ -45,8 +45,8 @@ def origins(function: Function, shape: tuple[int, ...]) -> np.ndarray:
         powers.append(powers[-1] * _BASE)
     # The digits of a number are the items of a batch.
     digits = np.stack([numbers // power % _BASE for power in powers])
-    found = np.rint(layer_output(function, digits)).astype(int)
-    return np.tensordot(powers, found, axes=1) - 1
+    moved = np.rint(layer_output(function, digits)).astype(int)
+    return np.tensordot(powers, moved, axes=1) - 1
 
 
 def gathered(origin: np.ndarray, size: int) -> nengo.Sparse | None:
@@ -73,8 +73,9 @@ def measured(function: Function, shape: tuple[int, ...]) -> tuple[Any, np.ndarra
     columns = []
     for start in range(0, size, _COLUMNS_AT_ONCE):
         ones = np.eye(min(_COLUMNS_AT_ONCE, size - start), size, start)
-        found = layer_output(function, ones.reshape(-1, *shape)).reshape(len(ones), -1)
-        columns.append(scipy.sparse.csr_matrix(found - offset))
+        images = layer_output(function, ones.reshape(-1, *shape))
+        part = images.reshape(len(ones), -1) - offset
+        columns.append(scipy.sparse.csr_matrix(part))
     return scipy.sparse.vstack(columns).T, offset
 
 
@@ -87,9 +88,7 @@ def layer_output(function: Function, x: np.ndarray) -> np.ndarray:
 def move(site: Site) -> Part:
     """The part of a layer that only moves elements."""
     (shape,) = site.inputs
-    origin = origins(site.layer, shape)
-    transform = gathered(origin, math.prod(shape))
-    return site.vertex(), (site.edge(site.sources[0], transform=transform),)
+    return site.through(gathered(origins(site.layer, shape), math.prod(shape)))
 
 
 def measured_image(site: Site, layer: keras.layers.Layer | None = None) -> Part:
@@ -105,19 +104,16 @@ def measured_image(site: Site, layer: keras.layers.Layer | None = None) -> Part:
     transform = each_channel(matrix, channels, first)
     spread = np.tile if first else np.repeat
     bias = spread(offset, channels) if np.any(offset) else None
-    return site.vertex(bias=bias), (site.edge(site.sources[0], transform=transform),)
+    return site.through(transform, bias=bias)
 
 
 def _flatten(site: Site) -> Part:
-    if is_first(site.layer):
-        return move(site)
-    return site.vertex(), (site.edge(site.sources[0]),)
+    return move(site) if is_first(site.layer) else site.through()
 
 
 def _repeat_vector(site: Site) -> Part:
-    if site.leading == 2:  # each step takes it as it is
-        return site.vertex(), (site.edge(site.sources[0]),)
-    return move(site)
+    # Each step takes it as it is.
+    return site.through() if site.leading == 2 else move(site)
 
 
 def _up_sampling(site: Site) -> Part:
@@ -125,17 +121,11 @@ def _up_sampling(site: Site) -> Part:
     return move(site) if nearest else measured_image(site)
 
 
+_L = keras.layers
 LAYERS.add(
     LayerRule(move),
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.Permute,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling3D,
-    keras.layers.ZeroPadding1D,
-    keras.layers.ZeroPadding2D,
-    keras.layers.ZeroPadding3D,
+    *(_L.Cropping1D, _L.Cropping2D, _L.Cropping3D, _L.Permute, _L.UpSampling1D),
+    *(_L.UpSampling3D, _L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D),
 )
 LAYERS.add(LayerRule(_repeat_vector), keras.layers.RepeatVector)
 LAYERS.add(LayerRule(_flatten), keras.layers.Flatten)

@@ -12,7 +12,7 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers, serialization
-from keras_spiking_nengo.convert.graph import Edge, Subnet, as_slice
+from keras_spiking_nengo.convert.graph import Subnet, as_slice
 from keras_spiking_nengo.convert.layer_rules import (
     LAYERS,
     LayerRule,
@@ -146,14 +146,14 @@ def _delay(site: Site) -> Part:
     steps = np.broadcast_to(site.layer.cell.steps, site.output).ravel()
     kinds, edges = np.unique(steps), []
     for kind in kinds:
-        own: dict[str, Any] = {}
+        part: dict[str, Any] = {}
         if len(kinds) > 1:
             (where,) = np.nonzero(steps == kind)
             picks = np.eye(len(steps))[where]
-            own["slice"] = as_slice(where)
-            own["transform"] = nengo.Dense(picks.shape, init=picks)
+            part["slice"] = as_slice(where)
+            part["transform"] = nengo.Dense(picks.shape, init=picks)
         synapse = pure_delay(int(kind))
-        edges.append(site.edge(site.sources[0], synapse=synapse, **own))
+        edges.append(site.edge(site.sources[0], synapse=synapse, **part))
     return site.vertex(), tuple(edges)
 
 
@@ -173,11 +173,11 @@ def _network_outputs(layer) -> dict[str, tuple[int, ...]]:
     ports, model = layer.cell.ports, layer.cell.model
     named = ports.outputs
     if isinstance(named, dict):
-        found = {str(key): named[key] for key in sorted(named)}
+        probes = {str(key): named[key] for key in sorted(named)}
     else:
         several = len(ports.probes) > 1
-        found = {str(i) if several else "": p for i, p in enumerate(ports.probes)}
-    return {key: tuple(model.sig[probe]["in"].shape) for key, probe in found.items()}
+        probes = {str(i) if several else "": p for i, p in enumerate(ports.probes)}
+    return {key: tuple(model.sig[probe]["in"].shape) for key, probe in probes.items()}
 
 
 def _network_objection(layer) -> str:
@@ -199,12 +199,9 @@ def _network_part(site: Site) -> Part:
         return site.vertex(output=(site.sources[0], site.port)), ()
     net, new = freeze(cell.net, cell.model, cell.values())
     ports = cell.ports.moved(new)
-    named = ports.outputs
-    probes = (
-        tuple(named[key] for key in sorted(named))
-        if isinstance(named, dict)
-        else ports.probes
-    )
+    probes, named = ports.probes, ports.outputs
+    if isinstance(named, dict):
+        probes = tuple(named[key] for key in sorted(named))
     return site.vertex(subnet=Subnet(net, ports.nodes, probes)), site.entering()
 
 
@@ -220,28 +217,22 @@ LAYERS.add(_NETWORK, layers.Network, layers.Ensemble)
 # --- recurrences ----------------------------------------------------------------
 
 
-def _cell_objection(layer) -> str:
-    return activation_objection(layer.cell)
-
-
 def _simple_rnn(site: Site) -> Part:
     cell = site.layer.cell
-    weights, own = array(cell.kernel).T, array(cell.recurrent_kernel).T
-    vertex = site.vertex(
-        neuron_type=neurons(cell), bias=array(cell.bias) if cell.use_bias else None
+    entrance, recurrent = (
+        nengo.Dense(kernel.shape[::-1], init=kernel.T)
+        for kernel in map(array, (cell.kernel, cell.recurrent_kernel))
     )
-    back = Edge(
-        site.name,
-        site.name,
-        transform=nengo.Dense(own.shape, init=own),
-        synapse=nengo.Lowpass(0),
-        layers=(site.path,),
-    )
-    given = nengo.Dense(weights.shape, init=weights)
-    return vertex, (site.edge(site.sources[0], transform=given), back)
+    bias = array(cell.bias) if cell.use_bias else None
+    vertex, edges = site.through(entrance, neuron_type=neurons(cell), bias=bias)
+    back = site.edge(site.name, transform=recurrent, synapse=nengo.Lowpass(0))
+    return vertex, (*edges, back)
 
 
-_SIMPLE_RNN = LayerRule(_simple_rnn, first_of(sequence_objection, _cell_objection))
+_SIMPLE_RNN = LayerRule(
+    _simple_rnn,
+    first_of(sequence_objection, lambda layer: activation_objection(layer.cell)),
+)
 LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
 
 # By the cell of `keras.layers.RNN`.
