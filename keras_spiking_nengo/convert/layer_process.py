@@ -51,16 +51,14 @@ class KerasLayer(nengo.Process):
 
     def _call(self, x: np.ndarray, states) -> tuple[Any, Any]:
         ends = np.cumsum([math.prod(shape) for shape in self.inputs])
-        given: Any = [
-            ops.convert_to_tensor(
-                part.reshape((1,) * self.leading + shape), dtype=keras.config.floatx()
-            )
-            for part, shape in zip(np.split(x, ends[:-1]), self.inputs, strict=True)
-        ]
-        given = given[0] if len(given) == 1 else given
+        pairs = zip(np.split(x, ends[:-1]), self.inputs, strict=True)
+        parts = [part.reshape((1,) * self.leading + shape) for part, shape in pairs]
+        dtype = keras.config.floatx()
+        tensors: Any = [ops.convert_to_tensor(part, dtype=dtype) for part in parts]
+        tensors = tensors[0] if len(tensors) == 1 else tensors
         if states is None:
-            return self.layer(given), None
-        return self.layer.cell(given, states)
+            return self.layer(tensors), None
+        return self.layer.cell(tensors, states)
 
     @staticmethod
     def _flat(y) -> np.ndarray:

@@ -106,22 +106,21 @@ def sites_of(
     reason = _model_objection(model)
     if reason:  # no node can run what is all of the network
         raise refusal(model.name, type(model).__name__, reason)
-    found = calls(model)
+    model_calls = calls(model)
     judge = _Judge(strict, options)
     # Layers first: what a mask is made by is named after the layer that asks for it.
     in_turn = sorted(
-        found, key=lambda call: not isinstance(call.operation, keras.Layer)
+        model_calls, key=lambda call: not isinstance(call.operation, keras.Layer)
     )
     rulings = {call.name: judge.ruling(call) for call in in_turn}
-    timed = temporal(found, lambda call: rulings[call.name].time, refusal)
-    writer = _Placing(found, rulings, timed)
-    return Sites(
-        sites=writer.sites,
-        inputs={name: writer.names[id(x)] for name, x in found.inputs.items()},
-        outputs={name: writer.names[id(y)] for name, y in found.outputs.items()},
-        temporal=frozenset(writer.temporal),
-        timed=timed,
+    timed = temporal(model_calls, lambda call: rulings[call.name].time, refusal)
+    placing = _Placing(rulings, timed)
+    inputs, outputs = (
+        {name: placing.names[id(symbol)] for name, symbol in ends.items()}
+        for ends in (model_calls.inputs, model_calls.outputs)
     )
+    temporal_sites = frozenset(placing.temporal)
+    return Sites(placing.sites, inputs, outputs, temporal_sites, timed)
 
 
 # --- rulings ------------------------------------------------------------------------
@@ -263,86 +262,56 @@ class _Placing:
         temporal: names of the sites whose signal is a sequence.
     """
 
-    def __init__(self, found: Calls, rulings: dict[str, _Ruling], timed: Temporal):
+    def __init__(self, rulings: dict[str, _Ruling], timed: Temporal):
         self.timed = timed
         self.sites: dict[str, Site] = {}
         self.names: dict[int, str] = {}
         self.temporal: set[str] = set()
-        for name, symbol in found.inputs.items():
+        for name, symbol in timed.calls.inputs.items():
             layer = keras.layers.InputLayer(batch_shape=symbol.shape, name=name)
-            self._add(symbol, name, layer=layer, rule=rule_of(layer), path=name)
-        for call in found:
-            ruling = rulings[call.name]
-            outputs = ruling.rule.outputs
-            if outputs is None:
-                self._layer(call, ruling)
-            else:
-                self._layer_of_several(call, ruling, outputs(ruling.layer))
+            self._add(symbol, name, name, _Ruling(layer, rule_of(layer)))
+        for call in timed.calls:
+            self._call(call, rulings[call.name])
 
-    def _layer(self, call: Call, ruling: _Ruling) -> None:
-        sources = self._sources(call, ruling)
-        self._add(
-            call.symbols[0],
-            call.name,
-            layer=ruling.layer,
-            rule=ruling.rule,
-            path=call.path,
-            sources=sources,
-            inputs=self._shapes(call, ruling, sources),
-            per_step=call.per_step,
-        )
-
-    def _layer_of_several(self, call: Call, ruling: _Ruling, keys) -> None:
-        """Adds the site that takes the inputs, and one for each output."""
-        sources = self._sources(call, ruling)
-        inputs = self._shapes(call, ruling, sources)
-        site = Site(
-            layer=ruling.layer,
-            name=unused(call.name, self.sites, ":"),
-            path=call.path,
-            sources=sources,
-            inputs=inputs,
-            output=(sum(map(math.prod, inputs)),),
-            leading=self._leading(call.inputs[0], call.per_step),
-            rule=ruling.rule,
-            hosted=ruling.hosted,
-        )
-        self.sites[site.name] = site
+    def _call(self, call: Call, ruling: _Ruling) -> None:
+        taken = _ordered(call, ruling.rule)
+        sources = tuple(self.names[id(x)] for x in taken)
+        pairs = zip(taken, sources, strict=True)
+        inputs = tuple(self._features(call.path, ruling, x, name) for x, name in pairs)
+        common = call.path, ruling, call.per_step
+        if ruling.rule.outputs is None:
+            self._add(call.symbols[0], call.name, *common, sources, inputs)
+            return
+        # A site that takes the inputs, and one for each output.
+        leading = self._leading(call.inputs[0], call.per_step)
+        output = (sum(map(math.prod, inputs)),)
+        name = unused(call.name, self.sites, ":")
+        place = name, call.path, sources, inputs, output, leading, None
+        self.sites[name] = Site(ruling.layer, *place, ruling.rule, ruling.hosted)
         if self.timed[call.inputs[0]] or not ruling.hosted:
-            self.temporal.add(site.name)
-        outputs = zip(keys or ("",), call.symbols, strict=True)
-        for port, (key, symbol) in enumerate(outputs):
+            self.temporal.add(name)
+        keys = ruling.rule.outputs(ruling.layer) or ("",)
+        for port, (key, symbol) in enumerate(zip(keys, call.symbols, strict=True)):
             self._add(
-                symbol,
-                f"{site.name}:{key or 'out'}",
-                layer=ruling.layer,
-                rule=ruling.rule,
-                path=call.path,
-                sources=(site.name,),
-                inputs=(site.output,),
-                port=port,
-                hosted=ruling.hosted,
-                per_step=call.per_step,
+                symbol, f"{name}:{key or 'out'}", *common, (name,), (output,), port
             )
 
-    def _sources(self, call: Call, ruling: _Ruling) -> tuple[str, ...]:
-        """Names of the sites it takes, in the order of its rule."""
-        return tuple(self.names[id(x)] for x in _ordered(call, ruling.rule))
-
-    def _shapes(self, call: Call, ruling: _Ruling, sources) -> tuple:
-        pairs = zip(_ordered(call, ruling.rule), sources, strict=True)
-        return tuple(self._features(call.path, ruling, x, name) for x, name in pairs)
-
-    def _add(self, symbol: Symbol, name: str, per_step: bool = False, **attributes):
+    def _add(
+        self,
+        symbol: Symbol,
+        name: str,
+        path: str,
+        ruling: _Ruling,
+        per_step: bool = False,
+        sources: tuple = (),
+        inputs: tuple = (),
+        port: int | None = None,
+    ) -> None:
         name = unused(name, self.sites, ":")
-        attributes = {"sources": (), "inputs": ()} | attributes
-        ruling = _Ruling(attributes["layer"], attributes["rule"])
-        self.sites[name] = Site(
-            name=name,
-            output=self._features(attributes["path"], ruling, symbol, name),
-            leading=self._leading(symbol, per_step),
-            **attributes,
-        )
+        output = self._features(path, ruling, symbol, name)
+        leading = self._leading(symbol, per_step)
+        place = name, path, sources, inputs, output, leading, port
+        self.sites[name] = Site(ruling.layer, *place, ruling.rule, ruling.hosted)
         self.names[id(symbol)] = name
         if self.timed[symbol]:
             self.temporal.add(name)

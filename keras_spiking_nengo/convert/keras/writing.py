@@ -114,8 +114,8 @@ class _Tensors:
     def __init__(self, graph: Graph):
         self.graph = graph
         # Those of what has a layer of its own come first.
-        own = (name for vertex in graph.vertices for name in vertex.layers)
-        self.names = Names([*(port.name for port in graph.inputs), *own])
+        layered = (name for vertex in graph.vertices for name in vertex.layers)
+        self.names = Names([*(port.name for port in graph.inputs), *layered])
         self.of: dict[str, Any] = {}
         self.sent: dict[str, list] = {}
         self.inputs: dict[str, Any] = {}
@@ -188,19 +188,14 @@ class _Tensors:
             number = int(np.searchsorted(starts, places[0], "right")) - 1
             terms[number].append((edge, places - starts[number]))
         inputs = []
-        for node, start, size, own in zip(
-            subnet.inputs, starts, sizes, terms, strict=False
-        ):
+        nodes = zip(subnet.inputs, starts, sizes, terms, strict=False)
+        for node, start, size, entering in nodes:
             bias = None if vertex.bias is None else vertex.bias[start : start + size]
-            inputs.append(self._sum(f"{vertex.name}.{node.label}", own, size, bias))
-        layer = layers.Network(
-            subnet.net,
-            inputs=list(subnet.inputs),
-            outputs=list(subnet.outputs),
-            dt=self.graph.dt,
-            return_sequences=True,
-            name=vertex.layers[0],
-        )
+            name = f"{vertex.name}.{node.label}"
+            inputs.append(self._sum(name, entering, size, bias))
+        ends = list(subnet.inputs), list(subnet.outputs), self.graph.dt
+        options: dict[str, Any] = {"return_sequences": True, "name": vertex.layers[0]}
+        layer = layers.Network(subnet.net, *ends, **options)
         return list(layer(inputs if inputs else self._ticks()))
 
     def _ticks(self):
@@ -275,13 +270,9 @@ class _Tensors:
             x = self._transformed(x, transform, name, bias)
         if edge.synapse is None:
             return x
-        synapse = layers.Synapse(
-            edge.synapse,
-            dt=self.graph.dt,
-            return_sequences=True,
-            name=self._name(f"{name}.synapse"),
-        )
-        return synapse(x)
+        name = self._name(f"{name}.synapse")
+        dt = self.graph.dt
+        return layers.Synapse(edge.synapse, dt, return_sequences=True, name=name)(x)
 
     def _transformed(self, x, transform, name: str, bias):
         if not has_matrix(transform):

@@ -49,17 +49,12 @@ HOSTED = LayerRule(_read, outputs=lambda layer: {})
 def _check_steps(site: Site) -> None:
     """Refuses a layer whose output at a step depends on other steps."""
     rng = np.random.RandomState(0)
-    data = [
-        ops.convert_to_tensor(
-            rng.uniform(-1, 1, (2, 3, *shape)), dtype=keras.config.floatx()
-        )
-        for shape in site.inputs
-    ]
+    arrays = [rng.uniform(-1, 1, (2, 3, *shape)) for shape in site.inputs]
+    data = [ops.convert_to_tensor(x, dtype=keras.config.floatx()) for x in arrays]
 
     def call(values):
-        return ops.convert_to_numpy(
-            site.layer(values[0] if len(values) == 1 else values)
-        )
+        y = site.layer(values[0] if len(values) == 1 else values)
+        return ops.convert_to_numpy(y)
 
     whole = call(data)
     steps = [call([x[:, i : i + 1] for x in data]) for i in range(3)]

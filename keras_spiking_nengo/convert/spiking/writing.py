@@ -2,8 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count, repeat
 from typing import Any
 
 import keras
@@ -122,13 +123,8 @@ def to_spiking(
             f"Model {model.name!r} has no activation to replace; received"
             f" {sorted(swaps)}, and its layers have {_activations(old)}."
         )
-    drives = drives_of(
-        old,
-        replaced,
-        scale_firing_rates,
-        calibration_data,
-        (percentile, per_channel, target_rate, dt),
-    )
+    aims = percentile, per_channel, target_rate, dt
+    drives = drives_of(old, replaced, scale_firing_rates, calibration_data, aims)
     _warn_of_differences(old, replaced, drives, scale_firing_rates, n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
     return _SpikingModel(timed, replaced, drives, options).model()
@@ -138,10 +134,10 @@ def to_spiking(
 
 
 def _swaps(activations) -> dict[str, NeuronType]:
-    given = {"relu": nengo.SpikingRectifiedLinear()}
-    given = given if activations is None else dict(activations)
+    if activations is None:
+        activations = {"relu": nengo.SpikingRectifiedLinear()}
     swaps = {}
-    for key, value in given.items():
+    for key, value in activations.items():
         # Raises for what Keras does not know.
         name = keras.activations.serialize(keras.activations.get(key))
         neurons = types.neuron_type(value)
@@ -216,10 +212,10 @@ def _warn_of_differences(old: Calls, replaced, drives, scale, n_steps, dt) -> No
                 stacklevel=3,
             )
     if scale is None:
-        count = "few spikes" if n_steps is None else f"{n_steps * dt:g} spikes"
+        spikes = "few spikes" if n_steps is None else f"{n_steps * dt:g} spikes"
         steps = "" if n_steps is None else f" in {n_steps} steps"
         warnings.warn(
-            f"Firing rates are not scaled: an activation of 1 is 1 Hz, {count}{steps}."
+            f"Firing rates are not scaled: an activation of 1 is 1 Hz, {spikes}{steps}."
             ' Use scale_firing_rates="calibrate" with calibration_data, or a number.',
             stacklevel=3,
         )
@@ -263,7 +259,8 @@ class _SpikingModel:
         self.taken = {layer_name(call.path) for call in self.old}
         self.taken |= {layer_name(name) for name in self.old.inputs}
         self.named: set[str] = set()
-        self.seeds = self._seeds()
+        seed = options.seed
+        self.seeds = repeat(None) if seed is None else count(seed)
         self.ends = self._ends()
 
     def model(self) -> keras.Model:
@@ -278,12 +275,6 @@ class _SpikingModel:
             outputs if self.old.gives_dict else _one(list(outputs.values())),
             name=self.old.model.name,
         )
-
-    def _seeds(self) -> Iterator[int | None]:
-        seed = self.options.seed
-        while True:
-            yield seed
-            seed = None if seed is None else seed + 1
 
     def _name(self, name: str) -> str:
         """A name for a layer that the old model has not."""
@@ -330,19 +321,16 @@ class _SpikingModel:
         else:
             x = self._mean(x, name)
         if id(old) in self.ends:
-            after = keras.layers.Activation(
-                self.ends[id(old)].operation.activation,
-                name=self._name(f"{name}_activation"),
-            )
-            x = after(x)
+            activation = self.ends[id(old)].operation.activation
+            name = self._name(f"{name}_activation")
+            x = keras.layers.Activation(activation, name=name)(x)
         return x
 
     def _mean(self, x, name: str):
         """Over time, by layers of Keras alone."""
         features = tuple(x.shape[2:])
         if len(features) != 1:
-            flat = keras.layers.Reshape((-1, math.prod(features)))
-            x = flat(x)
+            x = keras.layers.Reshape((-1, math.prod(features)))(x)
         x = keras.layers.GlobalAveragePooling1D(name=self._name(f"{name}_mean"))(x)
         return x if len(features) == 1 else keras.layers.Reshape(features)(x)
 
@@ -375,26 +363,23 @@ class _SpikingModel:
         if type(call.operation) not in (*_OF_LAYERS, keras.layers.Activation):
             x = self._applied(call, args, kwargs, linear=True)
         if np.any(drive.gain != 1) or drive.bias:
-            gain = keras.layers.Rescaling(
-                _as_list(drive.gain), drive.bias, name=self._name(f"{call.name}_gain")
-            )
-            x = gain(x)
+            x = self._rescaled(x, drive.gain, drive.bias, f"{call.name}_gain")
         one = np.ndim(drive.height) == 0
         if hasattr(kind, "amplitude"):
             amplitude = float(drive.height) if one else 1.0
             kind = serialization.altered(kind, amplitude=amplitude)
-        x = self._over_time(
-            layers.Neurons, kind, call, "neurons", seed=next(self.seeds)
-        )(x)
+        seed = next(self.seeds)
+        x = self._over_time(layers.Neurons, kind, call, "neurons", seed=seed)(x)
         if not one:
-            height = keras.layers.Rescaling(
-                _as_list(drive.height), name=self._name(f"{call.name}_height")
-            )
-            x = height(x)
+            x = self._rescaled(x, drive.height, 0.0, f"{call.name}_height")
         synapse = self.options.synapse
         if synapse is None:
             return x
         return self._over_time(layers.Synapse, synapse, call, "synapse")(x)
+
+    def _rescaled(self, x: Symbol, scale, offset, name: str) -> Symbol:
+        scale = scale.tolist() if isinstance(scale, np.ndarray) else scale
+        return keras.layers.Rescaling(scale, offset, name=self._name(name))(x)
 
     def _over_time(self, kind, dynamics, call: Call, suffix: str, **arguments: Any):
         name = self._name(f"{call.name}_{suffix}")
@@ -408,9 +393,8 @@ class _SpikingModel:
         try:
             config = layer.get_config()
         except NotImplementedError as error:
-            raise _not_copied(
-                call, f"it cannot be copied, as Keras cannot write it down: {error}"
-            ) from error
+            reason = f"it cannot be copied, as Keras cannot write it down: {error}"
+            raise refusal(call.path, type(call.operation).__name__, reason) from error
         if linear:
             config["activation"] = "linear"
         name = layer_name(call.path)
@@ -433,14 +417,6 @@ def _further(args: tuple, kwargs: dict) -> bool:
 
 def _one(tensors: list):
     return tensors if len(tensors) > 1 else tensors[0]
-
-
-def _as_list(value):
-    return value.tolist() if isinstance(value, np.ndarray) else value
-
-
-def _not_copied(call: Call, reason: str) -> NotImplementedError:
-    return refusal(call.path, type(call.operation).__name__, reason)
 
 
 def _check_static(name: str, shape: tuple) -> None:
