@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import nengo
 import numpy as np
 
+from keras_spiking_nengo import serialization
 from keras_spiking_nengo.convert.windows import convolved
 
 __all__ = [
@@ -156,13 +157,4 @@ def _scaled_convolution(
         depth, filters = kernel.shape[-2:]
         groups = image.n_channels // depth
         scale = np.repeat(scale.reshape(groups, depth).T, filters // groups, axis=1)
-    return nengo.Convolution(
-        n_filters=transform.n_filters,
-        input_shape=transform.input_shape,
-        kernel_size=transform.kernel_size,
-        strides=transform.strides,
-        padding=transform.padding,
-        channels_last=transform.channels_last,
-        init=kernel * scale,
-        groups=transform.groups,
-    )
+    return serialization.altered(transform, init=kernel * scale)

@@ -10,6 +10,7 @@ import keras
 import nengo
 import numpy as np
 
+from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.convert.graph import Graph, Port
 from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName
@@ -133,19 +134,13 @@ class NengoExport:
             record.values.reshape(*record.lead, *self.graph[port.vertex].shape)
             for port, record in zip(ports, records, strict=True)
         ]
-        n_outputs = len(self.graph.outputs)
-        outputs = [
-            value[:, sampled(np.arange(1, steps + 1), probe.sample_every, self.dt)]
-            if probe.sample_every is not None
-            else value
-            for probe, value in zip(
-                self.outputs.values(), values[:n_outputs], strict=True
-            )
-        ]
-        return (
-            dict(zip(self.outputs, outputs, strict=True)),
-            dict(zip(watch, values[n_outputs:], strict=True)),
-        )
+        activity = dict(zip(watch, values[len(self.outputs) :], strict=True))
+        outputs = dict(zip(self.outputs, values, strict=False))
+        for name, probe in self.outputs.items():
+            if probe.sample_every is not None:
+                due = sampled(np.arange(1, steps + 1), probe.sample_every, self.dt)
+                outputs[name] = outputs[name][:, due]
+        return outputs, activity
 
     def verify(
         self,
@@ -208,7 +203,8 @@ class NengoExport:
             port: np.asarray(value, dtype=np.float64)
             for port, value in zip(ports, self.arrays(x), strict=True)
         }
-        for port, value in values.items():
+        pairs = values.items()
+        for port, value in pairs:
             shape = self.graph[port.vertex].shape
             lead = value.ndim - len(shape)
             if lead != 1 + port.temporal or value.shape[lead:] != shape:
@@ -228,12 +224,8 @@ class NengoExport:
             raise ValueError(
                 f"Inputs need one batch size, of at least 1; received {sorted(sizes)}."
             )
-        return {
-            port.vertex: value.reshape(
-                len(value), value.shape[1] if port.temporal else 1, -1
-            )
-            for port, value in values.items()
-        }
+        steps = {port: value.shape[1] if port.temporal else 1 for port, value in pairs}
+        return {port.vertex: v.reshape(len(v), steps[port], -1) for port, v in pairs}
 
     def arrays(self, x: Any) -> list:
         """The data of each input, in order."""
@@ -261,16 +253,12 @@ class NengoExport:
         ports = [port for port in self.graph.inputs if port.temporal]
         lengths = {port.name: frames[port.vertex].shape[1] for port in ports}
         if n_steps is not None:
-            if not isinstance(n_steps, int | np.integer) or n_steps < 1:
-                raise ValueError(
-                    f"n_steps is a number of steps, at least 1; received {n_steps!r}."
-                )
-            lengths["n_steps"] = int(n_steps)
+            lengths["n_steps"] = checked_count("n_steps", n_steps)
         elif self.graph.n_steps is not None:
             lengths["the model"] = self.graph.n_steps
         if len(set(lengths.values())) > 1:
-            given = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-            raise ValueError(f"All need one number of steps: {given}.")
+            numbers = ", ".join(f"{name} has {n}" for name, n in lengths.items())
+            raise ValueError(f"All need one number of steps: {numbers}.")
         return next(iter(lengths.values()), 1)
 
     # --- simulator ------------------------------------------------------------

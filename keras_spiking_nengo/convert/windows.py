@@ -219,7 +219,7 @@ def _axis(length, size, stride, dilation, padding) -> np.ndarray:
 def _transposed_axis(length, size, stride, padding, extra, dilation) -> np.ndarray:
     """Read from Keras itself: where the number of each tap appears."""
     taps = np.arange(1.0, size + 1).reshape(size, 1, 1)
-    found = ops.conv_transpose(
+    response = ops.conv_transpose(
         ops.convert_to_tensor(np.eye(length)[..., None], dtype="float32"),
         ops.convert_to_tensor(taps, dtype="float32"),
         strides=stride,
@@ -228,7 +228,7 @@ def _transposed_axis(length, size, stride, padding, extra, dilation) -> np.ndarr
         data_format="channels_last",
         dilation_rate=dilation,
     )
-    numbers = np.rint(ops.convert_to_numpy(found)[..., 0]).astype(int)
+    numbers = np.rint(ops.convert_to_numpy(response)[..., 0]).astype(int)
     position, output = np.nonzero(numbers)
     places = np.full((numbers.shape[1], size), -1)
     places[output, numbers[position, output] - 1] = position

@@ -97,12 +97,12 @@ def file_node(nir, fields: Any, name: str, path: str):
     Raises:
         ValueError: for a kind that is not known, and fields that do not make one.
     """
-    known = (*PRIMITIVES, "NIRGraph")
+    possible = (*PRIMITIVES, "NIRGraph")
     kind = fields.get("type") if isinstance(fields, dict) else None
-    if kind not in known or not hasattr(nir, str(kind)):
+    if kind not in possible or not hasattr(nir, str(kind)):
         raise ValueError(
             f"{path!r}, node {name!r}: its type is {kind!r}; known are"
-            f" {', '.join(sorted(known))}."
+            f" {', '.join(sorted(possible))}."
         )
     fields = dict(fields)
     metadata = fields.pop("metadata", {})

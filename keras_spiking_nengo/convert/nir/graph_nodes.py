@@ -45,9 +45,9 @@ def _over_edge(writer: Writer, edge: Edge, bundle: Bundle, size: int) -> Bundle:
         scale = scale if np.ptp(scale) else scale[0]
         bundle = writer.sketch.scaled(bundle, name, scale)
     elif edge.slice is not None or edge.transform is not None:
-        matrix = (
-            np.eye(bundle.size) if edge.transform is None else matrix_of(edge.transform)
-        )
+        matrix = np.eye(bundle.size)
+        if edge.transform is not None:
+            matrix = matrix_of(edge.transform)
         if edge.slice is not None:
             where = edge.slice if isinstance(edge.slice, slice) else list(edge.slice)
             matrix = np.eye(size)[:, np.arange(size)[where]] @ matrix

@@ -64,9 +64,7 @@ LINEAR_NODES = {
         "`keras.layers.Dense(use_bias=False)`", _matrix_sizes, _read_matrix, _DENSE
     ),
     "Scale": Primitive(
-        "`keras.layers.Rescaling`",
-        elementwise("scale"),
-        _read_scale,
+        *("`keras.layers.Rescaling`", elementwise("scale"), _read_scale),
         {keras.layers.Rescaling: by_graph},
     ),
 }

@@ -103,9 +103,9 @@ def elementwise(*fields: str) -> Callable[[Any, Axes], tuple[Axes | None, Axes]]
 
     def sizes(node, shape: Axes) -> tuple[Axes | None, Axes]:
         shapes = {name: np.shape(getattr(node, name)) for name in fields}
-        own = set(shapes.values()) - {()}
-        if len(own) > 1:
+        distinct = set(shapes.values()) - {()}
+        if len(distinct) > 1:
             raise ValueError(f"the shapes of its fields differ: {shapes}")
-        return next(iter(own), None), shape
+        return next(iter(distinct), None), shape
 
     return sizes

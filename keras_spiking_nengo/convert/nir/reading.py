@@ -71,9 +71,8 @@ class _NodeTensors:
         entering = []
         for node in entered:
             x = self.total(node, members)
-            entering.append(
-                self._in_shape(f"{node}_flat", x, (math.prod(x.shape[2:]),))
-            )
+            size = math.prod(x.shape[2:])
+            entering.append(self._in_shape(f"{node}_flat", x, (size,)))
         for node, y in zip(left, layer(entering), strict=True):
             shape = self.flat.keras_shape(node)
             self.tensors[node] = self._in_shape(f"{node}_image", y, shape)

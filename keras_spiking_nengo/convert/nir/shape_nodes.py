@@ -93,9 +93,7 @@ def _write_delay(writer: Writer) -> Bundle:
 _FLATTENED = keras.layers.Flatten, keras.layers.Reshape
 SHAPE_NODES = {
     "Input": Primitive(
-        "`keras.Input`",
-        _input_sizes,
-        lambda place: (),
+        *("`keras.Input`", _input_sizes, lambda place: ()),
         {keras.layers.InputLayer: _write_input},
     ),
     "Output": Primitive("an output of the model", _output_sizes, lambda place: (), {}),
@@ -104,15 +102,11 @@ SHAPE_NODES = {
         " a `Permute` comes before",
         _flat_sizes,
         _read_flatten,
-        {
-            **dict.fromkeys(_FLATTENED, _write_flatten),
-            keras.layers.Permute: _write_permute,
-        },
+        dict.fromkeys(_FLATTENED, _write_flatten)
+        | {keras.layers.Permute: _write_permute},
     ),
     "Delay": Primitive(
-        "`ksn.layers.Delay`",
-        elementwise("delay"),
-        _read_delay,
+        *("`ksn.layers.Delay`", elementwise("delay"), _read_delay),
         {layers.Delay: _write_delay},
     ),
 }

@@ -90,15 +90,13 @@ class FlatGraph:
 
         On a cycle there is but one order, as nothing makes images of vectors again.
         """
-        return (
-            kind(self.nodes[name]) == "Flatten"
-            and len(self.shapes[name]) == 1
-            and bool(self.after[name])
-            and all(
-                kind(self.nodes[b]) in ("Affine", "Linear") and self.before[b] == [name]
-                for b in self.after[name]
-            )
+        after = self.after[name]
+        flattens = kind(self.nodes[name]) == "Flatten" and len(self.shapes[name]) == 1
+        into_matrices = all(
+            kind(self.nodes[b]) in ("Affine", "Linear") and self.before[b] == [name]
+            for b in after
         )
+        return flattens and bool(after) and into_matrices
 
 
 def flat_graph(graph, max_elements: int) -> FlatGraph:
@@ -140,12 +138,8 @@ def _collect(graph, prefix: str, nodes: dict, edges: list[tuple[str, str]]) -> N
         else:
             nodes[prefix + name] = node
     for a, b in graph.edges:
-        edges.append(
-            (
-                _edge_end(graph, prefix, a, "Output"),
-                _edge_end(graph, prefix, b, "Input"),
-            )
-        )
+        source = _edge_end(graph, prefix, a, "Output")
+        edges.append((source, _edge_end(graph, prefix, b, "Input")))
 
 
 def _edge_end(graph, prefix: str, name: str, passing: str) -> str:
@@ -178,8 +172,8 @@ def _check_known(flat: FlatGraph) -> None:
     """Refuses nodes that are not known, and edges that say nothing."""
     for name, node in flat.nodes.items():
         if kind(node) not in PRIMITIVES:
-            known = ", ".join(PRIMITIVES)
-            raise flat.refusal(name, f"its kind is not known; known are {known}")
+            possible = ", ".join(PRIMITIVES)
+            raise flat.refusal(name, f"its kind is not known; known are {possible}")
     for edge, count in Counter(flat.edges).items():
         if count > 1:
             ends = " to ".join(map(flat.named, edge))

@@ -89,18 +89,11 @@ def _read_convolution(place: Place) -> Iterator[keras.Layer]:
         yield from _read_padding(place, per_axis("padding", padding, rank, 0))
         padding = "valid"
     _, make = _BY_RANK[rank]
-    layer = make(
-        weight.shape[0],
-        weight.shape[2:],
-        strides=stride,
-        padding=padding,
-        dilation_rate=dilation,
-        groups=int(node.groups),
-        use_bias=node.bias is not None,
-        name=place.named("_step"),
-    )
-    kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     bias = [] if node.bias is None else [np.asarray(node.bias, float)]
+    options: dict[str, Any] = {"groups": int(node.groups), "use_bias": bool(bias)}
+    sweep = weight.shape[0], weight.shape[2:], stride, padding
+    layer = make(*sweep, dilation_rate=dilation, name=place.named("_step"), **options)
+    kernel = np.moveaxis(weight, (0, 1), (-1, -2))
     yield place.weighted(PerStep(layer, name=place.named()), kernel, *bias)
 
 

@@ -383,9 +383,8 @@ def _compared(name, call: Call, wanted, actual, height, steps) -> LayerCompariso
     rates = np.abs(actual) / getattr(kind, "amplitude", 1.0)
     rates = np.reshape(rates, wanted.shape).astype(float)
     active = np.any(wanted > 1e-3 * np.max(np.abs(wanted), initial=0), axis=0)
-    dead = (
-        float(np.mean(~np.any(rates[:, active] > 0, axis=0))) if active.any() else 0.0
-    )
+    silent = ~np.any(rates[:, active] > 0, axis=0)
+    dead = float(np.mean(silent)) if active.any() else 0.0
     saturated = float(np.mean(rates >= 0.95 * limit))
     correlation, error = _agreement(wanted, said)
     chosen = np.random.RandomState(0).permutation(wanted.size)[:_POINTS]
@@ -407,12 +406,9 @@ def _compared(name, call: Call, wanted, actual, height, steps) -> LayerCompariso
 def _agreement(wanted: np.ndarray, said: np.ndarray) -> tuple[float, float]:
     scale = float(np.sqrt(np.mean(wanted**2)))
     error = float(np.sqrt(np.mean((wanted - said) ** 2)))
-    constant = np.ptp(wanted) == 0 or np.ptp(said) == 0
-    correlation = (
-        float("nan")
-        if constant
-        else float(np.corrcoef(wanted.ravel(), said.ravel())[0, 1])
-    )
+    correlation = math.nan
+    if np.ptp(wanted) and np.ptp(said):
+        correlation = float(np.corrcoef(wanted.ravel(), said.ravel())[0, 1])
     return correlation, error / scale if scale else error
 
 

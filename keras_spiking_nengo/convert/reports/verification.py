@@ -129,9 +129,8 @@ def verified(
     outputs, activity = export.record(x, n_steps, watch=tuple(spiking))
     inputs = export.arrays(x) or [np.ones((1, n_steps or 1, 1))]
     watched = _activity_of(model, model_calls, inputs, tuple(spiking.values()))
-    names = (
-        [port.name for port in export.graph.inputs] if model_calls.takes_dict else []
-    )
+    ports = export.graph.inputs if model_calls.takes_dict else ()
+    names = [port.name for port in ports]
     values = _by_name(_predict(model, inputs, names), list(outputs))
     report = VerifyReport(
         outputs=tuple(

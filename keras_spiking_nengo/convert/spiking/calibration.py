@@ -105,12 +105,12 @@ def drives_of(
 
 def _scaled_drives(old: Calls, replaced, scale) -> dict[str, Drive]:
     if isinstance(scale, Mapping):
-        known = {old[name].path for name in replaced}
-        unknown = sorted(set(scale) - known)
+        possible = {old[name].path for name in replaced}
+        unknown = sorted(set(scale) - possible)
         if unknown:
             raise ValueError(
                 f"scale_firing_rates names {unknown}; layers whose activation is"
-                f" replaced: {sorted(known)}."
+                f" replaced: {sorted(possible)}."
             )
         by_call = {name: scale.get(old[name].path, 1.0) for name in replaced}
     else:
@@ -205,7 +205,7 @@ def _activations_on(old: Calls, names, data) -> dict[str, np.ndarray]:
     replay = Replay(old, names, name="calibration", dtype=policy)
     batches = max(math.ceil(len(arrays[0]) / 32), 1)
     rng = np.random.RandomState(0)
-    kept: dict[str, list] = {name: [] for name in names}
+    samples: dict[str, list] = {name: [] for name in names}
     for part in zip(*(np.array_split(a, batches) for a in arrays), strict=True):
         sent = replay.predict_on_batch(list(part))
         for name, value in sent.items():
@@ -213,8 +213,8 @@ def _activations_on(old: Calls, names, data) -> dict[str, np.ndarray]:
             count = max(_SAMPLES // (batches * rows.shape[1]), 1)
             if len(rows) > count:
                 rows = rows[rng.choice(len(rows), count, replace=False)]
-            kept[name].append(rows)
-    return {name: np.concatenate(rows) for name, rows in kept.items()}
+            samples[name].append(rows)
+    return {name: np.concatenate(rows) for name, rows in samples.items()}
 
 
 def _shares(values: np.ndarray, high) -> np.ndarray | None:
