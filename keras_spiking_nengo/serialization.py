@@ -279,8 +279,8 @@ def _state(obj: Any) -> State:
     for key in _DERIVED.get(cls, set()) | {"_FrozenObject__argreprs"}:
         full.pop(key, None)
     named, open_ended = _signature(cls)
-    kept = set(iter_params(cls)) | named | {f"_{name}" for name in named}
-    state = {key: value for key, value in full.items() if key in kept}
+    stored = set(iter_params(cls)) | named | {f"_{name}" for name in named}
+    state = {key: value for key, value in full.items() if key in stored}
     _arguments(cls, state)
     lost = sorted(full.keys() - state.keys())
     if lost and open_ended:
@@ -297,17 +297,17 @@ def _restore(cls: Any, state: State) -> Any:
     if missing:
         raise ValueError(f"the state lacks {sorted(missing)}.")
     # The constructor checks parameters against each other, and computes the rest.
-    made = cls(**_arguments(cls, state))
-    extra = state.keys() - _state(made).keys()
+    obj = cls(**_arguments(cls, state))
+    extra = state.keys() - _state(obj).keys()
     if extra:
         raise ValueError(
-            f"the state holds {sorted(extra)}; possible: {sorted(_state(made))}."
+            f"the state holds {sorted(extra)}; possible: {sorted(_state(obj))}."
         )
-    obj = made
-    if isinstance(made, FrozenObject):
+    if isinstance(obj, FrozenObject):
         # What came in through **kwargs is set here, and dtypes are kept.
+        full = {**obj.__getstate__(), **state}
         obj = cls.__new__(cls)
-        obj.__setstate__({**made.__getstate__(), **state})
+        obj.__setstate__(full)
     attribute, holds = _CHECKS.get(cls, ("", lambda _: True))
     if not holds(obj):
         raise ValueError(f"wrong type or shape of {attribute}; received {state}.")

@@ -85,7 +85,7 @@ def bench(
 def doctor(json: Json = False, debug: Debug = False) -> None:
     """Show versions, backends, devices and extras, and how to get what is missing."""
     with reported(json, debug) as show:
-        found = diagnosing.diagnose()
-        show(found)
-    if not found.values["ok"]:
+        finding = diagnosing.diagnose()
+        show(finding)
+    if not finding.values["ok"]:
         raise typer.Exit(1)

@@ -38,11 +38,11 @@ class Finding:
 
 def table(title: str, *columns: str, numbers: int = 0) -> Table:
     """An empty table, whose last columns hold so many numbers."""
-    made = Table(title=title, title_justify="left", title_style="bold")
+    shown = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
         right = i >= len(columns) - numbers
-        made.add_column(column, justify="right" if right else "left", overflow="fold")
-    return made
+        shown.add_column(column, justify="right" if right else "left", overflow="fold")
+    return shown
 
 
 @contextmanager

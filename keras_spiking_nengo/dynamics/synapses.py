@@ -222,8 +222,8 @@ for _synapse, _matrices in _TUNABLE.items():
 
 def is_tunable(synapse) -> bool:
     """Whether the output is differentiable in the synapse's `tau`."""
-    known = type(synapse) in _TUNABLE
-    return known and synapse.tau > 0 and synapse.analog and synapse.method == "zoh"
+    held = synapse.analog and synapse.method == "zoh"
+    return type(synapse) in _TUNABLE and synapse.tau > 0 and held
 
 
 def tuned_system(synapse, tau, dt: float, delay: int = 1) -> LinearSystem:

@@ -25,14 +25,8 @@ VectorFunction = Callable | np.ndarray | None
 
 # Arguments of `nengo.Ensemble` that are passed on where there are any.
 _OPTIONAL = (
-    "encoders",
-    "max_rates",
-    "intercepts",
-    "gain",
-    "bias",
-    "eval_points",
-    "n_eval_points",
-    "noise",
+    *("encoders", "max_rates", "intercepts", "gain", "bias", "eval_points"),
+    *("n_eval_points", "noise"),
 )
 
 
@@ -111,14 +105,15 @@ def ensemble_network(
             label="ensemble",
             **_chosen_ones(**{name: getattr(design, name) for name in _OPTIONAL}),
         )
+        options = {
+            "transform": design.transform,
+            "learning_rule_type": rules.get("input"),
+        }
         nengo.Connection(
-            source,
-            ensemble,
+            *(source, ensemble),
             synapse=design.synapse,
             label="input",
-            **_chosen_ones(
-                transform=design.transform, learning_rule_type=rules.get("input")
-            ),
+            **_chosen_ones(**options),
         )
         if recurrent is not None and recurrent is not False:
             _add_recurrence(ensemble, recurrent, design, rules.get("recurrent"))

@@ -26,14 +26,14 @@ def sample(shape: Sequence[int | None], dtype: str) -> np.ndarray:
 
 
 def require_same(
-    path, names: Sequence[str], found: Sequence, expected: Sequence
+    path, names: Sequence[str], outputs: Sequence, expected: Sequence
 ) -> None:
     """Raises unless arrays agree.
 
     Raises:
         ValueError: naming the output and the difference.
     """
-    for name, y, ours in zip(names, found, expected, strict=True):
+    for name, y, ours in zip(names, outputs, expected, strict=True):
         y, ours = np.asarray(y), np.asarray(ours)
         if y.shape != ours.shape:
             raise ValueError(
@@ -57,24 +57,23 @@ def require_same_stream(loaded: Stream, step: Step) -> None:
     """Compares a stream with the model that it is of, and its two ways to run."""
     xs, steps = _sequences_of(step)
     names = [port.name for port in step.inputs]
-    whole, state = loaded.sequence(
+    whole, _ = loaded.sequence(
         dict(zip(names, xs, strict=True)), loaded.initial_state(2)
     )
-    given = [x[:, 0] if frame else x for x, frame in zip(xs, step.frames, strict=True)]
+    pairs = zip(xs, step.frames, strict=True)
+    inputs = [x[:, 0] if frame else x for x, frame in pairs]
     model = step.model
-    expected = model(keras.tree.pack_sequence_as(structure_of(model), given))
+    expected = model(keras.tree.pack_sequence_as(structure_of(model), inputs))
     outputs = [port.name for port in step.outputs]
-    found = _outputs_of_names(whole, outputs)
+    sequences = _outputs_of_names(whole, outputs)
     arrays = list(map(keras.ops.convert_to_numpy, keras.tree.flatten(expected)))
-    require_same(loaded.path, outputs, found, arrays)
+    require_same(loaded.path, outputs, sequences, arrays)
     state = loaded.initial_state(2)
     for t in range(steps):
         now = [x[:, t] for x in xs]
         y, state = loaded.step(dict(zip(names, now, strict=True)), state)
-    last = [
-        y if port.last else y[:, -1]
-        for y, port in zip(found, step.outputs, strict=True)
-    ]
+    ends = zip(sequences, step.outputs, strict=True)
+    last = [x if port.last else x[:, -1] for x, port in ends]
     require_same(loaded.path, outputs, _outputs_of_names(y, outputs), last)
 
 
@@ -95,14 +94,12 @@ def _sequences_of(step: Step) -> tuple[list[np.ndarray], int]:
 @contextlib.contextmanager
 def states_restored(model):
     """A model whose states, should it be stateful, are afterwards what they were."""
-    kept = [(v, keras.ops.convert_to_numpy(v)) for v in model.non_trainable_variables]
-    kept += [
-        (v, keras.ops.convert_to_numpy(v))
-        for layer in model.layers
-        for v in keras.tree.flatten(getattr(layer, "states", None) or [])
-    ]
+    variables = list(model.non_trainable_variables)
+    for layer in model.layers:
+        variables += keras.tree.flatten(getattr(layer, "states", None) or [])
+    values = list(map(keras.ops.convert_to_numpy, variables))
     try:
         yield
     finally:
-        for variable, value in kept:
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)

@@ -1,6 +1,6 @@
 """What a file for another runtime computes: a function from named to named tensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -43,9 +43,9 @@ def of_whole(
     inputs = [_sized(port, batch_size, n_steps) for port in inputs]
 
     def function(*tensors):
-        given = keras.tree.pack_sequence_as(structure_of(model), list(tensors))
-        found = keras.tree.flatten(model(given, training=False))
-        return dict(zip(outputs, found, strict=True))
+        x = keras.tree.pack_sequence_as(structure_of(model), list(tensors))
+        y = keras.tree.flatten(model(x, training=False))
+        return dict(zip(outputs, y, strict=True))
 
     return TensorFunction(function, tuple(inputs), tuple(outputs), model)
 
@@ -74,8 +74,6 @@ def structure_of(model):
 
 def _sized(port: NamedTensor, batch_size, n_steps) -> NamedTensor:
     batch, *rest = port.shape
-    shape: Sequence = (
-        batch_size or batch,
-        *(n_steps if i == 0 and n is None else n for i, n in enumerate(rest)),
-    )
-    return NamedTensor(port.name, tuple(shape), port.dtype)
+    if rest and rest[0] is None:
+        rest[0] = n_steps
+    return NamedTensor(port.name, (batch_size or batch, *rest), port.dtype)

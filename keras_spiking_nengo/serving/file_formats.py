@@ -67,6 +67,18 @@ def _unknown_operations(text: str) -> str:
 
 
 @contextlib.contextmanager
+def _naming_operations(refusal: type[Exception]) -> Iterator[None]:
+    """Raises `Lacking` where a converter refuses operations by name."""
+    try:
+        yield
+    except refusal as error:
+        unknown = _unknown_operations(str(error))
+        if not unknown:
+            raise
+        raise Lacking(unknown) from error
+
+
+@contextlib.contextmanager
 def _refusing(runtime: type[Exception] | tuple[type[Exception], ...]) -> Iterator[None]:
     """Makes a runtime's own errors `Lacking`."""
     try:
@@ -162,13 +174,8 @@ def _write_litert(program: TensorFunction, path: Path) -> None:
             folder, signature_keys=["serve"]
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        try:
+        with _naming_operations(Exception):  # ConverterError, whose module is private
             model = converter.convert()
-        except Exception as error:  # ConverterError, whose module is private
-            unknown = _unknown_operations(str(error))
-            if not unknown:
-                raise
-            raise Lacking(unknown) from error
     path.write_bytes(model)
 
 
@@ -188,14 +195,9 @@ def _write_openvino(program: TensorFunction, path: Path) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(program, Path(folder))
-        try:
+        with _naming_operations(RuntimeError):
             # Not openvino.convert_model, which reports its use to a server.
             model = openvino.Core().read_model(folder)
-        except RuntimeError as error:
-            unknown = _unknown_operations(str(error))
-            if not unknown:
-                raise
-            raise Lacking(unknown) from error
         try:
             openvino.save_model(model, str(path), compress_to_fp16=False)
         except RuntimeError as error:

@@ -101,19 +101,18 @@ def export(
             return export_streaming(model, path, verify)
         return _saved_model(model, path, verify)
     if format not in FILE_FORMATS:
-        known = ", ".join(map(repr, ("savedmodel", "streaming", *FILE_FORMATS)))
-        raise ValueError(f"format is one of {known}; received {format!r}.")
+        possible = ", ".join(map(repr, ("savedmodel", "streaming", *FILE_FORMATS)))
+        raise ValueError(f"format is one of {possible}; received {format!r}.")
     kind = FILE_FORMATS[format]
     check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)
     _check_needs(format, kind)
     if not kind.open:
         batch_size = batch_size or 1
-    program = (
-        of_step(Step(model), batch_size)
-        if step
-        else of_whole(model, batch_size, n_steps)
-    )
+    if step:
+        program = of_step(Step(model), batch_size)
+    else:
+        program = of_whole(model, batch_size, n_steps)
     if not kind.open:
         _check_fixed(format, program)
     with written_whole(path) as unfinished:
@@ -151,41 +150,35 @@ def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
     if kind.open and program.step is None:
         shapes.append((3, agreement.STEPS + 5))  # another size, through the same file
     for sizes in shapes:
-        given = {port.name: _sample_for(port, sizes) for port in program.inputs}
+        inputs = {port.name: _sample_for(port, sizes) for port in program.inputs}
         if program.step is None:
             rounds = 1
         else:
-            rounds, states = 4, _initial_states(program, given)
-            given |= states
-        _compare(kind, program, path, given, rounds)
+            rounds, states = 4, _initial_states(program, inputs)
+            inputs |= states
+        _compare(kind, program, path, inputs, rounds)
 
 
 def _compare(
-    kind, program: TensorFunction, path: Path, given: TensorsByName, rounds: int
+    kind, program: TensorFunction, path: Path, inputs: TensorsByName, rounds: int
 ) -> None:
     with agreement.states_restored(program.model):
         for _ in range(rounds):
-            expected = program.function(*given.values())
-            arrays = {
-                name: keras.ops.convert_to_numpy(expected[name])
-                for name in program.outputs
-            }
-            found = _run_file(kind, path, given)
-            missing = sorted({*program.outputs} - {*found})
+            expected = program.function(*inputs.values())
+            names = program.outputs
+            arrays = {n: keras.ops.convert_to_numpy(expected[n]) for n in names}
+            received = _run_file(kind, path, inputs)
+            missing = sorted({*names} - {*received})
             if missing:
                 raise ValueError(f"{path.name} lacks the outputs {missing}.")
-            agreement.require_same(
-                path.name,
-                program.outputs,
-                [found[name] for name in program.outputs],
-                list(arrays.values()),
-            )
-            given |= {k: arrays[f"next_{k}"] for k in given if f"next_{k}" in arrays}
+            outputs = [received[name] for name in names]
+            agreement.require_same(path.name, names, outputs, list(arrays.values()))
+            inputs |= {k: arrays[f"next_{k}"] for k in inputs if f"next_{k}" in arrays}
 
 
-def _run_file(kind: Format, path: Path, given: TensorsByName) -> TensorsByName:
+def _run_file(kind: Format, path: Path, inputs: TensorsByName) -> TensorsByName:
     try:
-        return kind.run(path, given)
+        return kind.run(path, inputs)
     except Lacking as error:
         raise NotImplementedError(
             f"{path.name} was made, but its runtime refuses it:"
@@ -200,9 +193,9 @@ def _sample_for(port, sizes) -> Any:
     return agreement.sample(shape, port.dtype)
 
 
-def _initial_states(program: TensorFunction, given: TensorsByName) -> TensorsByName:
+def _initial_states(program: TensorFunction, inputs: TensorsByName) -> TensorsByName:
     assert program.step is not None
-    batch = len(next(iter(given.values())))
+    batch = len(next(iter(inputs.values())))
     values = program.step.initial_state(batch)
     return {
         port.name: keras.ops.convert_to_numpy(value)
@@ -275,23 +268,23 @@ def _check_stateful(stateful: list) -> None:
 def _verify_saved_model(program: TensorFunction, path: Path, calls: int) -> None:
     import tensorflow as tf
 
-    given = [_sample_for(port, (2, agreement.STEPS)) for port in program.inputs]
-    packed = keras.tree.pack_sequence_as(structure_of(program.model), given)
+    inputs = [_sample_for(port, (2, agreement.STEPS)) for port in program.inputs]
+    packed = keras.tree.pack_sequence_as(structure_of(program.model), inputs)
     loaded = tf.saved_model.load(str(path))  # its variables live as long as it
     with agreement.states_restored(program.model):
         for _ in range(calls):
-            expected = program.function(*given).values()
+            expected = program.function(*inputs).values()
             arrays = list(map(keras.ops.convert_to_numpy, expected))
-            found = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
-            agreement.require_same(path.name, program.outputs, found, arrays)
+            outputs = [np.asarray(y) for y in keras.tree.flatten(loaded.serve(packed))]
+            agreement.require_same(path.name, program.outputs, outputs, arrays)
 
 
 # --- checks -----------------------------------------------------------------------
 
 
 def _check_plain(format: str, step, batch_size, n_steps) -> None:
-    given = {"step": step, "batch_size": batch_size, "n_steps": n_steps}
-    odd = [name for name, value in given.items() if value]
+    sizes = {"step": step, "batch_size": batch_size, "n_steps": n_steps}
+    odd = [name for name, value in sizes.items() if value]
     if odd:
         raise ValueError(
             f"format={format!r} takes no {', '.join(odd)}: its sizes are open, and"

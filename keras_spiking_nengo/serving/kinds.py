@@ -75,12 +75,12 @@ def _kinds_given(call: Call, taken: set[Kind]) -> dict[int, Kind]:
         # What is made of a frame and of a last step is of the last step.
         kind = next((k for k in (Kind.TIME, Kind.LAST) if k in taken), Kind.FRAME)
         return dict.fromkeys(map(id, call.symbols), kind)
-    given = dict.fromkeys(map(id, call.symbols), Kind.LAST)
+    kinds = dict.fromkeys(map(id, call.symbols), Kind.LAST)
     if getattr(call.operation, "return_sequences", True):
         with_states = getattr(call.operation, "return_state", False)
         output = call.outputs[0] if with_states else call.outputs
-        given |= dict.fromkeys(map(id, keras.tree.flatten(output)), Kind.TIME)
-    return given
+        kinds |= dict.fromkeys(map(id, keras.tree.flatten(output)), Kind.TIME)
+    return kinds
 
 
 def _makes_mask(call: Call) -> bool:

@@ -6,7 +6,6 @@ state of its own.
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from keras_spiking_nengo.dynamics.loops import (
     becomes_tensorflow,
     not_exported,
 )
+from keras_spiking_nengo.serving.stream import MANIFEST, digests_of
 from keras_spiking_nengo.serving.tensors import NamedTensor
 
 __all__ = [
@@ -38,14 +38,14 @@ __all__ = [
 ]
 
 
-def check_backend(kind: str, known: Sequence[str]) -> None:
+def check_backend(kind: str, possible: Sequence[str]) -> None:
     """Refuses to export from a backend that has no way to a format."""
     backend = backend_name()
-    if backend not in known:
+    if backend not in possible:
         raise NotImplementedError(
-            f"{kind} is exported from {' or '.join(known)}; the backend is {backend!r}."
-            " Save the model with model.save('model.keras'), and export it in a process"
-            f" with KERAS_BACKEND={known[0]}."
+            f"{kind} is exported from {' or '.join(possible)}; the backend is"
+            f" {backend!r}. Save the model with model.save('model.keras'), and export it"
+            f" in a process with KERAS_BACKEND={possible[0]}."
         )
 
 
@@ -176,12 +176,12 @@ def specs_of(ports: Sequence[NamedTensor], time: int = 0) -> list:
     """`tf.TensorSpec`s of named tensors; the first `time` of them are sequences."""
     import tensorflow as tf
 
-    found = []
+    specs = []
     for i, port in enumerate(ports):
         batch, *rest = port.shape
         shape = (batch, None, *rest) if i < time else port.shape
-        found.append(tf.TensorSpec(shape, port.dtype, name=port.name))
-    return found
+        specs.append(tf.TensorSpec(shape, port.dtype, name=port.name))
+    return specs
 
 
 def looped(step: Callable, inputs: int, outputs: Sequence[NamedTensor]) -> Callable:
@@ -206,20 +206,15 @@ def looped(step: Callable, inputs: int, outputs: Sequence[NamedTensor]) -> Calla
             now, new = sent[: len(outputs)], sent[len(outputs) :]
             for value, old in zip(new, states, strict=True):
                 value.set_shape(old.shape)
-            return (
-                t + 1,
-                tuple(new),
-                [a.write(t, y) for a, y in zip(arrays, now, strict=True)],
-            )
+            arrays = [a.write(t, y) for a, y in zip(arrays, now, strict=True)]
+            return t + 1, tuple(new), arrays
 
+        start = 0, tuple(states), arrays
         _, states, arrays = tf.while_loop(
-            lambda t, *_: t < length,
-            body,
-            (0, tuple(states), arrays),
-            maximum_iterations=length,
+            lambda t, *_: t < length, body, start, maximum_iterations=length
         )
-        found = [_stacked(*pair) for pair in zip(arrays, outputs, strict=True)]
-        return (*found, *states)
+        stacked = [_stacked(*pair) for pair in zip(arrays, outputs, strict=True)]
+        return (*stacked, *states)
 
     return many
 
@@ -238,12 +233,6 @@ def _stacked(array, port: NamedTensor):
 
 def write_manifest(path: Path) -> None:
     """Notes the digests of all files, by which a reader sees whether they are whole."""
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    digests = {
-        file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-    }
-    folder = path / "assets.extra"
-    folder.mkdir(exist_ok=True)
-    text = json.dumps({"version": 1, "sha256": digests}, indent=1)
-    (folder / "stream.json").write_text(text + "\n")
+    text = json.dumps({"version": 1, "sha256": digests_of(path)}, indent=1)
+    (path / MANIFEST).parent.mkdir(exist_ok=True)
+    (path / MANIFEST).write_text(text + "\n")

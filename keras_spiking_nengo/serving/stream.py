@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from keras_spiking_nengo.checks import checked_count
+
 __all__ = ["Stream"]
 
 Array = Any
 SIGNATURES = ("sequence", "step", "initial_state")
+MANIFEST = Path("assets.extra", "stream.json")
 # What exports are made of, as `python -m tests.serving.operations` lists it. None of
 # it reaches beyond the graph: no file, no process, no device, no Python.
 # fmt: off
@@ -105,9 +108,9 @@ class Stream:
                 f" {error}. Export it anew with ksn.export_streaming."
             ) from error
         self._functions = _signatures_of(self._loaded, self.path)
-        given, sent = _specs(self._functions["step"])
-        self.states = {k: v for k, v in given.items() if k.startswith("state_")}
-        self.inputs = {k: v for k, v in given.items() if k not in self.states}
+        taken, sent = _specs(self._functions["step"])
+        self.states = {k: v for k, v in taken.items() if k.startswith("state_")}
+        self.inputs = {k: v for k, v in taken.items() if k not in self.states}
         self.outputs = {k: v for k, v in sent.items() if k not in self.states}
         self._check_signatures(sent)
 
@@ -115,15 +118,15 @@ class Stream:
         begun = _specs(self._functions["initial_state"])[1]
         carried = {k: v for k, v in sent.items() if k not in self.outputs}
         begun = {k: v for k, v in begun.items() if k in self.states}
-        given = set(_specs(self._functions["sequence"])[0])
+        taken = set(_specs(self._functions["sequence"])[0])
         if carried != self.states or begun != self.states:
             raise ValueError(
                 f"{self.path} is no stream: the states that go in are {self.states},"
                 f" those that come out {carried}, and those to begin with {begun}."
             )
-        if given != {*self.inputs, *self.states} or not self.inputs:
+        if taken != {*self.inputs, *self.states} or not self.inputs:
             raise ValueError(
-                f"{self.path} is no stream: `sequence` takes {sorted(given)}, `step`"
+                f"{self.path} is no stream: `sequence` takes {sorted(taken)}, `step`"
                 f" {sorted({*self.inputs, *self.states})}."
             )
 
@@ -137,14 +140,8 @@ class Stream:
         """
         import tensorflow as tf
 
-        whole = isinstance(batch_size, int | np.integer) and not isinstance(
-            batch_size, bool
-        )
-        if not whole or batch_size < 1:
-            raise ValueError(
-                f"batch_size is an integer of at least 1; received {batch_size!r}."
-            )
-        begun = self._functions["initial_state"](batch_size=tf.constant(batch_size))
+        size = tf.constant(checked_count("batch_size", batch_size))
+        begun = self._functions["initial_state"](batch_size=size)
         return {name: begun[name].numpy() for name in self.states}
 
     def step(self, x: Any, state: Mapping[str, Array]) -> tuple[Any, dict[str, Array]]:
@@ -178,25 +175,18 @@ class Stream:
 
         lead = 2 if name == "sequence" else 1
         inputs = _inputs_by_name(x, self.inputs)
-        inputs = {
-            key: _array_for(key, inputs[key], port, lead)
-            for key, port in self.inputs.items()
-        }
+        inputs = _arrays_for(self.inputs, inputs, lead)
         if not isinstance(state, Mapping) or set(state) != set(self.states):
-            found = sorted(state) if isinstance(state, Mapping) else type(state)
+            keys = sorted(state) if isinstance(state, Mapping) else type(state)
             raise ValueError(
                 f"state is a dict with the keys {sorted(self.states)}; received"
-                f" {found}. Begin with initial_state(batch_size), and go on with what"
+                f" {keys}. Begin with initial_state(batch_size), and go on with what"
                 " the last call returned."
             )
-        states = {
-            key: _array_for(key, state[key], port, 1)
-            for key, port in self.states.items()
-        }
+        states = _arrays_for(self.states, state, 1)
         _check_lead(inputs, states, lead)
-        sent = self._functions[name](
-            **{key: tf.constant(value) for key, value in {**inputs, **states}.items()}
-        )
+        tensors = {key: tf.constant(value) for key, value in (inputs | states).items()}
+        sent = self._functions[name](**tensors)
         outputs = {key: sent[key].numpy() for key in self.outputs}
         y = next(iter(outputs.values())) if len(outputs) == 1 else outputs
         return y, {key: sent[key].numpy() for key in self.states}
@@ -209,11 +199,15 @@ def _inputs_by_name(x, ports) -> dict:
     if not isinstance(x, Mapping) and len(ports) == 1:
         return dict.fromkeys(ports, x)
     if not isinstance(x, Mapping) or set(x) != set(ports):
-        found = sorted(x) if isinstance(x, Mapping) else type(x).__name__
+        keys = sorted(x) if isinstance(x, Mapping) else type(x).__name__
         raise ValueError(
-            f"The inputs are a dict with the keys {sorted(ports)}; received {found}."
+            f"The inputs are a dict with the keys {sorted(ports)}; received {keys}."
         )
     return dict(x)
+
+
+def _arrays_for(ports, values: Mapping, lead: int) -> dict[str, Array]:
+    return {k: _array_for(k, values[k], port, lead) for k, port in ports.items()}
 
 
 def _array_for(name: str, value, port, lead: int) -> Array:
@@ -247,10 +241,19 @@ def _check_lead(inputs, states, lead: int) -> None:
 # --- what is loaded ---------------------------------------------------------------
 
 
+def digests_of(path: Path) -> dict[str, str]:
+    """What a manifest notes of each file of a folder, but of itself."""
+    files = [f for f in path.rglob("*") if f.is_file() and f != path / MANIFEST]
+    return {
+        file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(files)
+    }
+
+
 def _check_files(path: Path) -> None:
     if not path.is_dir():
         raise FileNotFoundError(f"There is no folder {path}. Export a model there.")
-    notes = path / "assets.extra" / "stream.json"
+    notes = path / MANIFEST
     if not notes.is_file():
         raise ValueError(
             f"{path} has no assets.extra/stream.json, so it was not written by"
@@ -258,18 +261,13 @@ def _check_files(path: Path) -> None:
         )
     try:
         digests = json.loads(notes.read_text())["sha256"]
-        known = {name: str(digest) for name, digest in digests.items()}
+        noted = {name: str(digest) for name, digest in digests.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{notes} cannot be read: {error!r}.") from error
-    files = [f for f in path.rglob("*") if f.is_file() and f != notes]
-    found = {
-        f.relative_to(path).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest()
-        for f in files
-    }
-    if found != known:
-        odd = sorted(
-            name for name in {*found, *known} if found.get(name) != known.get(name)
-        )
+    present = digests_of(path)
+    if present != noted:
+        names = {*present, *noted}
+        odd = sorted(n for n in names if present.get(n) != noted.get(n))
         raise ValueError(
             f"{path} is not as it was exported; missing, truncated or changed: {odd}."
             " Copy it anew, or export it anew with ksn.export_streaming."
@@ -314,10 +312,10 @@ def _nodes(graph) -> Iterator[tuple[str, Any]]:
 
 def _check_node(path: Path, function: str, node, allow: frozenset[str]) -> None:
     saves = _CHECKPOINT.fullmatch(function)
-    known = CHECKPOINT if saves else ALLOWED | allow
+    permitted = CHECKPOINT if saves else ALLOWED | allow
     texts, functions = _attributes(node)
     reason = ""
-    if node.op not in known:
+    if node.op not in permitted:
         reason = f"is a {node.op}, which may reach beyond the graph"
     elif function and any(map(_CHECKPOINT.fullmatch, functions)):
         reason = f"is a {node.op} of the checkpoint's functions, beyond the graph"
@@ -361,28 +359,24 @@ def contents(path: Path) -> tuple[set[str], set[str], set[str]]:
 
 
 def _signatures_of(loaded, path: Path) -> dict:
-    found = dict(getattr(loaded, "signatures", {}))
-    missing = [name for name in SIGNATURES if name not in found]
+    functions = dict(getattr(loaded, "signatures", {}))
+    missing = [name for name in SIGNATURES if name not in functions]
     if missing:
         raise ValueError(
-            f"{path} is no stream: it has the signatures {sorted(found)}, and not"
+            f"{path} is no stream: it has the signatures {sorted(functions)}, and not"
             f" {missing}. Export the model with ksn.export_streaming."
         )
-    return {name: found[name] for name in SIGNATURES}
+    return {name: functions[name] for name in SIGNATURES}
 
 
 def _specs(function) -> tuple[dict, dict]:
     """Names, shapes without the batch, and dtypes of what goes in and comes out."""
-    _, given = function.structured_input_signature
-    sent = function.structured_outputs
 
-    def port(spec):
-        return tuple(spec.shape[1:]), spec.dtype.name
+    def ports(specs):
+        return {k: (tuple(v.shape[1:]), v.dtype.name) for k, v in specs.items()}
 
-    return (
-        {name: port(spec) for name, spec in given.items()},
-        {name: port(spec) for name, spec in sent.items()},
-    )
+    _, taken = function.structured_input_signature
+    return ports(taken), ports(function.structured_outputs)
 
 
 def unusual(path: Path) -> list[str]:
@@ -452,25 +446,25 @@ class _Bytes:
         return int.from_bytes(bytes([first]) + self.take(more), "little") >> more + 1
 
     def numbers(self) -> list[int]:
-        found = []
+        numbers = []
         while self.at < len(self.data):
-            found.append(self.number())
-        return found
+            numbers.append(self.number())
+        return numbers
 
 
 def _sections(reader: _Bytes) -> dict[int, bytes]:
     if reader.take(4) != b"ML\xefR" or reader.number() != 6:
         raise ValueError("not the bytecode of version 6")
     reader.at = reader.data.index(0, reader.at) + 1  # who made it
-    found: dict[int, bytes] = {}
+    sections: dict[int, bytes] = {}
     while reader.at < len(reader.data):
         kind, size = reader.take(1)[0], reader.number()
         if kind & 128:
             reader.at += -reader.at % reader.number()
-        if kind & 127 in found:
+        if kind & 127 in sections:
             raise ValueError("a section stands twice")
-        found[kind & 127] = reader.take(size)
-    return found
+        sections[kind & 127] = reader.take(size)
+    return sections
 
 
 def _strings(reader: _Bytes) -> list[str]:

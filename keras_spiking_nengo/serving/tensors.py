@@ -54,20 +54,18 @@ def model_tensors(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
         for name, x in zip(names, model.inputs, strict=True)
     ]
     if isinstance(model, keras.Sequential):
-        found = ["y"]
+        outputs = ["y"]
     elif isinstance(model.output, dict):
-        found = sorted(model.output)  # as Keras flattens it
+        outputs = sorted(model.output)  # as Keras flattens it
     else:
-        found = list(model.output_names)
-    return inputs, _identifiers("y", found)
+        outputs = list(model.output_names)
+    return inputs, _identifiers("y", outputs)
 
 
 def check_model(model) -> None:
     """Refuses what is not functional or Sequential, or not built."""
-    known = isinstance(model, keras.Sequential) or (
-        isinstance(model, keras.Model) and hasattr(model, "operations")
-    )
-    if not known:
+    functional = isinstance(model, keras.Model) and hasattr(model, "operations")
+    if not functional and not isinstance(model, keras.Sequential):
         raise TypeError(
             "Only functional and Sequential models are cut into steps; received"
             f" {model!r} of type {type(model).__name__}. Build it with keras.Input and"

@@ -22,6 +22,7 @@ from nengo.utils.numpy import maxint
 from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo.checks import is_count
 from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine import (
     PASSES,
@@ -143,11 +144,8 @@ class Simulator:
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
         many = (self.minibatch_size or 1) > 1
-        passes = (
-            [n for n in PASSES if many or n != "fuse_into_loop"]
-            if self.optimize
-            else ()
-        )
+        passes = [n for n in PASSES if many or n != "fuse_into_loop"]
+        passes = passes if self.optimize else []
         # Without probes, signals are all there is to look at.
         watched = None if self.model.probes else written_signals(self.model)
         self._program: Program = compile_model(self.model, inputs, watched, passes)
@@ -372,16 +370,10 @@ class Simulator:
         return self.dt * steps[sampled(steps, sample_every, self.dt)]
 
     def __getstate__(self) -> dict:
+        names = ["model", "seed", "progress_bar", "optimize", "minibatch_size"]
+        names += ["dtype", "independent_noise"]
         return {
-            "arguments": {
-                "model": self.model,
-                "seed": self.seed,
-                "progress_bar": self.progress_bar,
-                "optimize": self.optimize,
-                "minibatch_size": self.minibatch_size,
-                "dtype": self.dtype,
-                "independent_noise": self.independent_noise,
-            },
+            "arguments": {name: getattr(self, name) for name in names},
             "inputs": self._inputs,
             "trained": list(self._training.values().items()),
             "state": [ops.convert_to_numpy(value) for value in self._state],
@@ -402,9 +394,8 @@ class Simulator:
             self._state = [ops.convert_to_tensor(value) for value in state["state"]]
         self._n_steps = state["n_steps"]
         self.data.records = state["records"]
-        for (_, call), memory in zip(
-            self._program.python_operators, state["memory"], strict=True
-        ):
+        calls = (call for _, call in self._program.python_operators)
+        for call, memory in zip(calls, state["memory"], strict=True):
             call.restore(memory)
         if state["closed"]:
             self.close()
@@ -440,10 +431,8 @@ class Simulator:
         self._lengths.add(n_steps)
         batch = self.minibatch_size or 1
         steps = np.arange(self._n_steps + 1, self._n_steps + n_steps + 1)[None, :, None]
-        sources = [
-            source(self._n_steps, n_steps, batch)
-            for source in self._program.timed_inputs
-        ]
+        timed = self._program.timed_inputs
+        sources = [source(self._n_steps, n_steps, batch) for source in timed]
         inputs = [steps, steps * self.dt, *frames, *sources]
         inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
         with precision(self.dtype):
@@ -471,9 +460,8 @@ class Simulator:
         try:
             outputs, state = self._run(self._tensors, self._state, inputs)
             if self._program.python_calls:  # errors of callbacks arrive late
-                outputs = [
-                    ops.convert_to_tensor(ops.convert_to_numpy(y)) for y in outputs
-                ]
+                arrays = map(ops.convert_to_numpy, outputs)
+                outputs = list(map(ops.convert_to_tensor, arrays))
             return outputs, state
         except BaseException:
             for call in calls:
@@ -514,7 +502,7 @@ def _draws(op) -> bool:
 
 
 def _checked_size(size):
-    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+    if size is not None and not is_count(size):
         raise ValidationError(
             f"minibatch_size is a whole number above 0, or None; received {size!r}.",
             attr="minibatch_size",

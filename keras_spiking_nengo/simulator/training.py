@@ -216,10 +216,8 @@ class Training:
         names = {obj: name for name, obj in objects.items()}
         keyed: dict[str, Any] = {}
         for key, value in data.items():
-            if isinstance(key, str):
-                name = _name_by_label(key, objects)
-            else:
-                name = names.get(key, "")
+            by_label = isinstance(key, str)
+            name = _name_by_label(key, objects) if by_label else names.get(key, "")
             if name not in objects:
                 hint = _hint(self._network, key)
                 raise ValidationError(

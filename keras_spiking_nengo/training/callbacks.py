@@ -10,30 +10,16 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.checks import checked_count, checked_dt
-from keras_spiking_nengo.layers import (
-    BernoulliEncoderCell,
-    DeltaEncoderCell,
-    LatencyEncoderCell,
-    Neurons,
-    NeuronsCell,
-    PoissonEncoderCell,
-    SynapseCell,
-)
+from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
 from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
 from keras_spiking_nengo.training.metrics import chosen_layers, watch
 
 __all__ = ["DtScheduler", "SpikeSummaries"]
 
 Layers = Iterable[keras.Layer | str] | None
 # Cells that take another dt after they were built.
-_CHANGEABLE = (
-    BernoulliEncoderCell,
-    DeltaEncoderCell,
-    LatencyEncoderCell,
-    NeuronsCell,
-    PoissonEncoderCell,
-    SynapseCell,
-)
+_CHANGEABLE = (EncoderCell, NeuronsCell, SynapseCell)
 
 
 class DtScheduler(keras.callbacks.Callback):

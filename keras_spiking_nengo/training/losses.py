@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 
-def _per_step(weights, shape):
+def per_step(weights, shape):
     """Weights of items or of their first axes, in the whole shape of the values."""
     missing = len(shape) - len(weights.shape)
     weights = ops.reshape(weights, (*ops.shape(weights), *(1 for _ in range(missing))))
@@ -100,7 +100,7 @@ class MaskedMeanSquaredError(_Loss):
         there = _has_target(y_true)
         weights = ops.cast(ops.any(there, axis=-1), self.dtype)
         if sample_weight is not None:
-            weights = weights * _per_step(
+            weights = weights * per_step(
                 ops.cast(sample_weight, self.dtype), ops.shape(weights)
             )
         return super().__call__(y_true, y_pred, weights)
@@ -371,7 +371,7 @@ class TemporalCrossEntropy(_Loss):
     def __call__(self, y_true, y_pred, sample_weight=None):
         _check_time(self, y_pred)
         if sample_weight is not None:
-            sample_weight = _per_step(
+            sample_weight = per_step(
                 ops.cast(sample_weight, self.dtype), ops.shape(y_pred)[:2]
             )
         return super().__call__(y_true, y_pred, sample_weight)

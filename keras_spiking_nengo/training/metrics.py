@@ -21,6 +21,7 @@ from keras_spiking_nengo.layers import Neurons
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
+from keras_spiking_nengo.training.losses import per_step
 
 __all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
 
@@ -227,11 +228,7 @@ class DeadNeurons(keras.metrics.Metric):
         fires = ops.not_equal(activity, 0)
         if sample_weight is not None:
             counts = ops.not_equal(ops.convert_to_tensor(sample_weight), 0)
-            missing = len(activity.shape) - len(counts.shape)
-            ones = (1,) * missing
-            fires = ops.logical_and(
-                fires, ops.reshape(counts, (*ops.shape(counts), *ones))
-            )
+            fires = ops.logical_and(fires, per_step(counts, ops.shape(activity)))
         fires = ops.cast(ops.any(fires, axis=(0, 1)), self.dtype)
         self.fired.assign(ops.maximum(self.fired, fires))
 

@@ -6,7 +6,7 @@ and all neurons of a layer.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -303,9 +303,13 @@ def _repeated(inputs, called: Calls, spiking: Calls, n_steps) -> list[np.ndarray
     return [np.repeat(value[:, None], n_steps, axis=1) for value in inputs]
 
 
-def _cut(inputs: list[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    for start in range(0, len(inputs[0]), size):
-        yield [value[start : start + size] for value in inputs]
+def _by_parts(
+    run: Callable[[list], ArraysByName], inputs: list[np.ndarray], size: int
+) -> ArraysByName:
+    """What `run` makes of all inputs, that many items at once."""
+    starts = range(0, len(inputs[0]), size)
+    parts = [run([value[at : at + size] for value in inputs]) for at in starts]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _means(model, called: Calls, inputs, names, timed, batch_size) -> ArraysByName:
@@ -320,25 +324,22 @@ def _means(model, called: Calls, inputs, names, timed, batch_size) -> ArraysByNa
         return ops.mean(value, axis=1) if name in timed else value
 
     seen = Replay(called, names, mean, name="seen", dtype=model.dtype_policy)
-    parts: dict[str, list] = {name: [] for name in names}
-    for part in _cut(inputs, batch_size):
-        for name, value in seen.predict_on_batch(part).items():
-            parts[name].append(value)
-    return {name: np.concatenate(value) for name, value in parts.items()}
+    return _by_parts(seen.predict_on_batch, inputs, batch_size)
 
 
 def _outputs_of(model, called: Calls, inputs, batch_size) -> ArraysByName:
     """Outputs by name, the last axis that of classes."""
-    names = list(called.inputs)
-    parts: dict[str, list] = {name: [] for name in called.outputs}
-    for part in _cut(inputs, batch_size):
-        x: Any = dict(zip(names, part, strict=True)) if called.takes_dict else part
-        values = model.predict_on_batch(x if called.takes_dict or len(x) > 1 else x[0])
-        if not isinstance(values, dict):
-            values = dict(zip(parts, keras.tree.flatten(values), strict=True))
-        for name, value in values.items():
-            parts[name].append(value)
-    return {name: np.concatenate(value) for name, value in parts.items()}
+
+    def run(part: list) -> ArraysByName:
+        x: Any = part if len(part) > 1 else part[0]
+        if called.takes_dict:
+            x = dict(zip(called.inputs, part, strict=True))
+        values = model.predict_on_batch(x)
+        if isinstance(values, dict):
+            return {name: values[name] for name in called.outputs}
+        return dict(zip(called.outputs, keras.tree.flatten(values), strict=True))
+
+    return _by_parts(run, inputs, batch_size)
 
 
 def _in_nengo(

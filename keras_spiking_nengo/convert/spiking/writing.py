@@ -156,7 +156,7 @@ def _check_options(scale, data, output, percentile, target_rate) -> None:
     for value in values:
         if value is None or value == "calibrate":
             continue
-        advice = 'It may be a dict of numbers by layer, "calibrate" or None, too.'
+        advice = 'It is a number above 0, a dict of them by layer, "calibrate" or None.'
         positive("scale_firing_rates", value, advice=advice)
     if (scale == "calibrate") != (data is not None):
         raise ValueError(

@@ -29,8 +29,8 @@ def run_loop(length, body, carry, emitted, axes, batch, reverse=False):
 
     `emitted` has their shapes and dtypes, and `batch` is their first size.
     """
-    known = all(None not in tuple(x.shape)[1:] for x in emitted)
-    in_place = known and is_compiled() and _private(_XLA, "dynamic_update_slice")
+    fixed = all(None not in tuple(x.shape)[1:] for x in emitted)
+    in_place = fixed and is_compiled() and _private(_XLA, "dynamic_update_slice")
     stack = _in_place if in_place else _in_array
     stacks = [
         stack(x, axis, length, batch) for x, axis in zip(emitted, axes, strict=True)
