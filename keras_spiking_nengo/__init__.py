@@ -67,19 +67,10 @@ __all__ = [
 
 # What `ksn.losses` is, `from keras_spiking_nengo.losses import ...` finds, too: as `os`
 # does it with `os.path`.
-sys.modules.update(
-    {
-        f"{__name__}.{module.__name__.rpartition('.')[2]}": module
-        for module in (
-            callbacks,
-            constraints,
-            initializers,
-            losses,
-            metrics,
-            regularizers,
-            surrogates,
-        )
-    }
-)
+for _module in (
+    *(callbacks, constraints, initializers, losses, metrics, regularizers),
+    surrogates,
+):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
 
 __version__ = "0.1.0"

@@ -222,8 +222,9 @@ for _synapse, _matrices in _TUNABLE.items():
 
 def is_tunable(synapse) -> bool:
     """Whether the output is differentiable in the synapse's `tau`."""
-    held = synapse.analog and synapse.method == "zoh"
-    return type(synapse) in _TUNABLE and synapse.tau > 0 and held
+    if type(synapse) not in _TUNABLE:
+        return False
+    return synapse.tau > 0 and synapse.analog and synapse.method == "zoh"
 
 
 def tuned_system(synapse, tau, dt: float, delay: int = 1) -> LinearSystem:

@@ -11,17 +11,10 @@ from keras import ops
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
-from keras_spiking_nengo.dynamics import random, surrogates
+from keras_spiking_nengo.dynamics import modes, random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
-from keras_spiking_nengo.dynamics.modes import (
-    FORWARDS,
-    constants_of_mode,
-    curve,
-    differentiated_as,
-    step_of_mode,
-)
 from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron, drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
@@ -174,7 +167,9 @@ class NeuronsCell(Cell):
     def program(self, training=False):
         mode = _mode_of(self, training)
         step = _step_of(self, self.dynamics, mode, _spike_of(self, training))
-        return step, constants_of_mode(self.dynamics, mode, self.parameters(), self.dt)
+        return step, modes.constants_of_mode(
+            self.dynamics, mode, self.parameters(), self.dt
+        )
 
     def sequence(self, inputs, state, training, unroll):
         return self._run(self.dynamics, inputs, state, training, unroll)
@@ -196,15 +191,15 @@ class NeuronsCell(Cell):
             step, constants = self.program(training)
             return step(constants, [inputs], state)
         spike = _spike_of(self, training)
-        constants = constants_of_mode(dynamics, mode, self.parameters(), self.dt)
+        constants = modes.constants_of_mode(dynamics, mode, self.parameters(), self.dt)
         plain = _step_of(self, dynamics, "spikes", spike.plain())
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
             constants = keras.tree.map_structure(_without_gradient, constants)
             currents = ops.stop_gradient(inputs)
             spikes, state = scan(plain, constants, [currents], state, False, unroll)
-            rates = curve(dynamics, self.parameters(), inputs, _width_of(self))
-            return differentiated_as(spikes, rates), state
+            rates = modes.curve(dynamics, self.parameters(), inputs, _width_of(self))
+            return modes.differentiated_as(spikes, rates), state
         step, save = _step_of(self, dynamics, mode, spike), bool(training)
         return scan(step, constants, [inputs], state, save, unroll, forward=plain)
 
@@ -246,13 +241,13 @@ def _width_of(cell: NeuronsCell) -> float:
 def _step_of(
     cell: NeuronsCell, dynamics: Neuron, mode: str, spike: Surrogate
 ) -> StepFunction:
-    step = step_of_mode(dynamics, mode, spike, _width_of(cell))
+    step = modes.step_of_mode(dynamics, mode, spike, _width_of(cell))
     return lambda p, x, state: step(p, x[0], state)
 
 
 def _check_forward(cell: NeuronsCell, dt: float) -> None:
     kind, mode = repr(cell.neuron_type), cell.training_mode
-    one_of("forward", mode, FORWARDS)
+    one_of("forward", mode, modes.FORWARDS)
     if mode == "spikes" or not cell.dynamics.spiking:
         return
     if cell.dynamics.rates is None:

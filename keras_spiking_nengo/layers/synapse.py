@@ -7,14 +7,7 @@ import nengo
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo import serialization
-from keras_spiking_nengo.checks import (
-    check_fits,
-    checked_array,
-    checked_dt,
-    checked_number,
-    is_number,
-)
+from keras_spiking_nengo import checks, serialization
 from keras_spiking_nengo.dynamics import synapses
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import Trained, checked_trainable
@@ -80,7 +73,7 @@ class SynapseCell(Cell):
             )
         self.synapse = _checked_synapse(synapse)
         self.delay = int(delay)
-        self.initial_level = checked_array(
+        self.initial_level = checks.checked_array(
             "initial_level", initial_level, advice="It has the shape of the features."
         )
         self.dt = dt
@@ -108,7 +101,7 @@ class SynapseCell(Cell):
 
     @dt.setter
     def dt(self, dt: float) -> None:
-        dt = checked_dt(dt)
+        dt = checks.checked_dt(dt)
         system = _stepped_system(self.synapse, dt, self.delay)
         if self.built and system.order != self.system.order:
             raise ValueError(
@@ -120,7 +113,7 @@ class SynapseCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        check_fits("initial_level", self.initial_level, self.features)
+        checks.check_fits("initial_level", self.initial_level, self.features)
         starts: dict[str, Any] = {"tau": getattr(self.synapse, "tau", None)}
         starts["initial_level"] = self.initial_level
         self._trained = {}
@@ -179,8 +172,10 @@ class SynapseCell(Cell):
 
 
 def _checked_synapse(value) -> nengo.synapses.Synapse | None:
-    if is_number(value):
-        return nengo.Lowpass(checked_number("A time constant", value, 0, unit="s"))
+    if checks.is_number(value):
+        return nengo.Lowpass(
+            checks.checked_number("A time constant", value, 0, unit="s")
+        )
     if value is None or isinstance(value, nengo.synapses.Synapse):
         return value
     raise ValueError(

@@ -14,12 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_spiking_nengo.serving import saved_model
 from keras_spiking_nengo.serving.exported import TensorFunction
-from keras_spiking_nengo.serving.saved_model import (
-    check_python,
-    specs_of,
-    write_saved_model,
-)
 
 __all__ = ["FILE_FORMATS", "Format", "Lacking"]
 
@@ -98,9 +94,9 @@ def _write_onnx(program: TensorFunction, path: Path) -> None:
     import tensorflow as tf
     import tf2onnx
 
-    specs = specs_of(program.inputs)
+    specs = saved_model.specs_of(program.inputs)
     function = tf.function(program.function, input_signature=specs, autograph=False)
-    check_python(function.get_concrete_function())
+    saved_model.check_python(function.get_concrete_function())
     with _heard("tf2onnx.tfonnx") as messages:
         try:
             model, _ = tf2onnx.convert.from_function(
@@ -168,7 +164,7 @@ def _write_litert(program: TensorFunction, path: Path) -> None:
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(program, Path(folder))
+        saved_model.write_saved_model(program, Path(folder))
         # By way of a SavedModel a loop stays a loop, of LiteRT's own operations.
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=["serve"]
@@ -194,7 +190,7 @@ def _write_openvino(program: TensorFunction, path: Path) -> None:
     import openvino
 
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(program, Path(folder))
+        saved_model.write_saved_model(program, Path(folder))
         with _naming_operations(RuntimeError):
             # Not openvino.convert_model, which reports its use to a server.
             model = openvino.Core().read_model(folder)

@@ -15,7 +15,7 @@ from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.models.building import layers_of
-from keras_spiking_nengo.serving import agreement
+from keras_spiking_nengo.serving import agreement, saved_model
 from keras_spiking_nengo.serving.exported import (
     TensorFunction,
     of_step,
@@ -27,12 +27,6 @@ from keras_spiking_nengo.serving.file_formats import (
     Format,
     Lacking,
     TensorsByName,
-)
-from keras_spiking_nengo.serving.saved_model import (
-    check_backend,
-    check_free,
-    polymorphic,
-    system_errors,
 )
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.streaming import export_streaming
@@ -104,7 +98,7 @@ def export(
         possible = ", ".join(map(repr, ("savedmodel", "streaming", *FILE_FORMATS)))
         raise ValueError(f"format is one of {possible}; received {format!r}.")
     kind = FILE_FORMATS[format]
-    check_backend(f"format={format!r}", ("tensorflow",))
+    saved_model.check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)
     _check_needs(format, kind)
     if not kind.open:
@@ -207,8 +201,8 @@ def _initial_states(program: TensorFunction, inputs: TensorsByName) -> TensorsBy
 
 
 def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
-    check_backend("A SavedModel", ("tensorflow", "jax"))
-    check_free(path)
+    saved_model.check_backend("A SavedModel", ("tensorflow", "jax"))
+    saved_model.check_free(path)
     program = of_whole(model)
     options: dict[str, Any] = {}
     stateful = [layer for layer in layers_of(model) if _is_stateful(layer)]
@@ -219,7 +213,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
         options["input_signature"] = [structure]
     with written_whole(path) as unfinished:
-        with agreement.states_restored(model), system_errors(unfinished):
+        with agreement.states_restored(model), saved_model.system_errors(unfinished):
             _by_keras(model, unfinished, options)
         if verify:
             _verify_saved_model(program, unfinished, calls=2 if stateful else 1)
@@ -229,7 +223,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
 def _by_keras(model: keras.Model, path: Path, options: dict[str, Any]) -> None:
     if becomes_tensorflow() and len(model.inputs) > 1:
         # Or lengths of inputs would be open one by one, and could not be joined.
-        shapes = [polymorphic(tuple(x.shape)) for x in model.inputs]
+        shapes = [saved_model.polymorphic(tuple(x.shape)) for x in model.inputs]
         structure = keras.tree.pack_sequence_as(structure_of(model), shapes)
         options["jax2tf_kwargs"] = {"polymorphic_shapes": [structure]}
     try:

@@ -44,8 +44,8 @@ def check_backend(kind: str, possible: Sequence[str]) -> None:
     if backend not in possible:
         raise NotImplementedError(
             f"{kind} is exported from {' or '.join(possible)}; the backend is"
-            f" {backend!r}. Save the model with model.save('model.keras'), and export it"
-            f" in a process with KERAS_BACKEND={possible[0]}."
+            f" {backend!r}. Save the model with model.save('model.keras'), and export"
+            f" it in a process with KERAS_BACKEND={possible[0]}."
         )
 
 

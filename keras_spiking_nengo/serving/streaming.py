@@ -6,17 +6,7 @@ from pathlib import Path
 import keras
 
 from keras_spiking_nengo.files import written_whole
-from keras_spiking_nengo.serving import agreement
-from keras_spiking_nengo.serving.saved_model import (
-    Archive,
-    check_backend,
-    check_free,
-    looped,
-    named,
-    of_batch,
-    specs_of,
-    write_manifest,
-)
+from keras_spiking_nengo.serving import agreement, saved_model
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.stream import Stream, unusual
 
@@ -71,14 +61,14 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
         >>> sorted(state)
         ['state_neurons_refractory', 'state_neurons_voltage']
     """
-    check_backend("A stream", ("tensorflow", "jax"))
+    saved_model.check_backend("A stream", ("tensorflow", "jax"))
     path = Path(path)
-    check_free(path)
+    saved_model.check_free(path)
     step = Step(model)
     with written_whole(path) as unfinished:
-        archive = Archive(model)
+        archive = saved_model.Archive(model)
         archive.write(_signatures(archive, step), unfinished)
-        write_manifest(unfinished)
+        saved_model.write_manifest(unfinished)
         allow = unusual(unfinished)
         if verify:
             agreement.require_same_stream(Stream(unfinished, allow), step)
@@ -91,7 +81,7 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
     return path
 
 
-def _signatures(archive: Archive, step: Step) -> dict:
+def _signatures(archive: saved_model.Archive, step: Step) -> dict:
     import tensorflow as tf
 
     n = len(step.inputs)
@@ -107,11 +97,11 @@ def _signatures(archive: Archive, step: Step) -> dict:
         return tuple(step.initial_state(batch_size))
 
     # One program of a step, also within the loop: its numbers are the same.
-    one = archive.traced(one, specs_of(ports))
-    many = looped(one, n, step.outputs)
+    one = archive.traced(one, saved_model.specs_of(ports))
+    many = saved_model.looped(one, n, step.outputs)
     size = tf.TensorSpec((), "int32", name="batch_size")
     return {
-        "sequence": named(many, names, specs_of(ports, time=n)),
-        "step": named(one, names, specs_of(ports)),
-        "initial_state": named(of_batch(begin), states, [size]),
+        "sequence": saved_model.named(many, names, saved_model.specs_of(ports, time=n)),
+        "step": saved_model.named(one, names, saved_model.specs_of(ports)),
+        "initial_state": saved_model.named(saved_model.of_batch(begin), states, [size]),
     }

@@ -22,15 +22,9 @@ from nengo.utils.numpy import maxint
 from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo import engine
 from keras_spiking_nengo.checks import is_count
 from keras_spiking_nengo.dynamics.loops import compiled, precision
-from keras_spiking_nengo.engine import (
-    PASSES,
-    Mode,
-    Program,
-    compile_model,
-    without_collection,
-)
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
@@ -124,7 +118,7 @@ class Simulator:
         if isinstance(model, TrainableModel):
             model.attach(self._training)
         progress = ProgressTracker(progress_bar, Progress("Building", "Build"))
-        with without_collection(), progress as tracker:
+        with engine.without_collection(), progress as tracker:
             if network is not None:
                 stage = tracker.next_stage("Building", "Build")
                 self.model.build(network, progress=stage)
@@ -144,14 +138,16 @@ class Simulator:
     def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
         many = (self.minibatch_size or 1) > 1
-        passes = [n for n in PASSES if many or n != "fuse_into_loop"]
+        passes = [n for n in engine.PASSES if many or n != "fuse_into_loop"]
         passes = passes if self.optimize else []
         # Without probes, signals are all there is to look at.
         watched = None if self.model.probes else written_signals(self.model)
-        self._program: Program = compile_model(self.model, inputs, watched, passes)
+        self._program: engine.Program = engine.compile_model(
+            self.model, inputs, watched, passes
+        )
         for _, call in self._program.python_operators:
             call.independent = self.independent_noise
-        self._mode = Mode(dtype=self.dtype, differentiable=False, many=many)
+        self._mode = engine.Mode(dtype=self.dtype, differentiable=False, many=many)
         self._lengths: set[int] = set()
         with precision(self.dtype):
             self._load({})

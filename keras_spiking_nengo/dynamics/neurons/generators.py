@@ -43,7 +43,6 @@ def from_rates(neuron_type: nengo.neurons.RatesToSpikesNeuronType) -> Neuron:
         step=step,
         rates=lambda p, rate: p["amplitude"] * rate,
         trainable=("amplitude",),
-        positive=("amplitude",),
         random=draws,
     )
 
@@ -82,7 +81,6 @@ def _both_halves(neuron_type) -> Neuron:
         rates=scaled(base.rates),
         slopes=scaled(base.slopes),
         trainable=("amplitude", *(f"base_{name}" for name in base.trainable)),
-        positive=("amplitude", *(f"base_{name}" for name in base.positive)),
         random=draws,
         variant=base.variant,
     )

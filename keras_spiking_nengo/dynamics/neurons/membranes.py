@@ -4,6 +4,7 @@ import nengo
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo import types
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
@@ -21,13 +22,6 @@ from keras_spiking_nengo.dynamics.neurons.rates import (
     soft_lif_rates,
 )
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
-from keras_spiking_nengo.types import (
-    IntegrateAndFire,
-    LeakyIntegrator,
-    SpikingLeakyReLU,
-    Threshold,
-    coefficients,
-)
 
 __all__ = ["adapted"]
 
@@ -67,7 +61,6 @@ def _lif(neuron_type) -> Neuron:
         rates=lif_rates,
         slopes=soft_lif_rates,
         trainable=("tau_rc", "amplitude"),
-        positive=("tau_rc", "amplitude"),
         max_spikes=1,
     )
 
@@ -98,7 +91,6 @@ def _adaptive_lif(neuron_type) -> Neuron:
         rates=lif_rates,
         slopes=soft_lif_rates,
         trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
-        positive=("tau_rc", "amplitude", "tau_n", "inc_n"),
         max_spikes=1,
     )
 
@@ -118,7 +110,6 @@ def _adaptive_lif_rate(neuron_type) -> Neuron:
         rates=lif_rates,
         slopes=soft_lif_rates,
         trainable=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
-        positive=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
         spiking=False,
     )
 
@@ -147,7 +138,6 @@ def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
             step=_integrate(drive, count),
             rates=rates,
             trainable=trainable,
-            positive=("amplitude",),
         )
 
     return rule
@@ -164,7 +154,7 @@ NEURONS.add(
         leaky,
         ("amplitude", "negative_slope"),
     ),
-    SpikingLeakyReLU,
+    types.SpikingLeakyReLU,
 )
 
 
@@ -193,7 +183,7 @@ def _spikes_and_reset(c, v, spike, subtracts: bool):
     return spikes, ops.where(fired, c["v_reset"], v)
 
 
-@NEURONS.register(LeakyIntegrator, IntegrateAndFire)
+@NEURONS.register(types.LeakyIntegrator, types.IntegrateAndFire)
 def _membrane(neuron_type) -> Neuron:
     exact = neuron_type.discretization == "exact"
     parameters = numbers_or_arrays(neuron_type, _MEMBRANE)
@@ -203,7 +193,7 @@ def _membrane(neuron_type) -> Neuron:
     states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
 
     def constants(p, dt):
-        c = coefficients(p, dt, exact, exp)
+        c = types.coefficients(p, dt, exact, exp)
         c["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
         if spiking:
             c |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
@@ -230,14 +220,13 @@ def _membrane(neuron_type) -> Neuron:
         step=step,
         rates=None,
         trainable=shared,
-        positive=tuple(k for k in shared if k in ("tau_mem", "tau_syn", "amplitude")),
         spiking=spiking,
         max_spikes=1 if spiking else None,
         variant=f"{exact}, {subtracts}, {sorted(parameters)}",
     )
 
 
-@NEURONS.register(Threshold)
+@NEURONS.register(types.Threshold)
 def _threshold(neuron_type) -> Neuron:
     def step(c, J, state, spike):
         distance = J - per_neuron(c["threshold"], J)
@@ -251,7 +240,6 @@ def _threshold(neuron_type) -> Neuron:
         step=step,
         rates=None,
         trainable=tuple(k for k, v in parameters.items() if isinstance(v, float)),
-        positive=("amplitude",),
         max_spikes=1,
     )
 
@@ -286,6 +274,5 @@ def _izhikevich(neuron_type) -> Neuron:
         step=step,
         rates=None,
         trainable=("tau_recovery", "coupling", "reset_voltage", "reset_recovery"),
-        positive=("tau_recovery",),
         max_spikes=1,
     )

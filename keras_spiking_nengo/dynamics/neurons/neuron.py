@@ -27,6 +27,11 @@ __all__ = [
 
 Values = dict[str, Any]
 
+_ABOVE_ZERO = frozenset(
+    ("amplitude", "inc_n")
+    + ("tau_mem", "tau_n", "tau_rc", "tau_recovery", "tau_ref", "tau_syn")
+)
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -42,7 +47,6 @@ class Neuron:
         slopes: the same with a useful derivative everywhere, and with the width
             of the smoothing as third argument; None where `rates` has one.
         trainable: names of the parameters that `step` is differentiable in.
-        positive: those of them which have to stay above zero.
         spiking: whether `step` sends spikes.
         random: whether `step` draws numbers; its last two states are then those
             of `dynamics.random`.
@@ -58,11 +62,16 @@ class Neuron:
     rates: Callable[[Values, Any], Any] | None
     slopes: Callable[[Values, Any, float], Any] | None = None
     trainable: tuple[str, ...] = ()
-    positive: tuple[str, ...] = ()
     spiking: bool = True
     random: bool = False
     max_spikes: int | None = None
     variant: str = ""
+
+    @property
+    def positive(self) -> tuple[str, ...]:
+        """Those of the trainable parameters which have to stay above zero."""
+        above_zero = _ABOVE_ZERO | {f"base_{name}" for name in _ABOVE_ZERO}
+        return tuple(name for name in self.trainable if name in above_zero)
 
 
 NEURONS: Registry = Registry("neuron type", governing=("step",))

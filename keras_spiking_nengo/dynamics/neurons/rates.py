@@ -8,19 +8,13 @@ from types import SimpleNamespace
 import nengo
 from keras import ops
 
+from keras_spiking_nengo import types
 from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
     numbers,
     per_neuron,
-)
-from keras_spiking_nengo.types import (
-    CURVES,
-    BoundedReLU,
-    Elementwise,
-    LeakyReLU,
-    SoftLIFRate,
 )
 
 __all__ = ["SMOOTHING", "leaky", "lif_rates", "rectified", "soft_lif_rates"]
@@ -29,7 +23,7 @@ __all__ = ["SMOOTHING", "leaky", "lif_rates", "rectified", "soft_lif_rates"]
 SMOOTHING = 0.02
 
 
-def _rate_rule(rates, trainable=(), positive=(), slopes=None):
+def _rate_rule(rates, trainable=(), slopes=None):
     """A rule for a neuron without state, whose output is its rate curve."""
 
     def rule(neuron_type) -> Neuron:
@@ -41,7 +35,6 @@ def _rate_rule(rates, trainable=(), positive=(), slopes=None):
             rates=rates,
             slopes=slopes,
             trainable=trainable,
-            positive=positive,
             spiking=False,
         )
 
@@ -93,25 +86,18 @@ def _bounded(p, J):
     return p["amplitude"] * line
 
 
-_LIF_RATES = {
-    "trainable": ("tau_rc", "tau_ref", "amplitude"),
-    "positive": ("tau_rc", "tau_ref", "amplitude"),
-}
+_LIF_RATES = ("tau_rc", "tau_ref", "amplitude")
+NEURONS.add(_rate_rule(rectified, ("amplitude",)), nengo.RectifiedLinear)
+NEURONS.add(_rate_rule(leaky, ("amplitude", "negative_slope")), types.LeakyReLU)
 NEURONS.add(
-    _rate_rule(rectified, ("amplitude",), ("amplitude",)), nengo.RectifiedLinear
+    _rate_rule(_bounded, ("amplitude", "negative_slope", "max_value")),
+    types.BoundedReLU,
 )
-NEURONS.add(
-    _rate_rule(leaky, ("amplitude", "negative_slope"), ("amplitude",)), LeakyReLU
-)
-NEURONS.add(
-    _rate_rule(_bounded, ("amplitude", "negative_slope", "max_value"), ("amplitude",)),
-    BoundedReLU,
-)
-NEURONS.add(_rate_rule(_sigmoid, ("tau_ref",), ("tau_ref",)), nengo.Sigmoid)
-NEURONS.add(_rate_rule(_tanh, ("tau_ref",), ("tau_ref",)), nengo.Tanh)
+NEURONS.add(_rate_rule(_sigmoid, ("tau_ref",)), nengo.Sigmoid)
+NEURONS.add(_rate_rule(_tanh, ("tau_ref",)), nengo.Tanh)
 NEURONS.add(_rate_rule(lambda p, J: J), nengo.Direct)
-NEURONS.add(_rate_rule(lif_rates, **_LIF_RATES, slopes=soft_lif_rates), nengo.LIFRate)
-NEURONS.add(_rate_rule(soft_lif_rates, **_LIF_RATES), SoftLIFRate)
+NEURONS.add(_rate_rule(lif_rates, _LIF_RATES, soft_lif_rates), nengo.LIFRate)
+NEURONS.add(_rate_rule(soft_lif_rates, _LIF_RATES), types.SoftLIFRate)
 
 _OPS = SimpleNamespace(
     **{name: getattr(ops, name) for name in ("abs", "clip", "erf", "exp", "expm1")},
@@ -121,9 +107,9 @@ _OPS = SimpleNamespace(
 )
 
 
-@NEURONS.register(Elementwise)
+@NEURONS.register(types.Elementwise)
 def _rate_of_elementwise(neuron_type) -> Neuron:
-    curve, alpha = CURVES[neuron_type.function], neuron_type.alpha
+    curve, alpha = types.CURVES[neuron_type.function], neuron_type.alpha
 
     def rates(p, J):
         return curve(_OPS, J, per_neuron(p["alpha"], J) if p else None)
