@@ -88,15 +88,13 @@ def names_of_extras() -> list[str]:
 
 def missing(extra: str) -> list[str]:
     """Packages of an extra that are not installed."""
-    wanted = [Requirement(line) for line in requires(DISTRIBUTION) or []]
-    of_extra = [
-        r
-        for r in wanted
-        if r.marker
-        and r.marker.evaluate({"extra": extra})
-        and not r.marker.evaluate({"extra": ""})
-    ]
-    return [str(r.name) for r in of_extra if found(r.name) is None]
+
+    def wanted(requirement: Requirement, extra: str) -> bool:
+        return not requirement.marker or requirement.marker.evaluate({"extra": extra})
+
+    lines = map(Requirement, requires(DISTRIBUTION) or [])
+    of_extra = [r.name for r in lines if wanted(r, extra) and not wanted(r, "")]
+    return [name for name in of_extra if found(name) is None]
 
 
 def _packages(values):

@@ -274,14 +274,8 @@ def _stacked_stages(stages: Sequence[Stage]):
                 groups[_large_product(operation)].append(operation)
         instead: dict[Operation, Operation | None] = {}
         for group in groups.values():
-            if len(group) > 1:
-                operation, places = join(group)
-                moved.update(places)
-                instead.update(dict.fromkeys(group))
-                instead[group[0]] = operation
-        operations = (
-            instead.get(operation, operation) for operation in stage.operations
-        )
+            instead |= dict.fromkeys(group) | {group[0]: _as_one(group, moved)}
+        operations = (instead.get(n, n) for n in stage.operations)
         left = tuple(operation for operation in operations if operation is not None)
         stacked.append(replace(stage, operations=left))
     return tuple(stacked), moved
@@ -327,12 +321,19 @@ def _merged_stages(stages: Sequence[Stage]):
         kind = stages[group[0]].kind
         if kind == "loop":
             operations = _merged_nodes(operations, moved)
-        elif len(operations) > 1:
-            operation, places = join(operations)
-            moved.update(places)
-            operations = [operation]
+        else:
+            operations = [_as_one(operations, moved)]
         merged.append(Stage(kind, tuple(operations)))
     return tuple(merged), moved
+
+
+def _as_one(operations: Sequence[Operation], moved: dict[Value, Slice]) -> Operation:
+    """What does the work of operations of one key; notes where their values are."""
+    if len(operations) == 1:
+        return operations[0]
+    operation, places = join(operations)
+    moved.update(places)
+    return operation
 
 
 def _stage_key(stage: Stage) -> Hashable:
@@ -348,15 +349,9 @@ def _stage_key(stage: Stage) -> Hashable:
 def _merged_nodes(
     operations: Sequence[Operation], moved: dict[Value, Slice]
 ) -> list[Operation]:
-    merged = []
     keys = [operation.key(True) for operation in operations]
-    for group in schedule(needs_in_step(operations), keys):
-        operation = operations[group[0]]
-        if len(group) > 1:
-            operation, places = join([operations[i] for i in group])
-            moved.update(places)
-        merged.append(operation)
-    return merged
+    groups = schedule(needs_in_step(operations), keys)
+    return [_as_one([operations[i] for i in group], moved) for group in groups]
 
 
 # --- narrowing ------------------------------------------------------------------

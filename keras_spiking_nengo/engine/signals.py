@@ -11,6 +11,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import nengo
@@ -29,6 +30,7 @@ __all__ = [
     "pick",
     "probe_connections",
     "sampled",
+    "stretches",
     "whole_slice",
 ]
 
@@ -179,11 +181,9 @@ class Gather:
         if len(self.slices) == 1:
             return [self.slices[0][index]]
         which = np.searchsorted(self.bounds, index, side="right") - 1
-        edges = [0, *(np.flatnonzero(np.diff(which)) + 1), len(index)]
         return [
             self.slices[which[a]][index[a:b] - self.bounds[which[a]]]
-            for a, b in zip(edges, edges[1:], strict=False)
-            if b > a
+            for a, b in stretches(np.diff(which), len(index))
         ]
 
     def rewired(self, rewire: Rewire) -> "Gather":
@@ -215,11 +215,9 @@ class Gather:
         index = np.concatenate([none, *(piece.index for piece in self.slices)])
         index = np.where(owner == 0, 0, index)
         broken = (np.diff(owner) != 0) | ((np.diff(index) != 1) & (owner[1:] != 0))
-        edges = [0, *(np.flatnonzero(broken) + 1), len(owner)]
         return [
             (owners[owner[a]], int(index[a]), int(index[a]) + int(b - a))
-            for a, b in zip(edges, edges[1:], strict=False)
-            if b > a
+            for a, b in stretches(broken, len(owner))
         ]
 
     @property
@@ -328,6 +326,12 @@ class Gather:
 
 def _zeros(like, size: int):
     return ops.zeros((*ops.shape(like)[:-1], size), dtype=like.dtype)
+
+
+def stretches(breaks: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """Bounds of what lies between the elements that `breaks` tells apart."""
+    edges = [0, *(np.flatnonzero(breaks) + 1), size]
+    return [(a, b) for a, b in pairwise(edges) if b > a]
 
 
 def concatenated(parts: Sequence):

@@ -13,7 +13,14 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.engine.operation import Operation
-from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, pick
+from keras_spiking_nengo.engine.signals import (
+    Gather,
+    Slice,
+    Value,
+    Weight,
+    pick,
+    stretches,
+)
 
 __all__ = ["Accumulate", "Sum"]
 
@@ -147,8 +154,7 @@ def _layers(parts, size: int) -> tuple[Gather, ...]:
 def _runs(source, owner, index, slices):
     """Refs for each element's source, an index into all terms or -1 for none."""
     who = np.where(source < 0, -1, owner[source])
-    edges = [0, *(np.flatnonzero(np.diff(who)) + 1), len(who)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in stretches(np.diff(who), len(who)):
         if who[start] < 0:
             yield Slice(None, np.zeros(stop - start, int))
         else:

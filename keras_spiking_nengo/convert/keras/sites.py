@@ -64,9 +64,6 @@ class Sites:
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites.values())
 
-    def __getitem__(self, name: str) -> Site:
-        return self.sites[name]
-
     def dt(self) -> float:
         """Length of the step of the model, in seconds.
 

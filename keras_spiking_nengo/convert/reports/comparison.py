@@ -33,14 +33,7 @@ __all__ = ["Comparison", "LayerComparison", "OutputComparison", "compare"]
 # Shares of neurons, and a correlation, beyond which advice is given.
 _DEAD, _SATURATED, _CORRELATION = 0.2, 0.02, 0.9
 _COLUMNS_COMPARED = (
-    "",
-    "correlation",
-    "error",
-    "mean Hz",
-    "99 % Hz",
-    "dead",
-    "saturated",
-    "spikes",
+    *("", "correlation", "error", "mean Hz", "99 % Hz", "dead", "saturated", "spikes"),
     "same class",
 )
 # Points of a layer that a figure shows.
@@ -137,15 +130,9 @@ class Comparison:
         """The numbers as a `rich` table."""
         rows = [
             (
-                row.name,
-                f"{row.correlation:.3f}",
-                f"{row.error:.1%}",
-                f"{row.mean_rate:.1f}",
-                f"{row.high_rate:.1f}",
-                f"{row.dead:.1%}",
-                f"{row.saturated:.1%}",
-                f"{row.spikes:.2f}",
-                "",
+                *(row.name, f"{row.correlation:.3f}", f"{row.error:.1%}"),
+                *(f"{row.mean_rate:.1f}", f"{row.high_rate:.1f}", f"{row.dead:.1%}"),
+                *(f"{row.saturated:.1%}", f"{row.spikes:.2f}", ""),
             )
             for row in self.layers
         ]
@@ -389,19 +376,12 @@ def _compared(name, call: Call, wanted, actual, height, steps) -> LayerCompariso
     saturated = float(np.mean(rates >= 0.95 * limit))
     correlation, error = _agreement(wanted, said)
     chosen = np.random.RandomState(0).permutation(wanted.size)[:_POINTS]
-    spikes = float(np.mean(rates)) * duration
-    return LayerComparison(
-        name=name,
-        correlation=correlation,
-        error=error,
-        mean_rate=float(np.mean(rates)),
-        high_rate=float(np.percentile(rates, 99)),
-        dead=dead,
-        saturated=saturated,
-        spikes=spikes,
-        advice=_advice(correlation, dead, saturated, rates, duration),
-        points=np.stack([wanted.ravel()[chosen], said.ravel()[chosen]]),
-    )
+    points = np.stack([wanted.ravel()[chosen], said.ravel()[chosen]])
+    mean_rate, high_rate = float(np.mean(rates)), float(np.percentile(rates, 99))
+    spikes = mean_rate * duration
+    numbers = correlation, error, mean_rate, high_rate, dead, saturated, spikes
+    advice = _advice(correlation, dead, saturated, high_rate, duration)
+    return LayerComparison(name, *numbers, advice, points)
 
 
 def _agreement(wanted: np.ndarray, said: np.ndarray) -> tuple[float, float]:
@@ -413,8 +393,7 @@ def _agreement(wanted: np.ndarray, said: np.ndarray) -> tuple[float, float]:
     return correlation, error / scale if scale else error
 
 
-def _advice(correlation, dead, saturated, rates, duration) -> str:
-    high = float(np.percentile(rates, 99))
+def _advice(correlation, dead, saturated, high, duration) -> str:
     if high * duration < 5:
         factor = 20 / max(high * duration, 0.1)
         return (

@@ -132,30 +132,20 @@ def verified(
     ports = export.graph.inputs if model_calls.takes_dict else ()
     names = [port.name for port in ports]
     values = _by_name(_predict(model, inputs, names), list(outputs))
-    report = VerifyReport(
-        outputs=tuple(
-            _output_report(
-                port.name,
-                values[port.name],
-                outputs[port.name],
-                (rtol, atol),
-                port.vertex not in random,
-            )
-            for port in export.graph.outputs
-        ),
-        spikes=tuple(
-            _spike_report(
-                name,
-                watched[call],
-                activity[name],
-                export.dt / getattr(export.graph[name].neuron_type, "amplitude", 1.0),
-                name not in random,
-            )
-            for name, call in spiking.items()
-        ),
-        rtol=rtol,
-        atol=atol,
+    near = rtol, atol
+    of_outputs = tuple(
+        _output_report(name, values[name], outputs[name], near, vertex not in random)
+        for name, vertex in ((port.name, port.vertex) for port in export.graph.outputs)
     )
+    kinds = {name: export.graph[name].neuron_type for name in spiking}
+    units = {n: export.dt / getattr(k, "amplitude", 1.0) for n, k in kinds.items()}
+    of_spikes = tuple(
+        _spike_report(
+            name, watched[call], activity[name], units[name], name not in random
+        )
+        for name, call in spiking.items()
+    )
+    report = VerifyReport(of_outputs, of_spikes, rtol, atol)
     if raise_on_failure and not report.ok:
         raise AssertionError(f"Keras and Nengo differ:\n{report}")
     return report
@@ -215,23 +205,14 @@ def _output_report(name, value, expected, tolerances, compared) -> OutputReport:
     value = np.reshape(np.asarray(value, np.float64), expected.shape)
     difference = float(np.max(np.abs(value - expected)))
     scale = float(np.max(np.abs(expected)))
-    return OutputReport(
-        name=name,
-        max_difference=difference,
-        scale=scale,
-        ok=difference <= atol + rtol * scale,
-        compared=compared,
-    )
+    near = difference <= atol + rtol * scale
+    return OutputReport(name, difference, scale, near, compared)
 
 
 def _spike_report(name, value, expected, unit, compared) -> SpikeReport:
     one, other = (np.rint(np.asarray(a, float) * unit) for a in (value, expected))
-    return SpikeReport(
-        name=name,
-        differing=int(np.sum(np.abs(one - other))),
-        total=int(np.sum(np.abs(other))),
-        compared=compared,
-    )
+    differing, total = int(np.sum(np.abs(one - other))), int(np.sum(np.abs(other)))
+    return SpikeReport(name, differing, total, compared)
 
 
 def _activity_of(model, model_calls: Calls, inputs: list, names) -> ArraysByName:
