@@ -89,16 +89,8 @@ def convolution(
         padding: `"valid"`, `"same"` or `"causal"`.
     """
     if padding != "causal" and set(dilation) == {1} and kernel.ndim < 5:
-        return nengo.Convolution(
-            n_filters=kernel.shape[-1],
-            input_shape=shape,
-            kernel_size=kernel.shape[:-2],
-            strides=strides,
-            padding=padding,
-            init=kernel,
-            groups=groups,
-            channels_last=not first,
-        )
+        sizes = kernel.shape[-1], shape, kernel.shape[:-2], strides, padding
+        return nengo.Convolution(*sizes, not first, init=kernel, groups=groups)
     places = _windows(
         space(shape, first)[0], kernel.shape[:-2], strides, padding, dilation
     )
@@ -222,11 +214,7 @@ def _transposed_axis(length, size, stride, padding, extra, dilation) -> np.ndarr
     response = ops.conv_transpose(
         ops.convert_to_tensor(np.eye(length)[..., None], dtype="float32"),
         ops.convert_to_tensor(taps, dtype="float32"),
-        strides=stride,
-        padding=padding,
-        output_padding=extra,
-        data_format="channels_last",
-        dilation_rate=dilation,
+        *(stride, padding, extra, "channels_last", dilation),
     )
     numbers = np.rint(ops.convert_to_numpy(response)[..., 0]).astype(int)
     position, output = np.nonzero(numbers)

@@ -58,13 +58,7 @@ def convolve(conv, kernel, x):
     if isinstance(conv, nengo.ConvolutionTranspose):
         y = _transposed_convolution(conv, kernel, images)
     else:
-        y = ops.conv(
-            images,
-            kernel,
-            strides=conv.strides,
-            padding=conv.padding,
-            data_format="channels_last",
-        )
+        y = ops.conv(images, kernel, conv.strides, conv.padding, "channels_last")
     if not conv.channels_last:
         y = ops.transpose(y, (0, n + 1, *range(1, n + 1)))
     return ops.reshape(y, (*lead, math.prod(conv.output_shape.shape)))
@@ -89,12 +83,8 @@ def _transposed_convolution(conv, kernel, images):
     crop = tuple(slice(0, size) for size in sizes)
     images = images[(slice(None), *crop)]
     images = ops.pad(images, [(0, 0), *pads, (0, 0)])
-    y = ops.conv(
-        images,
-        ops.flip(kernel, axis=tuple(range(n))),
-        padding="valid",
-        data_format="channels_last",
-    )
+    flipped = ops.flip(kernel, axis=tuple(range(n)))
+    y = ops.conv(images, flipped, 1, "valid", "channels_last")
     return y[(slice(None), *crop)]
 
 

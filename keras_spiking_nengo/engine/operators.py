@@ -21,21 +21,12 @@ from nengo.exceptions import BuildError
 from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
+from keras_spiking_nengo.engine import functions, python_operators
 from keras_spiking_nengo.engine.filters import Filter
-from keras_spiking_nengo.engine.functions import (
-    TensorOperation,
-    is_one,
-    is_tensor_function,
-)
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
 from keras_spiking_nengo.engine.products import Convolve, Multiply, Product, Sparse
-from keras_spiking_nengo.engine.python_operators import (
-    PythonCall,
-    PythonOperator,
-    TimedInput,
-)
 from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, elements
 from keras_spiking_nengo.engine.translation import Translation
 from keras_spiking_nengo.registry import Registry
@@ -237,7 +228,7 @@ def _initial_state(op, name: str, signal) -> np.ndarray:
 
 @OPERATORS.register(SimProcess)
 def _process(op, translation) -> None:
-    if is_one(op.process) and op.mode == "set":
+    if functions.is_one(op.process) and op.mode == "set":
         translation.set(op.output)
         translation.add_constant(op.output, 1.0)
         return
@@ -331,12 +322,18 @@ def _rls(op, translation) -> None:
 
 @OPERATORS.register(SimPyFunc)
 def _python_function(op, translation) -> None:
-    if not is_tensor_function(op.fn) or op.output is None or not op.reads:
+    if not functions.is_tensor_function(op.fn) or op.output is None or not op.reads:
         run_python(op, translation)
         return
     reads, fields = translation.gathers(*op.reads), {"function": op.fn}
     _add(
-        op, translation, TensorOperation, reads, op.output, timed=op.t_passed, **fields
+        op,
+        translation,
+        functions.TensorOperation,
+        reads,
+        op.output,
+        timed=op.t_passed,
+        **fields,
     )
 
 
@@ -345,16 +342,20 @@ def run_python(op, translation) -> None:
     times = {translation.model.step, translation.model.time}
     reads = [s for s in op.reads if s.base in times or not translation.is_constant(s)]
     writes = list(dict.fromkeys([*op.sets, *op.incs, *_read_updates(op, translation)]))
-    operator = PythonOperator(op, translation.dt, reads, writes, _operator_label(op))
+    operator = python_operators.PythonOperator(
+        op, translation.dt, reads, writes, _operator_label(op)
+    )
     translation.python_operators[op] = operator
     outs = tuple(Value(_operator_label(op), signal.size) for signal in writes)
     ahead = len(outs) == 1 and all(signal.base in times for signal in reads)
     # Functions may share what Python remembers: all keep nengo's order then.
     if ahead and not (isinstance(op, SimPyFunc) and translation.calls_python):
-        translation.timed_inputs.append(TimedInput(operator, outs[0]))
+        translation.timed_inputs.append(python_operators.TimedInput(operator, outs[0]))
     else:
         gathers = translation.gathers(*reads)
-        call = PythonCall(_operator_label(op), gathers, outs, operator=operator)
+        call = python_operators.PythonCall(
+            _operator_label(op), gathers, outs, operator=operator
+        )
         translation.operations.append(call)
     for signal, out in zip(writes, outs, strict=True):
         translation.write(op, signal, out)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import scan
@@ -44,6 +45,17 @@ class Cell(keras.layers.Layer, ABC):
     def build(self, input_shape: Shape) -> None:
         self._features = sizes.static_features(self.name, input_shape[1:])
         super().build(input_shape)
+
+    def weight_of(self, name: str, value: Any, dtype: str, trainable: bool = False):
+        """A weight that starts as an array and keeps its dtype in half precision."""
+        return self.add_weight(
+            name=name,
+            shape=np.shape(value),
+            dtype=dtype,
+            initializer=lambda shape, dtype: ops.cast(np.asarray(value), dtype),
+            trainable=trainable,
+            autocast=False,
+        )
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -124,11 +136,7 @@ class Cell(keras.layers.Layer, ABC):
 
 
 _FLAGS = (
-    "return_sequences",
-    "return_state",
-    "go_backwards",
-    "stateful",
-    "unroll",
+    *("return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
     "zero_output_for_mask",
 )
 _LAYER_ARGUMENTS = ("name", "dtype", "trainable", "activity_regularizer")

@@ -106,19 +106,10 @@ class NetworkCell(Cell):
         weights = _used_weights(self)
         # A tuple: TensorFlow exports no dict whose keys are not strings.
         self._signals = tuple(weight.signal for weight in weights)
+        values, dtype = self.engine.parameters, self.state_dtype
         self._variables = [
-            self.add_weight(
-                name=weight_name(weight.name),
-                shape=np.shape(value),
-                dtype=self.state_dtype,
-                initializer=lambda shape, dtype, value=value: ops.cast(
-                    np.asarray(value), dtype
-                ),
-                trainable=weight.trainable,
-                autocast=False,
-            )
-            for weight in weights
-            for value in [self.engine.parameters[weight.signal]]
+            self.weight_of(weight_name(w.name), values[w.signal], dtype, w.trainable)
+            for w in weights
         ]
 
     def values(self) -> dict[Any, np.ndarray]:

@@ -109,19 +109,8 @@ class NeuronsCell(Cell):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
         values = drawn_state(self.neuron_type, self.features, rng)
-        self._initial = [
-            self.add_weight(
-                name=f"initial_{name}",
-                shape=self.features,
-                dtype=dtype,
-                initializer=lambda shape, dtype, value=value: ops.cast(value, dtype),
-                trainable=False,
-                autocast=False,
-            )
-            for name, dtype, value in zip(
-                self.state_names, self.state_dtypes(), values, strict=True
-            )
-        ]
+        starts = zip(self.state_names, values, self.state_dtypes(), strict=True)
+        self._initial = [self.weight_of(f"initial_{name}", *v) for name, *v in starts]
         self._trained = {
             name: Trained(
                 self,

@@ -71,13 +71,8 @@ class Trained:
     def __init__(self, cell, name: str, value, shape: tuple, positive: bool):
         start = np.broadcast_to(np.log(value) if positive else value, shape)
         self.positive = positive
-        self.weight = cell.add_weight(
-            name=f"log_{name}" if positive else name,
-            shape=shape,
-            dtype=cell.state_dtype,
-            initializer=lambda shape, dtype: ops.convert_to_tensor(start, dtype=dtype),
-            autocast=False,
-        )
+        name = f"log_{name}" if positive else name
+        self.weight = cell.weight_of(name, start, cell.state_dtype, trainable=True)
 
     def value(self):
         """The parameter's present value, a tensor."""

@@ -15,18 +15,12 @@ from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.models.building import layers_of
-from keras_spiking_nengo.serving import agreement, saved_model
+from keras_spiking_nengo.serving import agreement, file_formats, saved_model
 from keras_spiking_nengo.serving.exported import (
     TensorFunction,
     of_step,
     of_whole,
     structure_of,
-)
-from keras_spiking_nengo.serving.file_formats import (
-    FILE_FORMATS,
-    Format,
-    Lacking,
-    TensorsByName,
 )
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.streaming import export_streaming
@@ -94,10 +88,12 @@ def export(
         if format == "streaming":
             return export_streaming(model, path, verify)
         return _saved_model(model, path, verify)
-    if format not in FILE_FORMATS:
-        possible = ", ".join(map(repr, ("savedmodel", "streaming", *FILE_FORMATS)))
+    if format not in file_formats.FILE_FORMATS:
+        possible = ", ".join(
+            map(repr, ("savedmodel", "streaming", *file_formats.FILE_FORMATS))
+        )
         raise ValueError(f"format is one of {possible}; received {format!r}.")
-    kind = FILE_FORMATS[format]
+    kind = file_formats.FILE_FORMATS[format]
     saved_model.check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)
     _check_needs(format, kind)
@@ -118,10 +114,12 @@ def export(
     return path
 
 
-def _convert(format: str, kind: Format, program: TensorFunction, path: Path) -> None:
+def _convert(
+    format: str, kind: file_formats.Format, program: TensorFunction, path: Path
+) -> None:
     try:
         kind.write(program, path)
-    except Lacking as error:
+    except file_formats.Lacking as error:
         raise NotImplementedError(
             f"{program.model.name!r} has no form in {format}: {error}. Leave out the"
             " layer that brings it, or use format='savedmodel', which takes all but"
@@ -139,7 +137,7 @@ def _write_states(program: TensorFunction, path: Path) -> None:
 # --- verifying --------------------------------------------------------------------
 
 
-def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
+def _verify(kind: file_formats.Format, program: TensorFunction, path: Path) -> None:
     shapes: list[tuple[int, ...]] = [(2, agreement.STEPS)] if kind.open else [()]
     if kind.open and program.step is None:
         shapes.append((3, agreement.STEPS + 5))  # another size, through the same file
@@ -154,7 +152,11 @@ def _verify(kind: Format, program: TensorFunction, path: Path) -> None:
 
 
 def _compare(
-    kind, program: TensorFunction, path: Path, inputs: TensorsByName, rounds: int
+    kind,
+    program: TensorFunction,
+    path: Path,
+    inputs: file_formats.TensorsByName,
+    rounds: int,
 ) -> None:
     with agreement.states_restored(program.model):
         for _ in range(rounds):
@@ -170,10 +172,12 @@ def _compare(
             inputs |= {k: arrays[f"next_{k}"] for k in inputs if f"next_{k}" in arrays}
 
 
-def _run_file(kind: Format, path: Path, inputs: TensorsByName) -> TensorsByName:
+def _run_file(
+    kind: file_formats.Format, path: Path, inputs: file_formats.TensorsByName
+) -> file_formats.TensorsByName:
     try:
         return kind.run(path, inputs)
-    except Lacking as error:
+    except file_formats.Lacking as error:
         raise NotImplementedError(
             f"{path.name} was made, but its runtime refuses it:"
             f" {str(error).replace(f'{path.parent}/', '')}. It was removed. Use"
@@ -187,7 +191,9 @@ def _sample_for(port, sizes) -> Any:
     return agreement.sample(shape, port.dtype)
 
 
-def _initial_states(program: TensorFunction, inputs: TensorsByName) -> TensorsByName:
+def _initial_states(
+    program: TensorFunction, inputs: file_formats.TensorsByName
+) -> file_formats.TensorsByName:
     assert program.step is not None
     batch = len(next(iter(inputs.values())))
     values = program.step.initial_state(batch)
@@ -294,7 +300,7 @@ def _check_suffix(path: Path, format: str, suffix: str) -> None:
         )
 
 
-def _check_needs(format: str, kind: Format) -> None:
+def _check_needs(format: str, kind: file_formats.Format) -> None:
     for name in kind.needs:
         try:
             importlib.import_module(name)

@@ -39,7 +39,7 @@ def read(
         outputs=_ports_of(sites.outputs, sites),
         dt=sites.dt(),
         n_steps=sites.timed.n_steps(),
-        keyed=sites.calls.gives_dict,
+        keyed=sites.timed.calls.gives_dict,
     )
     return fuse(graph)
 

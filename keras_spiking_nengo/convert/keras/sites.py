@@ -24,14 +24,7 @@ from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS
 from keras_spiking_nengo.convert.rules.hosted import HOSTED, unhostable
 from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.models.building import check_built
-from keras_spiking_nengo.models.calls import (
-    Call,
-    Calls,
-    Symbol,
-    calls,
-    is_opaque,
-    symbols_in,
-)
+from keras_spiking_nengo.models.calls import Call, Symbol, calls, is_opaque, symbols_in
 from keras_spiking_nengo.models.operations import OperationLayer
 from keras_spiking_nengo.models.temporal import Temporal, temporal
 from keras_spiking_nengo.models.time import Time, time_of
@@ -55,11 +48,6 @@ class Sites:
     outputs: dict[str, str]
     temporal: frozenset[str]
     timed: Temporal
-
-    @property
-    def calls(self) -> Calls:
-        """The calls that the sites are of."""
-        return self.timed.calls
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.sites.values())

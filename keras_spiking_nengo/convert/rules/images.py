@@ -37,17 +37,10 @@ def _filtered(site: Site, transform) -> Part:
 
 
 def _convolved_by(site: Site, kernel: np.ndarray, groups: int) -> Part:
-    layer = site.layer
-    transform = windows.convolution(
-        kernel,
-        site.inputs[0],
-        layer.strides,
-        layer.padding,
-        layer.dilation_rate,
-        groups,
-        windows.is_first(layer),
-    )
-    return _filtered(site, transform)
+    layer, (shape,) = site.layer, site.inputs
+    sweep = layer.strides, layer.padding, layer.dilation_rate
+    first = windows.is_first(layer)
+    return _filtered(site, windows.convolution(kernel, shape, *sweep, groups, first))
 
 
 def _convolution(site: Site) -> Part:
@@ -70,17 +63,10 @@ def _separable_convolution(site: Site) -> Part:
 
 
 def _transposed_layer(site: Site) -> Part:
-    layer = site.layer
-    transform = windows.transposed(
-        array(layer.kernel),
-        site.inputs[0],
-        layer.strides,
-        layer.padding,
-        layer.output_padding,
-        layer.dilation_rate,
-        windows.is_first(layer),
-    )
-    return _filtered(site, transform)
+    layer, (shape,) = site.layer, site.inputs
+    kernel, first = array(layer.kernel), windows.is_first(layer)
+    sweep = layer.strides, layer.padding, layer.output_padding, layer.dilation_rate
+    return _filtered(site, windows.transposed(kernel, shape, *sweep, first))
 
 
 def _of_ranks(name: str, ranks: str = "123") -> list[type]:

@@ -33,14 +33,7 @@ class RandomCell(EncoderCell):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
         keys = rng.randint(random.MAX_KEY, size=self.features)
-        self._keys = self.add_weight(
-            name="initial_seed",
-            shape=self.features,
-            dtype="int32",
-            initializer=lambda shape, dtype: ops.cast(keys, dtype),
-            trainable=False,
-            autocast=False,
-        )
+        self._keys = self.weight_of("initial_seed", keys, "int32")
 
     def state_dtypes(self):
         return ["int32", "int32"]
