@@ -60,7 +60,7 @@ def translate(model: Model, outside: Mapping[Any, Value] | None = None) -> Trans
     return translation
 
 
-def _add(op, translation, kind, reads: tuple[Gather, ...], target, **fields) -> None:
+def _append(op, translation, kind, reads: tuple[Gather, ...], target, **fields) -> None:
     """Adds an operation of `kind`, whose output is written to the signal `target`."""
     out = Value(_operator_label(op), target.size)
     operation = kind(_operator_label(op), reads, (out,), **fields)
@@ -128,7 +128,7 @@ def _elementwise_inc(op, translation) -> None:
             weights.append(translation.weight(signal, index))
         else:
             reads.append(Gather([translation.piece(signal)[index]]))
-    _add(op, translation, Multiply, tuple(reads), op.Y, weights=tuple(weights))
+    _append(op, translation, Multiply, tuple(reads), op.Y, weights=tuple(weights))
 
 
 # --- products -------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _dot(op, translation) -> None:
     constant = translation.is_constant(op.A)
     weights = (translation.weight(op.A),) if constant else ()
     reads = translation.gathers(*((op.X,) if constant else (op.X, op.A)))
-    _add(op, translation, Product, reads, op.Y, weights=weights, **sizes)
+    _append(op, translation, Product, reads, op.Y, weights=weights, **sizes)
 
 
 @OPERATORS.register(nengo_operators.SparseDotInc)
@@ -173,7 +173,7 @@ def _bsr_dot(op, translation) -> None:
 
 def _add_sparse(op, translation, data: Weight, rows, columns) -> None:
     fields = {"data": (data,), "rows": rows, "columns": columns}
-    _add(op, translation, Sparse, translation.gathers(op.X), op.Y, **fields)
+    _append(op, translation, Sparse, translation.gathers(op.X), op.Y, **fields)
 
 
 @OPERATORS.register(ConvInc, ConvTransposeInc)
@@ -182,7 +182,7 @@ def _convolve(op, translation) -> None:
         run_python(op, translation)
         return
     fields = {"transform": op.conv, "kernel": (translation.weight(op.W),)}
-    _add(op, translation, Convolve, translation.gathers(op.X), op.Y, **fields)
+    _append(op, translation, Convolve, translation.gathers(op.X), op.Y, **fields)
 
 
 # --- neurons and processes ------------------------------------------------------
@@ -272,7 +272,7 @@ def _discrete_system(synapse, dt: float, delay: int) -> LinearSystem:
 def _learn(op, translation, rule: Callable, *signals) -> None:
     shapes = tuple(signal.shape for signal in signals)
     reads = translation.gathers(*signals)
-    _add(op, translation, Learn, reads, op.delta, shapes=shapes, rule=rule)
+    _append(op, translation, Learn, reads, op.delta, shapes=shapes, rule=rule)
 
 
 @OPERATORS.register(SimPES)
@@ -326,7 +326,7 @@ def _python_function(op, translation) -> None:
         run_python(op, translation)
         return
     reads, fields = translation.gathers(*op.reads), {"function": op.fn}
-    _add(
+    _append(
         op,
         translation,
         functions.TensorOperation,

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import scan
@@ -34,8 +33,6 @@ class Cell(keras.layers.Layer, ABC):
     """
 
     state_names: tuple[str, ...] = ()
-    # Arguments that a file has as they are, in attributes of the same names.
-    plain_arguments: tuple[str, ...] = ()
 
     def __init__(self, **kwargs):
         # Inputs are cast here, to the dtype of the state, and not by Keras.
@@ -45,17 +42,6 @@ class Cell(keras.layers.Layer, ABC):
     def build(self, input_shape: Shape) -> None:
         self._features = sizes.static_features(self.name, input_shape[1:])
         super().build(input_shape)
-
-    def weight_of(self, name: str, value: Any, dtype: str, trainable: bool = False):
-        """A weight that starts as an array and keeps its dtype in half precision."""
-        return self.add_weight(
-            name=name,
-            shape=np.shape(value),
-            dtype=dtype,
-            initializer=lambda shape, dtype: ops.cast(np.asarray(value), dtype),
-            trainable=trainable,
-            autocast=False,
-        )
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -129,10 +115,6 @@ class Cell(keras.layers.Layer, ABC):
         named = states if self.state_names else []
         output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], named)
         return ops.cast(output, self.compute_dtype), list(new) or states
-
-    def get_config(self) -> dict:
-        plain = {name: getattr(self, name) for name in self.plain_arguments}
-        return {**super().get_config(), **plain}
 
 
 _FLAGS = (

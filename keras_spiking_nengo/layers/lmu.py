@@ -22,6 +22,13 @@ from keras_spiking_nengo.saving import registered
 __all__ = ["LMU", "LMUCell"]
 
 
+# Arguments that a file has as they are.
+_PLAIN_ARGUMENTS = (
+    *("memory_d", "order", "theta", "trainable_theta", "hidden_to_memory"),
+    *("memory_to_memory", "input_to_hidden", "discretizer", "use_bias"),
+)
+
+
 @registered()
 class LMUCell(Cell):
     """One step of a Legendre memory unit.
@@ -54,11 +61,6 @@ class LMUCell(Cell):
         Voelker, Kajic and Eliasmith (2019), *Legendre memory units: continuous-time
         representation in recurrent neural networks*, NeurIPS.
     """
-
-    plain_arguments = (
-        *("memory_d", "order", "theta", "trainable_theta", "hidden_to_memory"),
-        *("memory_to_memory", "input_to_hidden", "discretizer", "use_bias"),
-    )
 
     def __init__(
         self,
@@ -241,6 +243,7 @@ class LMUCell(Cell):
         single = hidden[0] if hidden else None
         return {
             **super().get_config(),
+            **{name: getattr(self, name) for name in _PLAIN_ARGUMENTS},
             "hidden_cell": hidden if self._several else single,
             **{
                 f"{kind}_{what}": getattr(keras, f"{what}s").serialize(

@@ -20,7 +20,7 @@ from keras_spiking_nengo.engine.program import sliced
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
 from keras_spiking_nengo.layers.base import Cell
-from keras_spiking_nengo.layers.parameters import checked_surrogate
+from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
 from keras_spiking_nengo.saving import registered
 
@@ -108,7 +108,7 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         values, dtype = self.engine.parameters, self.state_dtype
         self._variables = [
-            self.weight_of(weight_name(w.name), values[w.signal], dtype, w.trainable)
+            weight_from(self, weight_name(w.name), values[w.signal], dtype, w.trainable)
             for w in weights
         ]
 

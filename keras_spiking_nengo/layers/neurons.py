@@ -22,6 +22,7 @@ from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_surrogate,
     checked_trainable,
+    weight_from,
 )
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -110,7 +111,9 @@ class NeuronsCell(Cell):
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
         values = drawn_state(self.neuron_type, self.features, rng)
         starts = zip(self.state_names, values, self.state_dtypes(), strict=True)
-        self._initial = [self.weight_of(f"initial_{name}", *v) for name, *v in starts]
+        self._initial = [
+            weight_from(self, f"initial_{name}", *v) for name, *v in starts
+        ]
         self._trained = {
             name: Trained(
                 self,

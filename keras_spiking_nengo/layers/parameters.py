@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics import surrogates
 
-__all__ = ["Trained", "checked_surrogate", "checked_trainable"]
+__all__ = ["Trained", "checked_surrogate", "checked_trainable", "weight_from"]
 
 KINDS = ("shared", "unit")
 
@@ -56,6 +56,18 @@ def checked_trainable(
     return dict(requested)
 
 
+def weight_from(cell, name: str, value, dtype: str, trainable: bool = False):
+    """A weight of a cell that starts as an array, and keeps its dtype."""
+    return cell.add_weight(
+        name=name,
+        shape=np.shape(value),
+        dtype=dtype,
+        initializer=lambda shape, dtype: ops.cast(np.asarray(value), dtype),
+        trainable=trainable,
+        autocast=False,
+    )
+
+
 class Trained:
     """A parameter of `cell` as a weight.
 
@@ -72,7 +84,7 @@ class Trained:
         start = np.broadcast_to(np.log(value) if positive else value, shape)
         self.positive = positive
         name = f"log_{name}" if positive else name
-        self.weight = cell.weight_of(name, start, cell.state_dtype, trainable=True)
+        self.weight = weight_from(cell, name, start, cell.state_dtype, trainable=True)
 
     def value(self):
         """The parameter's present value, a tensor."""

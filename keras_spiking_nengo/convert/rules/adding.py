@@ -2,9 +2,9 @@
 
 import math
 
-import keras
 import nengo
 import numpy as np
+from keras import layers as L
 
 from keras_spiking_nengo.convert.composition import composed
 from keras_spiking_nengo.convert.graph import as_slice
@@ -77,22 +77,21 @@ def joined(site: Site) -> Part:
     )
 
 
-LAYERS.add(LayerRule(_input_layer), keras.layers.InputLayer)
-LAYERS.add(LayerRule(_add), keras.layers.Add)
-LAYERS.add(LayerRule(_subtract), keras.layers.Subtract)
-LAYERS.add(LayerRule(_average), keras.layers.Average)
-LAYERS.add(LayerRule(joined), keras.layers.Concatenate)
+LAYERS.add(LayerRule(_input_layer), L.InputLayer)
+LAYERS.add(LayerRule(_add), L.Add)
+LAYERS.add(LayerRule(_subtract), L.Subtract)
+LAYERS.add(LayerRule(_average), L.Average)
+LAYERS.add(LayerRule(joined), L.Concatenate)
 # What these do besides, they do in training only.
-_L = keras.layers
 LAYERS.add(
     LayerRule(),
-    *(_L.ActivityRegularization, _L.AlphaDropout, _L.AugMix, _L.CutMix, _L.Dropout),
-    *(_L.GaussianDropout, _L.GaussianNoise, _L.Identity, _L.MixUp, _L.RandAugment),
-    *(_L.RandomBrightness, _L.RandomColorDegeneration, _L.RandomColorJitter),
-    *(_L.RandomContrast, _L.RandomElasticTransform, _L.RandomErasing, _L.RandomFlip),
-    *(_L.RandomGaussianBlur, _L.RandomGrayscale, _L.RandomHue, _L.RandomInvert),
-    *(_L.RandomPerspective, _L.RandomPosterization, _L.RandomRotation),
-    *(_L.RandomSaturation, _L.RandomSharpness, _L.RandomShear, _L.RandomTranslation),
-    *(_L.RandomZoom, _L.Solarization, _L.SpatialDropout1D, _L.SpatialDropout2D),
-    _L.SpatialDropout3D,
+    *(L.ActivityRegularization, L.AlphaDropout, L.AugMix, L.CutMix, L.Dropout),
+    *(L.GaussianDropout, L.GaussianNoise, L.Identity, L.MixUp, L.RandAugment),
+    *(L.RandomBrightness, L.RandomColorDegeneration, L.RandomColorJitter),
+    *(L.RandomContrast, L.RandomElasticTransform, L.RandomErasing, L.RandomFlip),
+    *(L.RandomGaussianBlur, L.RandomGrayscale, L.RandomHue, L.RandomInvert),
+    *(L.RandomPerspective, L.RandomPosterization, L.RandomRotation),
+    *(L.RandomSaturation, L.RandomSharpness, L.RandomShear, L.RandomTranslation),
+    *(L.RandomZoom, L.Solarization, L.SpatialDropout1D, L.SpatialDropout2D),
+    L.SpatialDropout3D,
 )

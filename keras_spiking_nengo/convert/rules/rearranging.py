@@ -14,6 +14,7 @@ import keras
 import nengo
 import numpy as np
 import scipy.sparse
+from keras import layers as L
 from keras import ops
 
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
@@ -91,7 +92,7 @@ def move(site: Site) -> Part:
     return site.through(gathered(origins(site.layer, shape), math.prod(shape)))
 
 
-def measured_image(site: Site, layer: keras.layers.Layer | None = None) -> Part:
+def measured_image(site: Site, layer: L.Layer | None = None) -> Part:
     """The part of a layer that does the same linear thing to each channel.
 
     Args:
@@ -121,15 +122,14 @@ def _up_sampling(site: Site) -> Part:
     return move(site) if nearest else measured_image(site)
 
 
-_L = keras.layers
 LAYERS.add(
     LayerRule(move),
-    *(_L.Cropping1D, _L.Cropping2D, _L.Cropping3D, _L.Permute, _L.UpSampling1D),
-    *(_L.UpSampling3D, _L.ZeroPadding1D, _L.ZeroPadding2D, _L.ZeroPadding3D),
+    *(L.Cropping1D, L.Cropping2D, L.Cropping3D, L.Permute, L.UpSampling1D),
+    *(L.UpSampling3D, L.ZeroPadding1D, L.ZeroPadding2D, L.ZeroPadding3D),
 )
-LAYERS.add(LayerRule(_repeat_vector), keras.layers.RepeatVector)
-LAYERS.add(LayerRule(_flatten), keras.layers.Flatten)
+LAYERS.add(LayerRule(_repeat_vector), L.RepeatVector)
+LAYERS.add(LayerRule(_flatten), L.Flatten)
 # Keras moves no element here.
-LAYERS.add(LayerRule(), keras.layers.Reshape)
-LAYERS.add(LayerRule(_up_sampling), keras.layers.UpSampling2D)
-LAYERS.add(LayerRule(measured_image), keras.layers.CenterCrop, keras.layers.Resizing)
+LAYERS.add(LayerRule(), L.Reshape)
+LAYERS.add(LayerRule(_up_sampling), L.UpSampling2D)
+LAYERS.add(LayerRule(measured_image), L.CenterCrop, L.Resizing)

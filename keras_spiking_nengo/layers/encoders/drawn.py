@@ -9,6 +9,7 @@ from keras import ops
 from keras_spiking_nengo.checks import checked_seed, positive
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.layers.encoders.encoder import Encoder, EncoderCell, counted_as
+from keras_spiking_nengo.layers.parameters import weight_from
 from keras_spiking_nengo.saving import registered
 
 __all__ = [
@@ -33,7 +34,7 @@ class RandomCell(EncoderCell):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
         keys = rng.randint(random.MAX_KEY, size=self.features)
-        self._keys = self.weight_of("initial_seed", keys, "int32")
+        self._keys = weight_from(self, "initial_seed", keys, "int32")
 
     def state_dtypes(self):
         return ["int32", "int32"]

@@ -25,6 +25,7 @@ def counted_as(value, smooth, training):
 class EncoderCell(Cell):
     """What the cells have in common: a step of time, and where the state starts."""
 
+    # Arguments that a file has as they are, in attributes of the same names.
     plain_arguments: tuple[str, ...] = ("dt",)
 
     def __init__(self, dt: float, **kwargs: Any):
@@ -35,6 +36,10 @@ class EncoderCell(Cell):
     def height(self) -> float:
         """Of a spike, which lasts one step."""
         return 1 / self.dt
+
+    def get_config(self):
+        plain = {name: getattr(self, name) for name in self.plain_arguments}
+        return {**super().get_config(), **plain}
 
 
 class Encoder(SequenceLayer):
