@@ -47,13 +47,9 @@ _REFUSALS = (
     ValueError,
 )
 _ABSTRACT = {
-    nengo.neurons.NeuronType,
-    nengo.neurons.RatesToSpikesNeuronType,
-    nengo.synapses.Synapse,
-    nengo.dists.Distribution,
-    nengo.solvers.Solver,
-    nengo.transforms.Transform,
-    nengo.learning_rules.LearningRuleType,
+    *(nengo.neurons.NeuronType, nengo.neurons.RatesToSpikesNeuronType),
+    *(nengo.synapses.Synapse, nengo.dists.Distribution, nengo.solvers.Solver),
+    *(nengo.transforms.Transform, nengo.learning_rules.LearningRuleType),
     least_squares_solvers.LeastSquaresSolver,
 }
 # What these constructors derive: in a file it could only contradict the rest.

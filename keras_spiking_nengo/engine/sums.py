@@ -12,15 +12,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.engine import signals
 from keras_spiking_nengo.engine.operation import Operation
-from keras_spiking_nengo.engine.signals import (
-    Gather,
-    Slice,
-    Value,
-    Weight,
-    pick,
-    stretches,
-)
+from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, pick
 
 __all__ = ["Accumulate", "Sum"]
 
@@ -154,7 +148,7 @@ def _layers(parts, size: int) -> tuple[Gather, ...]:
 def _runs(source, owner, index, slices):
     """Refs for each element's source, an index into all terms or -1 for none."""
     who = np.where(source < 0, -1, owner[source])
-    for start, stop in stretches(np.diff(who), len(who)):
+    for start, stop in signals.stretches(np.diff(who), len(who)):
         if who[start] < 0:
             yield Slice(None, np.zeros(stop - start, int))
         else:
