@@ -57,8 +57,9 @@ def condensed(
         edges: pairs of nodes, counted from 0.
 
     Example:
-        >>> condensed(3, [(0, 1), (1, 0), (2, 1)])[0][0]
-        [2]
+        >>> members, needs = condensed(3, [(0, 1), (1, 0), (2, 1)])
+        >>> sorted(members)
+        [[0, 1], [2]]
     """
     edges = list(edges)
     n_components, label = labels(n_nodes, edges)
