@@ -9,14 +9,11 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import called, replay
+from tests.arrays import numpy
 from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
-
-
-def numpy(x):
-    return keras.tree.map_structure(ops.convert_to_numpy, x)
 
 
 def _sequential():

@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
-from tests.convert.models import layers, static, temporal
+from tests.builders import static, temporal
 from tests.marks import SLOW_ON_JAX
 
 pytestmark = SLOW_ON_JAX

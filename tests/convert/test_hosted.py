@@ -4,13 +4,13 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from keras_spiking_nengo.convert.layer_process import KerasLayer
-from tests.convert.models import (
+from tests.builders import (
     batch,
-    layers,
     neurons,
     presented,
     sequence,

@@ -4,17 +4,12 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from tests.cases import NEURONS, RANDOM, SYNAPSES
-from tests.conftest import BACKEND
-from tests.convert.models import (
-    MODELS,
-    STATIC_LAYERS,
+from tests.builders import (
     batch,
-    layers,
-    make,
     neurons,
     presented,
     randomise,
@@ -23,6 +18,8 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
+from tests.cases import MODELS, NEURONS, RANDOM, STATIC_LAYERS, SYNAPSES, make
+from tests.conftest import BACKEND
 from tests.marks import SLOW_ON_JAX
 
 # The graph is made alike on every backend.

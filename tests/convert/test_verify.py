@@ -5,9 +5,11 @@ import dataclasses
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 from keras_spiking_nengo.convert import to_nengo
-from tests.convert.models import layers, make, neurons, sequence, temporal
+from tests.builders import neurons, sequence, temporal
+from tests.cases import make
 from tests.marks import SLOW_ON_JAX
 
 # The graph is made alike on every backend.

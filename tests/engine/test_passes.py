@@ -3,19 +3,18 @@
 import nengo
 import numpy as np
 import pytest
-from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.engine import PASSES, compile_model
+from keras_spiking_nengo.engine import PASSES
 from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.populations import Population
 from keras_spiking_nengo.engine.products import Product
+from tests.arrays import difference
 from tests.cases import NETWORKS
-from tests.engine.runs import by_program, difference
-from tests.marks import slow_on_jax
+from tests.engine.runs import by_program, program_of
+from tests.marks import quick, slow_on_jax
 
 STEPS = 15
-QUICK = ("direct_mode",)
 SOME = {
     "none": (),
     **{f"without {name}": tuple(n for n in PASSES if n != name) for name in PASSES},
@@ -26,7 +25,7 @@ SOME = {
 @slow_on_jax
 @pytest.mark.parametrize(
     "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS],
+    quick(NETWORKS, ["direct_mode"]),
 )
 def test_outputs_stay_the_same(name):
     expected = by_program(name, tuple(PASSES), STEPS)
@@ -35,12 +34,6 @@ def test_outputs_stay_the_same(name):
         actual = by_program(name, passes, STEPS)
         for ours, theirs in zip(actual, expected, strict=True):
             assert difference(ours, theirs) <= 1e-12, label
-
-
-def program_of(net, passes=tuple(PASSES)):
-    model = Model()
-    model.build(net)
-    return compile_model(model, passes=passes)
 
 
 def counts(program):

@@ -2,8 +2,7 @@
 
 import pytest
 
-import keras_spiking_nengo as ksn
-from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.drawn import RandomCell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
 from tests.cases import LAYERS
@@ -19,12 +18,6 @@ TORCH = [
     "check_stateful",
     "check_plain_rnn",
 ]
-
-
-def test_every_layer_over_time_has_a_case():
-    public = [getattr(ksn.layers, name) for name in ksn.layers.__all__]
-    layers = {c for c in public if issubclass(c, SequenceLayer)}
-    assert layers == {case[0] for case in LAYERS.values()}
 
 
 @pytest.mark.torch
