@@ -17,3 +17,8 @@ def quick(names, chosen):
     """All of the names; those not chosen are not among the default tests."""
     slow = pytest.mark.slow
     return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
+
+
+def some_on_jax(names, chosen):
+    """All of the names; on JAX only those chosen are among the default tests."""
+    return [n if n in chosen else pytest.param(n, marks=SLOW_ON_JAX) for n in names]

@@ -10,10 +10,6 @@ from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import called, replay
 from tests.arrays import numpy
-from tests.marks import SLOW_ON_JAX
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
 
 
 def _sequential():
@@ -64,9 +60,7 @@ def inputs_of(model, time=6):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n == "states")) for n in MODELS]
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_calls_one_by_one_make_the_model(name):
     model = MODELS[name]()
     x = inputs_of(model)

@@ -31,14 +31,14 @@ from tests.cases import (
     training_only,
 )
 from tests.conftest import BACKEND
-from tests.marks import SLOW_ON_JAX
+from tests.marks import slow_on_jax, some_on_jax
 
+# Of those that TensorFlow has not, one of each kind.
+ON_JAX = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "AveragePooling2D", "Flatten")
 NATIVE = {**LINEAR_LAYERS, **CURVED_LAYERS}
 RNG = np.random.RandomState(0)
 # Keras on JAX computes these in single precision, whatever it is given.
 ROUNDED = ("BatchNormalization", "AveragePooling") if BACKEND == "jax" else ()
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
 
 
 def inputs_of(model):
@@ -94,6 +94,7 @@ def test_numbers_of_cases():
 NEW = [name for name in NATIVE if name not in STATIC_LAYERS]
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", NEW)
 def test_layer(name, float64):
     make_layer, shape = NATIVE[name]
@@ -103,6 +104,7 @@ def test_layer(name, float64):
     assert not hosts(export)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", SINGLE_PRECISION)
 def test_layer_in_single_precision(name):
     make_layer, shape = SINGLE_PRECISION[name]
@@ -111,12 +113,14 @@ def test_layer_in_single_precision(name):
     assert not hosts(export)
 
 
+@slow_on_jax
 def test_layers_of_training_only():
     error, export = difference(static(*training_only(), shape=(6, 5, 3)))
     assert error < 1e-5
     assert len(export.net.all_connections) == 1 and not hosts(export)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", POOLS)
 def test_means_for_maxima(name):
     largest, mean, arguments, shape = POOLS[name]
@@ -131,7 +135,7 @@ def test_means_for_maxima(name):
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="has no such convolutions")
-@pytest.mark.parametrize("name", CHANNELS_FIRST)
+@pytest.mark.parametrize("name", some_on_jax(CHANNELS_FIRST, ON_JAX))
 def test_layers_with_channels_first(name, float64):
     make_layer, shape = CHANNELS_FIRST[name]
     error, export = difference(static(make_layer(), shape=channels_first(shape)))
@@ -139,6 +143,7 @@ def test_layers_with_channels_first(name, float64):
     assert not hosts(export)
 
 
+@slow_on_jax
 def test_activations(float64):
     x = keras.Input((5,))
     model = keras.Model(x, [layers.Activation(name)(x) for name in ACTIVATIONS])
@@ -150,6 +155,7 @@ def test_activations(float64):
     assert len(kinds) == len(ACTIVATIONS) - 1 and not hosts(export)
 
 
+@slow_on_jax
 def test_operations(float64):
     x, y = keras.Input((3, 4)), keras.Input((3, 4))
     model = keras.Model([x, y], [join(x, y) for join in JOINED.values()])
@@ -160,6 +166,7 @@ def test_operations(float64):
     assert not hosts(export)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", RECURRENT_LAYERS)
 def test_recurrence(name):
     error, export = difference(static(RECURRENT_LAYERS[name](), shape=(5, 3)))
@@ -171,6 +178,7 @@ def test_recurrence(name):
     assert max(errors(found, called(export.model, x))) < 1e-5
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", HOSTED_LAYERS)
 def test_hosted(name):
     make_layer, shape = HOSTED_LAYERS[name]
@@ -213,6 +221,7 @@ def loss(model):
     return max(errors(found, expected))
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", BACK)
 def test_layer_comes_back(name):
     make_layer, shape = NATIVE[name]
@@ -229,6 +238,7 @@ def test_every_layer_comes_back(name):
 # --- whole models -------------------------------------------------------------------
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_model(name):
     error, export = difference(ARCHITECTURES[name]())
@@ -236,6 +246,7 @@ def test_model(name):
     assert not hosts(export)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", HOSTED_ARCHITECTURES)
 def test_model_with_hosts(name):
     with pytest.warns(UserWarning, match="Keras runs it"):
@@ -259,6 +270,7 @@ def test_model_comes_back(name):
     assert loss(ARCHITECTURES[name]()) < 1e-4
 
 
+@slow_on_jax
 def test_spiking_images_over_time(float64):
     model = randomise(spiking_images())
     x = inputs_of(model)
@@ -345,6 +357,7 @@ def test_scales_stay_between_others(float64):
 # --- one parameter for each neuron --------------------------------------------------
 
 
+@slow_on_jax
 def test_alphas_of_neurons_are_written():
     kind = ksn.types.Elementwise("elu", 0.5)
     options = {"trainable_parameters": {"alpha": "unit"}, "return_sequences": True}

@@ -18,10 +18,7 @@ from tests.builders import (
     synapse,
     temporal,
 )
-from tests.marks import SLOW_ON_JAX
-
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
+from tests.marks import some_on_jax
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -72,7 +69,7 @@ def data_of(model):
     return batch(model) if model.inputs[0].shape[1] is not None else sequence(model)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some_on_jax(MODELS, ["own layer", "lstm", "subclass"]))
 def test_hosted_layers_give_the_same(name, float64):
     model = MODELS[name]()
     with pytest.raises(NotImplementedError, match="strict=False"):

@@ -17,10 +17,6 @@ from tests.builders import (
     temporal,
 )
 from tests.cases import make
-from tests.marks import SLOW_ON_JAX
-
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
 
 
 def test_sequences_come_back_as_sequences():

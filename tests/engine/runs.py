@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.dynamics.loops import compiled, precision
-from keras_spiking_nengo.engine import Mode, compile_model
+from keras_spiking_nengo.engine import ALWAYS, Mode, compile_model
 from tests.cases import NETWORKS
 
 STEPS = 100
@@ -53,11 +53,11 @@ def built(name):
     return model
 
 
-def program_of(net, **options):
+def program_of(net, passes=ALWAYS):
     """The program of a network that is in no catalogue."""
     model = nengo.builder.Model()
     model.build(net)
-    return compile_model(model, **options)
+    return compile_model(model, passes=passes)
 
 
 def compile_network(name, passes):

@@ -8,11 +8,7 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, Synapse
 from tests.arrays import numpy
-from tests.marks import SLOW_ON_JAX
 from tests.training.models import JIT, TIME, currents, spiking
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
 
 DtScheduler, SpikeSummaries = ksn.callbacks.DtScheduler, ksn.callbacks.SpikeSummaries
 
