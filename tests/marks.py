@@ -11,3 +11,14 @@ SLOW_ON_JAX = [pytest.mark.slow] if BACKEND == "jax" else []
 def slow_on_jax(test):
     """`test`, which is not among the default ones on JAX."""
     return SLOW_ON_JAX[0](test) if SLOW_ON_JAX else test
+
+
+def quick(names, chosen):
+    """All of the names; those not chosen are not among the default tests."""
+    slow = pytest.mark.slow
+    return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
+
+
+def some_on_jax(names, chosen):
+    """All of the names; on JAX only those chosen are among the default tests."""
+    return [n if n in chosen else pytest.param(n, marks=SLOW_ON_JAX) for n in names]

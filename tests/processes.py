@@ -1,7 +1,31 @@
-"""What processes there are."""
+"""Python in processes of its own, and what processes there are."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*words, cwd=ROOT, timeout=600, **env) -> subprocess.CompletedProcess:
+    """Run Python with these words, and variables of the environment."""
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=cwd,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def printed(*words, **options) -> str:
+    """What Python printed, that came to a good end."""
+    done = python(*words, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def descendants(pid: int) -> dict[int, str]:

@@ -1,18 +1,14 @@
 """What the documentation names is there, and the code that it shows runs."""
 
 import functools
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import keras_spiking_nengo as ksn
 from tests.conftest import BACKEND
+from tests.processes import ROOT, printed
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     str(page.relative_to(ROOT))
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
@@ -52,7 +48,7 @@ def test_pages_run(page, tmp_path):
     """All blocks of a page, one after the other, as a reader runs them."""
     blocks = CODE.findall((ROOT / page).read_text())
     assert blocks
-    run("-c", "\n".join(blocks), cwd=tmp_path)
+    printed("-c", "\n".join(blocks), cwd=tmp_path, timeout=None, MPLBACKEND="agg")
 
 
 @pytest.mark.docs
@@ -62,16 +58,4 @@ def test_notebooks_run(name, tmp_path):
     lines = [line for line in file.read_text().splitlines() if line.strip()]
     code = [line for line in lines if not line.startswith("#")]
     assert len(code) < 80, f"{len(code)} lines of code"
-    run(str(file), cwd=tmp_path)
-
-
-def run(*words, cwd):
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=cwd,
-        env=os.environ | {"MPLBACKEND": "agg", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    printed(file, cwd=tmp_path, timeout=None, MPLBACKEND="agg")

@@ -4,11 +4,8 @@ import doctest
 import importlib
 import importlib.util
 import inspect
-import os
 import pkgutil
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -17,6 +14,7 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import LAYERS
 from tests.marks import slow_on_jax
+from tests.processes import printed
 
 # Modules that are imported by one backend alone, which may not be installed.
 LOOPS = f"{ksn.__name__}.dynamics.loops"
@@ -147,15 +145,7 @@ def test_extras_are_imported_only_where_used():
         "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(*new)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=Path(ksn.__file__).parents[1],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    new = set(done.stdout.split())
+    new = set(printed("-c", script).split())
     assert "keras_spiking_nengo" in new
     heavy = {"jax", "torch", "tensorflow", "nir", "matplotlib", "onnxruntime", "ray"}
     assert not new & heavy

@@ -3,22 +3,20 @@
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import keras
 import nengo
 import numpy as np
 import pytest
-from keras import layers, ops
+from keras import layers
 
 import keras_spiking_nengo as ksn
+from tests.arrays import numpy
 from tests.cases import NEURONS
+from tests.conftest import BACKEND
+from tests.processes import python
 
-BACKEND = keras.backend.backend()
-ROOT = Path(__file__).parents[1]
 LOAD = """
 import sys
 import keras
@@ -67,21 +65,6 @@ for path in sys.argv[1:]:
 loaded = absent & set(sys.modules)
 assert not loaded, loaded
 """
-
-
-def python(script, *arguments, backend=BACKEND):
-    return subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 def currents(*shape):
@@ -144,7 +127,7 @@ def served(tmp_path_factory):
         np.savez(f"{path}.npz", *calls)
         expected[name] = [numpy(model(x)) for x in calls]
         paths.append(path)
-    done = python(SERVE, *paths)
+    done = python("-c", SERVE, *paths)
     assert done.returncode == 0, done.stderr
     answers = {path.name: np.load(f"{path}.answer.npz") for path in paths}
     return {
@@ -205,7 +188,7 @@ def loaded(request, saved):
     backend = request.param
     if backend == BACKEND or importlib.util.find_spec(backend) is None:
         pytest.skip("not another backend, or not installed")
-    done = python(LOAD, *saved, backend=backend)
+    done = python("-c", LOAD, *saved, KERAS_BACKEND=backend)
     assert done.returncode == 0, done.stderr
     return done.stdout, {path: np.load(f"{path}.answer.npz")["y"] for path in saved}
 

@@ -22,6 +22,7 @@ from nengo.exceptions import (
 from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
+from tests.simulated import by_nengo
 
 OPTIONS = {"dtype": "float64", "progress_bar": False}
 KEPT = []
@@ -33,10 +34,7 @@ def simulator(net, **options):
 
 def reference(net, steps, **options):
     """Nengo's data, by probe."""
-    options = {"optimize": False, "progress_bar": False} | options
-    with nengo.Simulator(net, **options) as sim:
-        sim.run_steps(steps)
-    return {probe: np.array(sim.data[probe]) for probe in net.all_probes}
+    return by_nengo(net, steps=steps, **{"seed": None, "optimize": False} | options)
 
 
 def assert_as_nengo(sim, expected):

@@ -7,12 +7,10 @@ import pytest
 from nengo.exceptions import ValidationError
 
 import keras_spiking_nengo as ksn
+from tests.arrays import frames
+from tests.simulated import by_nengo
 
 STEPS = 10
-
-
-def frames(*shape, seed=0):
-    return np.random.RandomState(seed).uniform(-1, 1, size=shape)
 
 
 def two(neuron_type=None):
@@ -54,14 +52,6 @@ def data(items, by=None):
         x = dict(zip(by.nodes, x.values(), strict=True))
         y = dict(zip(by.probes, y.values(), strict=True))
     return x, y
-
-
-def by_nengo(net, given):
-    for node, values in given.items():
-        node.output = lambda t, v=values: v[round(t / 0.001) - 1]
-    with nengo.Simulator(net, progress_bar=False, seed=7) as sim:
-        sim.run_steps(STEPS)
-    return {probe: np.array(sim.data[probe]) for probe in net.all_probes}
 
 
 @pytest.mark.parametrize(
@@ -164,7 +154,7 @@ def test_predict_needs_no_compile_and_begins_at_the_start(float64):
         first = sim.predict(x, verbose=0)
         sim.run_steps(3)
         second = sim.predict(x, verbose=0)
-    expected = by_nengo(net, {node: v[1] for node, v in x.items()})
+    expected = by_nengo(net, {node: v[1] for node, v in x.items()}, STEPS)
     for probe in net.probes:
         assert np.any(expected[probe])
         np.testing.assert_array_equal(first[probe], second[probe])
@@ -231,8 +221,8 @@ def test_the_network_written_back_equals_what_was_trained(float64):
         copy = sim.network()
     assert copy is not net
     given = dict(zip(copy.nodes, (v[2] for v in x.values()), strict=True))
-    expected = by_nengo(copy, given)
-    untrained = by_nengo(net, {node: v[2] for node, v in x.items()})
+    expected = by_nengo(copy, given, STEPS)
+    untrained = by_nengo(net, {node: v[2] for node, v in x.items()}, STEPS)
     for ours, theirs in zip(net.probes, copy.probes, strict=True):
         np.testing.assert_allclose(found[ours][2], expected[theirs], atol=1e-9)
         assert np.max(np.abs(untrained[ours] - expected[theirs])) > 1e-3

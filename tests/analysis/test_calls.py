@@ -9,14 +9,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import called, replay
-from tests.marks import SLOW_ON_JAX
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
-
-
-def numpy(x):
-    return keras.tree.map_structure(ops.convert_to_numpy, x)
+from tests.arrays import numpy
 
 
 def _sequential():
@@ -67,9 +60,7 @@ def inputs_of(model, time=6):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=SLOW_ON_JAX * (n == "states")) for n in MODELS]
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_calls_one_by_one_make_the_model(name):
     model = MODELS[name]()
     x = inputs_of(model)

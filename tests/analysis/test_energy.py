@@ -16,9 +16,6 @@ from keras_spiking_nengo.analysis.layer_costs import LAYER_COSTS, cost_of
 from keras_spiking_nengo.models.time import has_row, moves
 from tests.marks import SLOW_ON_JAX, slow_on_jax
 
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
-
 # One spike per step for a current of 1000, two for 2000, and so on.
 LINEAR = nengo.SpikingRectifiedLinear(amplitude=0.5)
 # Of one spike, the height is 1 over this.
@@ -238,7 +235,6 @@ def test_operations_are_the_pairs_of_inputs_and_outputs_that_are_connected(name)
     assert total.macs == 0
 
 
-@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("kind", [layers.SeparableConv1D, layers.SeparableConv2D])
 def test_a_separable_convolution_is_two(kind):
@@ -428,7 +424,6 @@ def test_a_hidden_part_without_a_rule_is_refused_by_name():
 # --- what spikes pass through -------------------------------------------------
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_spikes_stay_spikes_where_they_are_only_moved():
     inputs = keras.Input((4, 2, 2))
@@ -458,7 +453,6 @@ def test_spikes_of_data_stay_spikes_beside_those_of_neurons():
     assert (read.acs, read.macs) == (3 * 3 * 2, 0)
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_heights_may_differ_between_neurons_and_between_layers():
     own = {"trainable_parameters": {"amplitude": "unit"}}
@@ -483,7 +477,6 @@ def test_spikes_are_counted_in_mixed_precision(policy):
     assert (total.spikes, total.acs, total.macs) == (3 * 4, 3 * 4 * 2, 0)
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_encoders_send_spikes_and_are_no_neurons():
     model = model_of(
@@ -546,7 +539,6 @@ def test_a_shared_layer_works_twice_and_is_stored_once():
     assert report.footprint == 36
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_nested_models_and_steps_are_taken_apart():
     kernel = np.random.RandomState(0).uniform(0.5, 1, size=(2, 3))
@@ -565,7 +557,6 @@ def test_nested_models_and_steps_are_taken_apart():
     assert energy(outer, data).total == energy(model, data).total
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_batches_do_not_matter_and_steps_multiply():
     model = model_of(dense(np.ones((3, 2))), neurons("lif"), shape=(None, 3))
@@ -602,7 +593,6 @@ def test_a_model_is_left_as_it_was():
 # --- masks --------------------------------------------------------------------
 
 
-@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("functional", [False, True])
 def test_masks_cost_nothing(functional):
@@ -626,7 +616,6 @@ def test_masks_cost_nothing(functional):
     assert by_name(report)["lstm"].dense == 3 * (4 * (9 + 9) + 9)
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_a_model_in_a_masked_model_is_taken_apart():
     step = keras.Sequential([keras.Input((3, 2)), layers.SimpleRNN(4, name="rnn")])
@@ -701,7 +690,6 @@ def _network():
     return net
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_a_network_is_counted_operator_by_operator():
     layer = ksn.layers.Network(_network(), return_sequences=True, name="net")
@@ -724,7 +712,6 @@ def test_a_network_is_counted_operator_by_operator():
     assert total.spikes > spikes.sum() > 0
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_an_ensemble_counts_encoders_with_values_and_decoders_with_spikes():
     layer = ksn.layers.Ensemble(
@@ -740,7 +727,6 @@ def test_an_ensemble_counts_encoders_with_values_and_decoders_with_spikes():
     assert (total.updates, total.weights) == (20 * 8, 8 * 2 + 8)
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_spikes_stay_spikes_behind_a_node_that_passes_them_on():
     with nengo.Network(seed=0) as net:
@@ -758,7 +744,6 @@ def test_spikes_stay_spikes_behind_a_node_that_passes_them_on():
     assert (total.spikes, total.acs) == (5 * 4 * 2, 5 * 4 * 2 * 3)
 
 
-@slow_on_jax
 @pytest.mark.torch
 def test_a_network_that_learns_is_refused():
     layer = ksn.layers.Ensemble(

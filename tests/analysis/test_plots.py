@@ -12,10 +12,7 @@ from nengo.utils.ensemble import tuning_curves as nengos_curves
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import plots
-from tests.marks import SLOW_ON_JAX, slow_on_jax
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
+from tests.marks import slow_on_jax
 
 
 def rendered(thing):
@@ -195,7 +192,6 @@ def test_response_curves_are_measured_on_the_curve():
     assert axes.get_legend().texts[0].get_text() == "LIF(amplitude=0.5)"
 
 
-@slow_on_jax
 def test_types_without_a_curve_are_measured_alone():
     axes = rendered(plots.response_curves([nengo.Izhikevich(), "relu"], time=0.03))
     assert len(axes.lines) == 3

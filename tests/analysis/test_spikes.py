@@ -4,10 +4,6 @@ import numpy as np
 import pytest
 
 from keras_spiking_nengo.analysis.spikes import common_height, count, rates, sparsity
-from tests.marks import SLOW_ON_JAX
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
 
 
 def test_spikes_are_counted_in_multiples_of_their_height():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from tests.convert.models import MODELS, make
+from tests.cases import MODELS, make
 
 pytestmark = pytest.mark.backends
 

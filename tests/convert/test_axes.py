@@ -3,18 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from tests.convert.models import (
-    layers,
-    neurons,
-    per_step,
-    presented,
-    static,
-    synapse,
-    temporal,
-)
+from tests.builders import neurons, per_step, presented, static, synapse, temporal
 
 
 def ports(model):

@@ -6,43 +6,39 @@ import keras
 import nengo
 import numpy as np
 import pytest
-from keras import ops
+from keras import layers, ops
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.convert import LAYERS, to_nengo
+from keras_spiking_nengo.convert import to_nengo
 from keras_spiking_nengo.convert.layer_process import KerasLayer
-from tests.conftest import BACKEND
-from tests.convert import wholes
-from tests.convert.catalogue import (
+from tests.builders import data, randomise, static
+from tests.cases import (
     ACTIVATIONS,
+    ARCHITECTURES,
     CHANNELS_FIRST,
-    CURVED,
-    HOSTED,
+    CURVED_LAYERS,
+    HOSTED_ARCHITECTURES,
+    HOSTED_LAYERS,
     JOINED,
-    LINEAR,
+    LINEAR_LAYERS,
     POOLS,
-    RECURRENT,
-    SINGLE,
-    first,
-    unchanged,
-)
-from tests.convert.models import (
-    MODELS,
+    RECURRENT_LAYERS,
+    SINGLE_PRECISION,
     STATIC_LAYERS,
-    data,
-    layers,
-    make,
-    randomise,
-    static,
+    batch_norm_net,
+    channels_first,
+    spiking_images,
+    training_only,
 )
-from tests.marks import SLOW_ON_JAX
+from tests.conftest import BACKEND
+from tests.marks import slow_on_jax, some_on_jax
 
-NATIVE = {**LINEAR, **CURVED}
+# Of those that TensorFlow has not, one of each kind.
+ON_JAX = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "AveragePooling2D", "Flatten")
+NATIVE = {**LINEAR_LAYERS, **CURVED_LAYERS}
 RNG = np.random.RandomState(0)
 # Keras on JAX computes these in single precision, whatever it is given.
 ROUNDED = ("BatchNormalization", "AveragePooling") if BACKEND == "jax" else ()
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
 
 
 def inputs_of(model):
@@ -81,57 +77,50 @@ def difference(model, **options):
 
 def test_numbers_of_cases():
     """NengoDL's converter has 22 of 67 such cases as Nengo objects."""
-    native = [*NATIVE, *SINGLE, *unchanged(), *ACTIVATIONS, *JOINED, *RECURRENT]
+    native = [
+        *NATIVE,
+        *SINGLE_PRECISION,
+        *training_only(),
+        *ACTIVATIONS,
+        *JOINED,
+        *RECURRENT_LAYERS,
+    ]
     assert len(native) > 150
-    assert len(native) + len(HOSTED) > 165
-    assert len(wholes.MODELS) + len(wholes.HOSTED) > 25
-
-
-@pytest.mark.skipif(BACKEND == "jax", reason="the cases are the same everywhere")
-def test_every_rule_has_a_case():
-    x, y = keras.Input((3, 4)), keras.Input((3, 4))
-    cases = {type(make_layer()) for make_layer, _ in (NATIVE | SINGLE).values()}
-    cases |= {type(layer) for layer in unchanged()} | {layers.SimpleRNN}
-    # Those are in test_encoders.py.
-    cases |= {ksn.layers.BernoulliEncoder, ksn.layers.PoissonEncoder}
-    cases |= {kinds[0] for kinds in POOLS.values()}
-    joined = keras.Model([x, y], [join(x, y) for join in JOINED.values()])
-    cases |= {type(layer) for layer in joined.layers}
-    names = iter(MODELS)
-    ours = {kind for kind in LAYERS if kind.__module__.startswith("keras")}
-    while missing := ours - cases:
-        name = next(names, None)
-        assert name is not None, missing
-        cases |= {type(layer) for layer in make(name)[0].layers}
+    assert len(native) + len(HOSTED_LAYERS) > 165
+    assert len(ARCHITECTURES) + len(HOSTED_ARCHITECTURES) > 25
 
 
 # The others are those of test_to_nengo.py.
 NEW = [name for name in NATIVE if name not in STATIC_LAYERS]
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", NEW)
 def test_layer(name, float64):
     make_layer, shape = NATIVE[name]
     error, export = difference(static(make_layer(), shape=shape))
-    exact = name in LINEAR and not any(word in name for word in ROUNDED)
+    exact = name in LINEAR_LAYERS and not any(word in name for word in ROUNDED)
     assert error < (1e-12 if exact else 1e-6)
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", SINGLE)
+@slow_on_jax
+@pytest.mark.parametrize("name", SINGLE_PRECISION)
 def test_layer_in_single_precision(name):
-    make_layer, shape = SINGLE[name]
+    make_layer, shape = SINGLE_PRECISION[name]
     error, export = difference(static(make_layer(), shape=shape))
     assert error < 1e-5
     assert not hosts(export)
 
 
+@slow_on_jax
 def test_layers_of_training_only():
-    error, export = difference(static(*unchanged(), shape=(6, 5, 3)))
+    error, export = difference(static(*training_only(), shape=(6, 5, 3)))
     assert error < 1e-5
     assert len(export.net.all_connections) == 1 and not hosts(export)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", POOLS)
 def test_means_for_maxima(name):
     largest, mean, arguments, shape = POOLS[name]
@@ -146,14 +135,15 @@ def test_means_for_maxima(name):
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="has no such convolutions")
-@pytest.mark.parametrize("name", CHANNELS_FIRST)
-def test_channels_first(name, float64):
+@pytest.mark.parametrize("name", some_on_jax(CHANNELS_FIRST, ON_JAX))
+def test_layers_with_channels_first(name, float64):
     make_layer, shape = CHANNELS_FIRST[name]
-    error, export = difference(static(make_layer(), shape=first(shape)))
+    error, export = difference(static(make_layer(), shape=channels_first(shape)))
     assert error < (1e-6 if any(word in name for word in ROUNDED) else 1e-12)
     assert not hosts(export)
 
 
+@slow_on_jax
 def test_activations(float64):
     x = keras.Input((5,))
     model = keras.Model(x, [layers.Activation(name)(x) for name in ACTIVATIONS])
@@ -165,6 +155,7 @@ def test_activations(float64):
     assert len(kinds) == len(ACTIVATIONS) - 1 and not hosts(export)
 
 
+@slow_on_jax
 def test_operations(float64):
     x, y = keras.Input((3, 4)), keras.Input((3, 4))
     model = keras.Model([x, y], [join(x, y) for join in JOINED.values()])
@@ -175,20 +166,22 @@ def test_operations(float64):
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+@slow_on_jax
+@pytest.mark.parametrize("name", RECURRENT_LAYERS)
 def test_recurrence(name):
-    error, export = difference(static(RECURRENT[name](), shape=(5, 3)))
+    error, export = difference(static(RECURRENT_LAYERS[name](), shape=(5, 3)))
     assert error < 1e-5
     assert not hosts(export)
     x, again = inputs_of(export.model), back(export)
     steps = called(again, ops.convert_to_tensor(x, "float32"))
-    found = steps if RECURRENT[name]().return_sequences else steps[:, -1]
+    found = steps if RECURRENT_LAYERS[name]().return_sequences else steps[:, -1]
     assert max(errors(found, called(export.model, x))) < 1e-5
 
 
-@pytest.mark.parametrize("name", HOSTED)
+@slow_on_jax
+@pytest.mark.parametrize("name", HOSTED_LAYERS)
 def test_hosted(name):
-    make_layer, shape = HOSTED[name]
+    make_layer, shape = HOSTED_LAYERS[name]
     model = static(make_layer(), shape=shape)
     with pytest.raises(NotImplementedError, match=model.layers[0].name):
         to_nengo(model)
@@ -228,6 +221,7 @@ def loss(model):
     return max(errors(found, expected))
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", BACK)
 def test_layer_comes_back(name):
     make_layer, shape = NATIVE[name]
@@ -244,24 +238,26 @@ def test_every_layer_comes_back(name):
 # --- whole models -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", wholes.MODELS)
+@slow_on_jax
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_model(name):
-    error, export = difference(wholes.MODELS[name]())
+    error, export = difference(ARCHITECTURES[name]())
     assert error < 1e-5
     assert not hosts(export)
 
 
-@pytest.mark.parametrize("name", wholes.HOSTED)
+@slow_on_jax
+@pytest.mark.parametrize("name", HOSTED_ARCHITECTURES)
 def test_model_with_hosts(name):
     with pytest.warns(UserWarning, match="Keras runs it"):
-        error, export = difference(wholes.HOSTED[name](), strict=False)
+        error, export = difference(HOSTED_ARCHITECTURES[name](), strict=False)
     assert error < 1e-5
     assert hosts(export)
 
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="has no such convolutions")
 def test_model_with_channels_first():
-    error, export = difference(wholes.batch_norm_net(data_format="channels_first"))
+    error, export = difference(batch_norm_net(data_format="channels_first"))
     assert error < 1e-5
     assert len(export.net.all_ensembles) == 2
 
@@ -271,11 +267,12 @@ def test_model_with_channels_first():
 )
 @pytest.mark.slow
 def test_model_comes_back(name):
-    assert loss(wholes.MODELS[name]()) < 1e-4
+    assert loss(ARCHITECTURES[name]()) < 1e-4
 
 
+@slow_on_jax
 def test_spiking_images_over_time(float64):
-    model = randomise(wholes.spiking_images())
+    model = randomise(spiking_images())
     x = inputs_of(model)
     with pytest.raises(NotImplementedError, match="max_to_avg_pool=True"):
         to_nengo(model)
@@ -360,6 +357,7 @@ def test_scales_stay_between_others(float64):
 # --- one parameter for each neuron --------------------------------------------------
 
 
+@slow_on_jax
 def test_alphas_of_neurons_are_written():
     kind = ksn.types.Elementwise("elu", 0.5)
     options = {"trainable_parameters": {"alpha": "unit"}, "return_sequences": True}

@@ -3,12 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
-from tests.convert.models import layers, static, temporal
-from tests.marks import SLOW_ON_JAX
+from tests.builders import static, temporal
+from tests.marks import some_on_jax
 
-pytestmark = SLOW_ON_JAX
 STEPS = 4000
 VALUES = np.array([[0.0, 0.1, 0.5, 1.2], [0.3, -1.0, 0.9, 0.2]])
 
@@ -29,7 +29,7 @@ RANDOM = {
 }
 
 
-@pytest.mark.parametrize("name", RANDOM)
+@pytest.mark.parametrize("name", some_on_jax(RANDOM, ["Poisson"]))
 def test_random_spikes_have_the_same_mean_and_variance(name):
     make_model, rates = RANDOM[name]
     model = make_model(return_sequences=True)

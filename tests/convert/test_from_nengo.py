@@ -14,20 +14,30 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.nengo import reading
-from tests.cases import NETWORKS, RANDOM_NETWORKS
-from tests.convert.generated import STEPS, models, networks
-from tests.convert.models import MODELS, data, make
+from tests.arrays import assert_near, numpy
+from tests.builders import data
+from tests.cases import (
+    MODELS,
+    NETWORKS,
+    RANDOM_NETWORKS,
+    generated_models,
+    generated_networks,
+    make,
+)
+from tests.marks import quick
+from tests.simulated import by_nengo
 
+STEPS = 30
 SLOW = settings(
     max_examples=500,
     deadline=None,
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-QUICK = settings(SLOW, max_examples=2)
+QUICK = settings(SLOW, max_examples=15)
 
 
-def frames(nodes, batch=2, steps=STEPS, seed=0):
+def noise(nodes, batch=2, steps=STEPS, seed=0):
     rng = np.random.RandomState(seed)
     return [rng.uniform(-2, 2, (batch, steps, node.size_out)) for node in nodes]
 
@@ -36,44 +46,34 @@ def inputs_of(net):
     return [n for n in net.all_nodes if isinstance(n.output, np.ndarray)]
 
 
-def by_nengo(net, given, steps=STEPS, dt=0.001, seed=0):
-    """Data of all probes, by item of a batch."""
-    nodes, found = inputs_of(net), []
-    before = [node.output for node in nodes]
-    for item in range(len(given[0]) if given else 1):
-        for node, values in zip(nodes, given, strict=True):
-            node.output = lambda t, v=values[item]: v[round(t / dt) - 1]
-        with nengo.Simulator(net, dt=dt, seed=seed, progress_bar=False) as sim:
-            sim.run_steps(steps)
-        found.append([sim.data[probe] for probe in net.all_probes])
-        for node, output in zip(nodes, before, strict=True):
-            node.output = output
-    return [np.stack(values) for values in zip(*found, strict=True)]
+def batch_by_nengo(net, given, seed=0):
+    """Data of each probe, by item of a batch."""
+    nodes = inputs_of(net)
+    items = [
+        by_nengo(net, dict(zip(nodes, item, strict=True)), STEPS, seed=seed).values()
+        for item in (zip(*given, strict=True) if given else [()])
+    ]
+    return [np.stack(values) for values in zip(*items, strict=True)]
 
 
 def run(model, given, steps=STEPS):
     x = given or [np.ones((1, steps, 1))]
     x = x[0] if len(x) == 1 else dict(zip(model.input, x, strict=True))
     y = model(x)
-    names = [*y] if isinstance(y, dict) else [0]
-    values = y if isinstance(y, dict) else [y]
-    return [ops.convert_to_numpy(values[name]) for name in names]
+    return list(map(numpy, y.values() if isinstance(y, dict) else [y]))
 
 
 def assert_equal(actual, expected, tolerance=1e-5):
-    assert len(actual) == len(expected)
     for ours, theirs in zip(actual, expected, strict=True):
-        assert ours.shape == theirs.shape
-        scale = max(np.max(np.abs(theirs), initial=0), 1)
-        np.testing.assert_allclose(ours / scale, theirs / scale, atol=tolerance)
+        assert_near(ours, theirs, tolerance)
 
 
 @QUICK
-@given(networks())
+@given(generated_networks())
 def test_generated_networks(float64, net):
-    given = frames(inputs_of(net))
+    given = noise(inputs_of(net))
     model = ksn.from_nengo(net)
-    expected = by_nengo(net, given)
+    expected = batch_by_nengo(net, given)
     assert_equal(run(model, given), expected)
     # And back, all spikes of each layer too.
     export = ksn.to_nengo(model)
@@ -84,22 +84,16 @@ def test_generated_networks(float64, net):
 
 @pytest.mark.slow
 @SLOW
-@given(networks())
+@given(generated_networks())
 def test_many_generated_networks(float64, net):
     test_generated_networks.hypothesis.inner_test(float64, net)
-
-
-def quick(names, chosen):
-    """All of the names, those not chosen marked as slow."""
-    slow = pytest.mark.slow
-    return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
 
 
 @pytest.mark.parametrize(
     "name",
     quick(
         [n for n in NETWORKS if n not in RANDOM_NETWORKS],
-        ["slices", "voja", "probes"],
+        ["voja", "probes"],
     ),
 )
 def test_everything_the_engine_knows(name, float64):
@@ -108,7 +102,7 @@ def test_everything_the_engine_knows(name, float64):
         np.broadcast_to(node.output, (1, STEPS, node.size_out)).astype(float)
         for node in inputs_of(net)
     ]
-    expected, others = (by_nengo(net, given, seed=seed) for seed in (0, 1))
+    expected, others = (batch_by_nengo(net, given, seed=seed) for seed in (0, 1))
     actual = run(ksn.from_nengo(net), given)
     found = zip(net.all_probes, actual, expected, others, strict=True)
     for probe, ours, one, other in found:
@@ -154,14 +148,14 @@ def test_exports_of_keras_models_come_back(name, float64):
 
 
 @QUICK
-@given(models())
+@given(generated_models())
 def test_generated_models_come_back(float64, model):
     check_comes_back(model, data([(2, STEPS, x.shape[-1]) for x in model.inputs]))
 
 
 @pytest.mark.slow
 @SLOW
-@given(models())
+@given(generated_models())
 def test_many_generated_models_come_back(float64, model):
     test_generated_models_come_back.hypothesis.inner_test(float64, model)
 
@@ -236,7 +230,7 @@ def test_one_layer_on_request():
     net = chain(3)
     model = ksn.from_nengo(net, layered=False)
     assert [type(x) for x in model.layers[1:]] == [ksn.layers.Network]
-    x = frames(net.nodes)[0].astype("float32")
+    x = noise(net.nodes)[0].astype("float32")
     one = ops.convert_to_numpy(model(x))
     many = ops.convert_to_numpy(ksn.from_nengo(net)(x))
     np.testing.assert_allclose(one, many, atol=1e-4)
@@ -337,15 +331,17 @@ OTHERS = {f.__name__: f for f in (learning, voja, python, part_of_neurons)}
 @pytest.mark.parametrize("name", quick(OTHERS, ["learning", "part_of_neurons"]))
 def test_what_is_not_simple(name, float64):
     net = OTHERS[name]()
-    given = frames(inputs_of(net), batch=1)
-    assert_equal(run(ksn.from_nengo(net), given), by_nengo(net, given), 1e-7)
+    given = noise(inputs_of(net), batch=1)
+    assert_equal(run(ksn.from_nengo(net), given), batch_by_nengo(net, given), 1e-7)
 
 
 def test_what_is_no_input_holds_its_value(float64):
     net = constants()
     model = ksn.from_nengo(net, inputs=[])
     assert model.input_shape == (None, None, 1)
-    assert_equal(run(model, []), by_nengo(net, [np.full((1, STEPS, 1), 0.5)]), 1e-7)
+    assert_equal(
+        run(model, []), batch_by_nengo(net, [np.full((1, STEPS, 1), 0.5)]), 1e-7
+    )
 
 
 def test_python_that_cannot_be_stored_goes_back(float64):
@@ -354,7 +350,7 @@ def test_python_that_cannot_be_stored_goes_back(float64):
         direct = nengo.Ensemble(1, 2, neuron_type=nengo.Direct(), label="direct")
         nengo.Connection(x, direct, function=lambda x: x[::-1] ** 2)
         nengo.Probe(direct, synapse=0.01)
-    given = frames(net.nodes)[0]
+    given = noise(net.nodes)[0]
     report = ksn.to_nengo(ksn.from_nengo(net)).verify(given)
     assert report.ok, report
 
@@ -362,11 +358,11 @@ def test_python_that_cannot_be_stored_goes_back(float64):
 def test_trained_and_written_back(float64, tmp_path):
     net = chain(2, recurrent=True)
     model = ksn.from_nengo(net)
-    x = frames(net.nodes, batch=4)[0]
+    x = noise(net.nodes, batch=4)[0]
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     model.fit(x, 0.5 - x, verbose=0)
     trained = ops.convert_to_numpy(model(x))
-    assert np.max(np.abs(trained - by_nengo(net, [x])[0])) > 1e-3
+    assert np.max(np.abs(trained - batch_by_nengo(net, [x])[0])) > 1e-3
     report = ksn.to_nengo(model).verify(x)
     assert report.ok, report
     model.save(tmp_path / "model.keras")
@@ -406,7 +402,7 @@ def test_labels_of_any_letters(float64):
     """In layers, of which TensorFlow makes scopes; and in what enters a network."""
     net = chain(2, recurrent=True)
     net.ensembles[0].label, net.ensembles[1].label = "é 1", "a+b: (c)"
-    x = frames(net.nodes)[0]
+    x = noise(net.nodes)[0]
     model = ksn.from_nengo(net)
     assert ksn.verify(model, net, x).ok
     assert all(layer.name.isascii() and " " not in layer.name for layer in model.layers)
@@ -421,7 +417,7 @@ def test_labels_with_dots(tmp_path):
         nengo.Probe(net.ensembles[0], label="other.estimate")
     model = ksn.from_nengo(net)
     assert "my_ensemble_encoders" in [layer.name for layer in model.layers]
-    x = frames(net.nodes)[0].astype("float32")
+    x = noise(net.nodes)[0].astype("float32")
     y = model(x)
     assert [*y] == ["my.estimate", "other.estimate"]
     model.compile("sgd", "mse")
@@ -437,7 +433,7 @@ def test_labels_with_dots(tmp_path):
 def test_verify_compares_with_the_network_itself(float64):
     net = chain(3, recurrent=True)
     model = ksn.from_nengo(net)
-    x = frames(net.nodes)[0]
+    x = noise(net.nodes)[0]
     report = ksn.verify(model, net, x)
     assert report.ok, f"\n{report}"
     assert [row.name for row in report.outputs] == ["estimate"]
@@ -454,7 +450,7 @@ def test_verify_compares_with_the_network_itself(float64):
 
 def test_verify_of_learning_and_without_inputs(float64):
     net = learning()
-    x = dict(zip("xy", frames(inputs_of(net)), strict=True))
+    x = dict(zip("xy", noise(inputs_of(net)), strict=True))
     report = ksn.verify(ksn.from_nengo(net), net, x, rtol=1e-7, atol=1e-7)
     assert report.ok and len(report.outputs) == 3
     net = constants()

@@ -4,13 +4,13 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from keras_spiking_nengo.convert.layer_process import KerasLayer
-from tests.convert.models import (
+from tests.builders import (
     batch,
-    layers,
     neurons,
     presented,
     sequence,
@@ -18,10 +18,7 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
-from tests.marks import SLOW_ON_JAX
-
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
+from tests.marks import some_on_jax
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -72,7 +69,7 @@ def data_of(model):
     return batch(model) if model.inputs[0].shape[1] is not None else sequence(model)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some_on_jax(MODELS, ["own layer", "lstm", "subclass"]))
 def test_hosted_layers_give_the_same(name, float64):
     model = MODELS[name]()
     with pytest.raises(NotImplementedError, match="strict=False"):

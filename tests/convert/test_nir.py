@@ -25,9 +25,8 @@ from tests.convert.nir_graphs import (
     graph_with,
     nir_graphs,
 )
-from tests.marks import SLOW_ON_JAX
+from tests.marks import quick, slow_on_jax, some_on_jax
 
-pytestmark = SLOW_ON_JAX
 STEPS = 25
 SLOW = settings(
     max_examples=300,
@@ -35,7 +34,7 @@ SLOW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-QUICK = settings(SLOW, max_examples=6)
+QUICK = settings(SLOW, max_examples=15)
 
 
 def data(graph, seed=0, steps=STEPS):
@@ -85,6 +84,7 @@ def check(graph, nested, late, exact, subtracts):
     return model, inputs, expected
 
 
+@slow_on_jax
 @QUICK
 @given(nir_graphs(), st.booleans(), st.booleans())
 def test_generated_graphs(float64, drawn, exact, subtracts):
@@ -116,6 +116,10 @@ def test_generated_graphs_in_nengo(float64, drawn):
     assert report.ok, f"\n{report}"
 
 
+# What JAX runs by default: one of each kind.
+ON_JAX = ("Affine", "AvgPool2d", "Conv1d", "CubaLIF", "Delay", "IF", "Threshold")
+
+
 # --- every row of the table ---------------------------------------------------------
 
 
@@ -143,7 +147,7 @@ def same_fields(after, before):
             np.testing.assert_allclose(getattr(after, field), value, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", PRIMITIVES)
+@pytest.mark.parametrize("name", some_on_jax(PRIMITIVES, ON_JAX))
 def test_rows_are_read_and_written_as_they_are(name, float64):
     for shape, node in CASES[name]:
         graph = graph_with(shape, node)
@@ -170,7 +174,11 @@ def test_rows_are_read_and_written_as_they_are(name, float64):
         assert_same(run(other, inputs), expected)
 
 
-@pytest.mark.parametrize("name", CYCLIC)
+# Generated graphs have the others in cycles, too.
+IN_CYCLES = {*CYCLIC} - {"I", "LI", "CubaLI", "IF", "LIF", "Scale", "Threshold"}
+
+
+@pytest.mark.parametrize("name", quick(CYCLIC, IN_CYCLES))
 def test_rows_in_a_cycle(name, float64):
     shape, node = CYCLIC[name]
     graph = graph_with(shape, node, back=nir.Scale(np.full(shape, 0.25)))
@@ -187,6 +195,7 @@ def test_rows_in_a_cycle(name, float64):
 WRONG = [None, "text", -1.0, 0, np.nan, np.ones((2, 3, 4, 5)), np.ones(7), [], {}]
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", [n for n in CASES if CASES[n][0][1] is not None])
 def test_nodes_with_wrong_fields_are_named(name):
     shape, node = CASES[name][0]

@@ -4,12 +4,12 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from keras_spiking_nengo.convert.layer_rules import HINTS, LAYERS
-from tests.convert.models import (
-    layers,
+from tests.builders import (
     memory,
     neurons,
     per_step,

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the example of `compare`.
-pytestmark = SLOW_ON_JAX
 
 layers = keras.layers
 STEPS = 100

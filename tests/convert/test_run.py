@@ -4,12 +4,11 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 from keras_spiking_nengo.convert import to_nengo
-from tests.convert.models import (
+from tests.builders import (
     STEPS,
-    layers,
-    make,
     neurons,
     presented,
     randomise,
@@ -17,10 +16,7 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
-from tests.marks import SLOW_ON_JAX
-
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
+from tests.cases import make
 
 
 def test_sequences_come_back_as_sequences():

@@ -9,10 +9,8 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
-from tests.marks import SLOW_ON_JAX
 
 # By default JAX runs the example of `to_spiking`.
-pytestmark = SLOW_ON_JAX
 
 layers = keras.layers
 STEPS = 200

@@ -4,17 +4,12 @@ import keras
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from tests.cases import NEURONS, RANDOM, SYNAPSES
-from tests.conftest import BACKEND
-from tests.convert.models import (
-    MODELS,
-    STATIC_LAYERS,
+from tests.builders import (
     batch,
-    layers,
-    make,
     neurons,
     presented,
     randomise,
@@ -23,18 +18,30 @@ from tests.convert.models import (
     synapse,
     temporal,
 )
-from tests.marks import SLOW_ON_JAX
+from tests.cases import MODELS, NEURONS, RANDOM, STATIC_LAYERS, SYNAPSES, make
+from tests.conftest import BACKEND
+from tests.marks import some_on_jax
 
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
-
-# Of what TimeDistributed is taken apart around, on JAX by default.
-STEPPED = (
+# What JAX runs by default: one of each kind.
+ON_JAX = (
     "Dense(relu)",
     "Conv1D(strided)",
     "Conv2D(same)",
     "AveragePooling2D",
     "Flatten",
+    *("AdaptiveLIF", "Izhikevich", "IntegrateAndFire", "RegularSpiking", "SoftLIFRate"),
+    *("Alpha", "LinearFilter(zoh)", "Lowpass", "None", "Triangle"),
+    *(
+        "deep",
+        "delays",
+        "images",
+        "keyed",
+        "network",
+        "nested",
+        "presented",
+        "residual",
+    ),
+    *("trained", "trained memory"),
 )
 
 
@@ -58,17 +65,14 @@ def test_catalogues_are_not_empty():
     assert len(MODELS) > 20 and len(STATIC_LAYERS) > 30
 
 
-@pytest.mark.parametrize("name", STATIC_LAYERS)
+@pytest.mark.parametrize("name", some_on_jax(STATIC_LAYERS, ON_JAX))
 def test_layer_without_time(name, float64):
     make_layer, shape = STATIC_LAYERS[name]
     model = randomise(static(make_layer(), shape=shape))
     check(model, batch(model), rounding(name))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in STEPPED else SLOW_ON_JAX) for n in STATIC_LAYERS],
-)
+@pytest.mark.parametrize("name", some_on_jax(STATIC_LAYERS, ON_JAX))
 def test_layer_at_every_step(name, float64):
     make_layer, shape = STATIC_LAYERS[name]
     wrapped = keras.layers.TimeDistributed(make_layer())
@@ -76,7 +80,9 @@ def test_layer_at_every_step(name, float64):
     check(model, sequence(model), rounding(name))
 
 
-@pytest.mark.parametrize("name", [name for name in NEURONS if name not in RANDOM])
+@pytest.mark.parametrize(
+    "name", some_on_jax([name for name in NEURONS if name not in RANDOM], ON_JAX)
+)
 def test_neurons(name, float64):
     model = temporal(neurons(NEURONS[name]))
     x = 5 * sequence(model)
@@ -87,13 +93,13 @@ def test_neurons(name, float64):
 
 
 @pytest.mark.parametrize("delay", [0, 1])
-@pytest.mark.parametrize("name", SYNAPSES)
+@pytest.mark.parametrize("name", some_on_jax(SYNAPSES, ON_JAX))
 def test_synapse(name, delay, float64):
     model = temporal(synapse(SYNAPSES[name], delay=delay), shape=(2, 3))
     check(model, sequence(model))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", some_on_jax(MODELS, ON_JAX))
 def test_model(name, float64):
     model, x = make(name)
     export = check(model, x)
@@ -103,7 +109,9 @@ def test_model(name, float64):
         assert thing.label == vertex
 
 
-@pytest.mark.parametrize("name", ["dense", "presented", "images", "no lag"])
+@pytest.mark.parametrize(
+    "name", some_on_jax(["dense", "presented", "images", "no lag"], ["presented"])
+)
 def test_model_in_single_precision(name):
     model, x = make(name)
     report = to_nengo(model).verify(x)

@@ -5,13 +5,12 @@ import dataclasses
 import nengo
 import numpy as np
 import pytest
+from keras import layers
 
 from keras_spiking_nengo.convert import to_nengo
-from tests.convert.models import layers, make, neurons, sequence, temporal
-from tests.marks import SLOW_ON_JAX
-
-# The graph is made alike on every backend.
-pytestmark = SLOW_ON_JAX
+from tests.builders import neurons, sequence, temporal
+from tests.cases import make
+from tests.marks import some_on_jax
 
 
 def test_report_of_an_export(float64):
@@ -63,7 +62,9 @@ def tamper(export):
     connection.transform = nengo.Dense(weights.shape, init=-weights.init)
 
 
-@pytest.mark.parametrize("name", ["dense", "deep", "presented", "joined"])
+@pytest.mark.parametrize(
+    "name", some_on_jax(["dense", "deep", "presented", "joined"], ["presented"])
+)
 def test_tampering_is_noticed(name):
     model, x = make(name)
     export = to_nengo(model)

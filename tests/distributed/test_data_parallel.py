@@ -14,39 +14,27 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo  # noqa: F401 - registers the layers of what is saved
-from tests.processes import descendants
+from tests.processes import ROOT, descendants, python
 
 pytestmark = pytest.mark.distributed
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 3
 LIMIT = 300  # seconds, of one training
 
 
-def command(*options) -> list[str]:
+def words(*options) -> list[str]:
     common = ("--epochs", str(EPOCHS), *map(str, options))
-    return [sys.executable, "-m", "examples.data_parallel", *common]
+    return ["-m", "examples.data_parallel", *common]
 
 
 def environment(backend: str) -> dict[str, str]:
     return os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def run(backend: str, *options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(*options),
-        cwd=ROOT,
-        env=environment(backend),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-
-
 @functools.cache
 def losses(backend: str, *options) -> tuple[list[float], float]:
     """Of every epoch, and the accuracy on the test set."""
-    done = run(backend, *options)
+    done = python(*words(*options), timeout=LIMIT, KERAS_BACKEND=backend)
     assert done.returncode == 0, done.stderr[-3000:]
     return read(done.stdout)
 
@@ -88,7 +76,7 @@ def test_killed_process_goes_on_from_the_backup(tmp_path, victim):
     """Whichever dies: what was done is not done again, and losses are equal."""
     options = ("--processes", 2, "--backup", tmp_path / "backup")
     with subprocess.Popen(
-        command(*options),
+        [sys.executable, *words(*options)],
         cwd=ROOT,
         env=environment("jax"),
         stdout=subprocess.PIPE,
@@ -136,6 +124,6 @@ def wait_for(file: Path) -> None:
     ],
 )
 def test_refusals(backend, options, message):
-    done = run(backend, *options)
+    done = python(*words(*options), timeout=LIMIT, KERAS_BACKEND=backend)
     assert done.returncode
     assert message in done.stderr

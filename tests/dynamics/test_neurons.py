@@ -8,7 +8,6 @@ from keras import ops
 from scipy import linalg
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.dynamics.neurons import NEURONS as RULES
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator
 from tests.cases import NEURONS, RANDOM
@@ -46,10 +45,6 @@ def nengo_steps(neuron_type, currents: np.ndarray, seed: int, dt=DT) -> np.ndarr
 def our_steps(neuron_type, currents: np.ndarray, seed: int, **kwargs) -> np.ndarray:
     layer = ksn.layers.Neurons(neuron_type, return_sequences=True, seed=seed, **kwargs)
     return ops.convert_to_numpy(layer(currents[None]))[0]
-
-
-def test_every_rule_has_a_case_and_every_case_a_rule():
-    assert set(RULES) == {type(case) for case in NEURONS.values()}
 
 
 @pytest.mark.parametrize("noisy", [False, True], ids=["constant", "noisy"])

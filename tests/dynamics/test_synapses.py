@@ -37,10 +37,6 @@ def at_once(system, x, length=64):
     return ops.convert_to_numpy(y)[0], ops.convert_to_numpy(state)
 
 
-def test_every_rule_has_a_case():
-    assert set(synapses.SYNAPSES) <= {type(case) for case in SYNAPSES.values()}
-
-
 @pytest.mark.parametrize("delay", [0, 1])
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_as_nengo_in_float64(name, delay, float64):

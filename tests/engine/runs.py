@@ -10,7 +10,7 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.dynamics.loops import compiled, precision
-from keras_spiking_nengo.engine import Mode, compile_model
+from keras_spiking_nengo.engine import ALWAYS, Mode, compile_model
 from tests.cases import NETWORKS
 
 STEPS = 100
@@ -53,6 +53,13 @@ def built(name):
     return model
 
 
+def program_of(net, passes=ALWAYS):
+    """The program of a network that is in no catalogue."""
+    model = nengo.builder.Model()
+    model.build(net)
+    return compile_model(model, passes=passes)
+
+
 def compile_network(name, passes):
     """A network's model and its program."""
     model = built(name)
@@ -79,10 +86,3 @@ def by_program(name, passes, steps):
         if keras.backend.backend() != "tensorflow":  # whose compiler takes longer
             run = compiled(run)
         return [ops.convert_to_numpy(y) for y in run(state, inputs)]
-
-
-def difference(actual, expected):
-    """Largest difference, in parts of the range of what is expected."""
-    assert actual.shape == expected.shape
-    scale = np.max(np.abs(expected), initial=0)
-    return np.max(np.abs(actual - expected), initial=0) / (scale or 1)

@@ -6,9 +6,9 @@ from dataclasses import replace
 import nengo
 import numpy as np
 import pytest
-from nengo.builder import Model
 
-from keras_spiking_nengo.engine import Mode, compile_model
+from keras_spiking_nengo.engine import Mode
+from tests.engine.runs import program_of
 
 CASES = {
     # Transform, inputs and products.
@@ -24,12 +24,6 @@ CASES = {
         (2 * 3) * (2 * 2 * 2),
     ),
 }
-
-
-def program_of(net, **options):
-    model = Model()
-    model.build(net)
-    return compile_model(model, **options)
 
 
 def total(program, name):

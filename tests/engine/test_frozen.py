@@ -11,9 +11,10 @@ from nengo.builder import Model
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
-from tests.engine.runs import SEED, difference
+from tests.arrays import difference
+from tests.cases import NETWORKS
+from tests.engine.runs import SEED
 from tests.marks import slow_on_jax
-from tests.networks import NETWORKS
 
 STEPS = 40
 # They take seconds to build, and have no kind of connection that others lack.

@@ -14,6 +14,7 @@ from nengo.neurons import NeuronType, RatesToSpikesNeuronType
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import OPERATORS
 from keras_spiking_nengo.engine.python_operators import PythonCall
+from tests.arrays import difference
 from tests.cases import NETWORKS, RANDOM_NETWORKS
 from tests.engine.runs import (
     STEPS,
@@ -21,7 +22,6 @@ from tests.engine.runs import (
     by_us,
     by_us_quickly,
     compile_network,
-    difference,
 )
 
 EXACT = [name for name in NETWORKS if name not in RANDOM_NETWORKS]

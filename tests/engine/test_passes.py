@@ -1,21 +1,22 @@
 """Passes change how a program runs, not what it computes."""
 
+from functools import partial
+
 import nengo
 import numpy as np
 import pytest
-from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.engine import PASSES, compile_model
+from keras_spiking_nengo.engine import PASSES
 from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.populations import Population
 from keras_spiking_nengo.engine.products import Product
+from tests.arrays import difference
 from tests.cases import NETWORKS
-from tests.engine.runs import by_program, difference
-from tests.marks import slow_on_jax
+from tests.engine.runs import by_program, program_of
+from tests.marks import quick, slow_on_jax
 
 STEPS = 15
-QUICK = ("direct_mode",)
 SOME = {
     "none": (),
     **{f"without {name}": tuple(n for n in PASSES if n != name) for name in PASSES},
@@ -26,7 +27,7 @@ SOME = {
 @slow_on_jax
 @pytest.mark.parametrize(
     "name",
-    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS],
+    quick(NETWORKS, ["direct_mode"]),
 )
 def test_outputs_stay_the_same(name):
     expected = by_program(name, tuple(PASSES), STEPS)
@@ -37,10 +38,7 @@ def test_outputs_stay_the_same(name):
             assert difference(ours, theirs) <= 1e-12, label
 
 
-def program_of(net, passes=tuple(PASSES)):
-    model = Model()
-    model.build(net)
-    return compile_model(model, passes=passes)
+every_pass = partial(program_of, passes=tuple(PASSES))
 
 
 def counts(program):
@@ -104,7 +102,7 @@ def test_share_filters_filters_sums():
 @pytest.mark.parametrize("size", [3, 10])
 @pytest.mark.parametrize("loop", [False, True])
 def test_merge_makes_many_equal_ensembles_one(loop, size):
-    few, many = (program_of(array_of(n, loop)) for n in (size, 30))
+    few, many = (every_pass(array_of(n, loop)) for n in (size, 30))
     assert counts(many) == counts(few)
     unmerged = tuple(name for name in PASSES if name != "merge")
     apart = program_of(array_of(30, loop), unmerged)
@@ -124,7 +122,7 @@ def fan(n_targets):
 
 
 def test_merge_reads_a_vector_once_for_all_large_products_of_it():
-    program = program_of(fan(3))
+    program = every_pass(fan(3))
     decoders = [
         node
         for node in program.operations
@@ -208,7 +206,7 @@ def test_neurons_of_packed_state_are_nengos_spike_for_spike(name):
         ens = nengo.Ensemble(60, 1, neuron_type=LIFS[name])
         nengo.Connection(ens, ens, synapse=0.1)
         probes = [nengo.Probe(ens.neurons), nengo.Probe(ens.neurons, "voltage")]
-    populations = [n for n in program_of(net).operations if isinstance(n, Population)]
+    populations = [n for n in every_pass(net).operations if isinstance(n, Population)]
     assert [node.packed_state for node in populations] == [packed]
     data = []
     for simulator, options in (
@@ -260,7 +258,7 @@ def test_simplify_drops_what_no_probe_shows():
         seen, unseen = nengo.Ensemble(10, 1), nengo.Ensemble(20, 1)
         nengo.Connection(seen, unseen)
         nengo.Probe(seen.neurons)
-    sizes = {out.size for node in program_of(net).operations for out in node.outs}
+    sizes = {out.size for node in every_pass(net).operations for out in node.outs}
     assert 10 in sizes and 20 not in sizes
     before = program_of(net, ())
     assert 20 in {out.size for node in before.operations for out in node.outs}
@@ -270,7 +268,7 @@ def test_simplify_keeps_python_that_no_probe_shows():
     with nengo.Network() as net:
         node = nengo.Node(lambda t, x: None, size_in=1)
         nengo.Connection(nengo.Node([1]), node)
-    assert len(program_of(net).python_calls) == 1
+    assert len(every_pass(net).python_calls) == 1
 
 
 def test_drop_unread_hands_out_less():
@@ -279,14 +277,14 @@ def test_drop_unread_hands_out_less():
         nengo.Connection(ens, ens, synapse=0.1)
         nengo.Probe(ens.neurons[:3])
     wide = program_of(net, tuple(name for name in PASSES if name != "drop_unread"))
-    assert program_of(net).width < wide.width - 90
+    assert every_pass(net).width < wide.width - 90
 
 
 def test_a_program_does_not_grow_with_the_number_of_ensembles():
-    few, many = (program_of(array_of(n, True)) for n in (20, 100))
+    few, many = (every_pass(array_of(n, True)) for n in (20, 100))
     assert counts(few) == counts(many)
 
 
 def test_a_chain_is_as_long_as_it_is_deep():
-    (short, _), (long, _) = (counts(program_of(chain(*[0.01] * n))) for n in (4, 8))
+    (short, _), (long, _) = (counts(every_pass(chain(*[0.01] * n))) for n in (4, 8))
     assert long > short

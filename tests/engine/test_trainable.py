@@ -7,7 +7,7 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine.trainable import weights_of
-from tests.networks import NETWORKS
+from tests.cases import NETWORKS
 
 
 def weights(net):

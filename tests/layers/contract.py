@@ -6,17 +6,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from tests.arrays import numpy
+
 TIME = 12
 # Reordered sums differ in the last digits; spikes are equal or wrong by their height.
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-
-
-def numpy(x):
-    return (
-        [ops.convert_to_numpy(y) for y in x]
-        if isinstance(x, list | tuple)
-        else (ops.convert_to_numpy(x))
-    )
 
 
 def currents(features, batch=2, time=TIME, seed=0):

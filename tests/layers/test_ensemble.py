@@ -9,6 +9,9 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from tests.arrays import assert_near, numpy
+from tests.marks import quick
+from tests.simulated import by_nengo, row_by_row
 
 STEPS = 120
 SEED = 5
@@ -21,35 +24,19 @@ def frames(size, steps=STEPS, batch=2, seed=0):
     return np.clip(slow, -1, 1)
 
 
-def shown(values):
-    """A node's function: row by row."""
-    return lambda t: values[round(t * 1000) - 1]
-
-
-def by_nengo(make, *given):
+def probed(make, *given):
     """What `make`, called with a node for each array, probes; by item of a batch."""
     found = []
     for item in zip(*given, strict=True):
         with nengo.Network(seed=1) as net:
-            made = make(*(nengo.Node(shown(values)) for values in item))
-        with nengo.Simulator(net, progress_bar=False) as sim:
-            sim.run_steps(len(item[0]))
-        found.append(sim.data[made])
+            probe = make(*(nengo.Node(row_by_row(values)) for values in item))
+        found.append(by_nengo(net, steps=len(item[0]), seed=None)[probe])
     return np.stack(found)
 
 
 def assert_equal(actual, expected, tolerance=1e-9):
-    actual = ops.convert_to_numpy(actual)
-    assert actual.shape == expected.shape
-    scale = max(np.max(np.abs(expected)), 1)
-    np.testing.assert_allclose(actual / scale, expected / scale, atol=tolerance)
+    assert_near(numpy(actual), expected, tolerance)
     assert np.any(expected)
-
-
-def quick(names, chosen):
-    """All of the names, those not chosen marked as slow."""
-    slow = pytest.mark.slow
-    return [n if n in chosen else pytest.param(n, marks=slow) for n in names]
 
 
 def square(x):
@@ -98,7 +85,7 @@ def test_decodes_as_nengo(name, float64):
         nengo.Connection(ens, out, function=product, synapse=None, **solved)
         return nengo.Probe(out)
 
-    assert_equal(layer(x), by_nengo(make, x))
+    assert_equal(layer(x), probed(make, x))
 
 
 def test_identity_without_a_function(float64):
@@ -109,7 +96,7 @@ def test_identity_without_a_function(float64):
         nengo.Connection(node, ens, synapse=None)
         return nengo.Probe(ens)
 
-    assert_equal(ksn.layers.Ensemble(40, 2, **DOUBLE)(x), by_nengo(make, x))
+    assert_equal(ksn.layers.Ensemble(40, 2, **DOUBLE)(x), probed(make, x))
 
 
 def test_activity_of_the_neurons(float64):
@@ -121,7 +108,7 @@ def test_activity_of_the_neurons(float64):
         return nengo.Probe(ens.neurons)
 
     layer = ksn.layers.Ensemble(40, 2, output="neurons", **DOUBLE)
-    assert_equal(layer(x), by_nengo(make, x), 0)
+    assert_equal(layer(x), probed(make, x), 0)
 
 
 def test_several_functions_by_name(float64):
@@ -188,7 +175,7 @@ def test_recurrence_as_nengo(name, float64):
         )
         return nengo.Probe(ens)
 
-    assert_equal(layer(x), by_nengo(make, x), 1e-7)
+    assert_equal(layer(x), probed(make, x), 1e-7)
 
 
 # --- learning -------------------------------------------------------------------
@@ -227,7 +214,7 @@ def test_taught_as_nengo(rule, teacher, float64):
         return nengo.Probe(out)
 
     y = layer({"input": x, teacher: taught})
-    assert_equal(y, by_nengo(make, x, taught), 1e-7)
+    assert_equal(y, probed(make, x, taught), 1e-7)
     # Without the rule it would have been something else.
     plain = ksn.layers.Ensemble(40, 2, function=product, **DOUBLE)(x)
     assert np.max(np.abs(ops.convert_to_numpy(y - plain))) > 0.01
@@ -279,7 +266,7 @@ def test_untaught_as_nengo(rule, solver, float64):
         return nengo.Probe(ens)
 
     y = layer(x)
-    assert_equal(y, by_nengo(make, x), 1e-6)
+    assert_equal(y, probed(make, x), 1e-6)
     plain = ksn.layers.Ensemble(40, 2, recurrent_solver=solver, **recurrence, **DOUBLE)(
         x
     )
@@ -318,7 +305,7 @@ def test_a_communication_channel_of_layers(float64):
         nengo.Connection(first, second, synapse=0.01)
         return nengo.Probe(second)
 
-    assert_equal(model(x), by_nengo(make, x), 1e-7)
+    assert_equal(model(x), probed(make, x), 1e-7)
 
 
 def test_in_a_plain_rnn(float64):

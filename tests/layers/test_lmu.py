@@ -11,6 +11,8 @@ from scipy import signal, special
 
 from keras_spiking_nengo.dynamics import legendre
 from keras_spiking_nengo.layers import LMU, LMUCell, Neurons, NeuronsCell, SynapseCell
+from tests.arrays import numpy, run
+from tests.conftest import BACKEND
 from tests.gradients import gradient
 from tests.layers.contract import check_layer
 from tests.marks import SLOW_ON_JAX
@@ -18,7 +20,6 @@ from tests.marks import SLOW_ON_JAX
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX
 
-BACKEND = keras.backend.backend()
 # Keras's matrix product on torch is a single precision one.
 NEAR = 1e-4 if BACKEND == "torch" else 1e-9
 N_IN = 3
@@ -58,14 +59,6 @@ HIDDEN = {
     ),
     "spiking": spiking,
 }
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
-
-
-def run(layer, x, **kwargs):
-    return keras.tree.map_structure(numpy, layer(ops.convert_to_tensor(x), **kwargs))
 
 
 def everything(**kwargs):

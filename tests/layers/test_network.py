@@ -12,19 +12,13 @@ from nengo.processes import WhiteSignal
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Network, NetworkCell
-from tests.layers.contract import check_layer, numpy
-from tests.layers.nets import (
-    STEPS,
-    assert_equal,
-    by_nengo,
-    frames,
-    layer_of,
-    small,
-    spiking,
-)
+from tests.arrays import frames, numpy
+from tests.conftest import BACKEND
+from tests.layers.contract import check_layer
+from tests.layers.nets import STEPS, assert_equal, layer_of, small, spiking
 from tests.marks import slow_on_jax
+from tests.simulated import by_nengo
 
-BACKEND = keras.backend.backend()
 CHECKS = [name for name in dir(check_layer) if name.startswith("check_")]
 
 

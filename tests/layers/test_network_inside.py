@@ -10,17 +10,10 @@ from keras import ops
 from nengo.processes import Piecewise, WhiteSignal
 
 import keras_spiking_nengo as ksn
+from tests.arrays import frames, numpy
 from tests.gradients import gradient
-from tests.layers.contract import numpy
-from tests.layers.nets import (
-    STEPS,
-    assert_equal,
-    built,
-    by_nengo,
-    frames,
-    layer_of,
-    small,
-)
+from tests.layers.nets import STEPS, assert_equal, built, layer_of, small
+from tests.simulated import by_nengo
 
 # --- online learning -------------------------------------------------------------
 

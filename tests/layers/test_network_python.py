@@ -8,8 +8,9 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import NetworkCell
-from tests.layers.contract import numpy
-from tests.layers.nets import STEPS, assert_equal, by_nengo, frames, layer_of
+from tests.arrays import frames, numpy
+from tests.layers.nets import STEPS, assert_equal, layer_of
+from tests.simulated import by_nengo
 
 
 class Count(nengo.Process):

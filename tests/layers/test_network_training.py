@@ -8,9 +8,9 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Network
+from tests.arrays import frames, numpy
 from tests.gradients import gradient
-from tests.layers.contract import numpy
-from tests.layers.nets import STEPS, built, frames, layer_of, small, spiking
+from tests.layers.nets import STEPS, built, layer_of, small, spiking
 from tests.marks import slow_on_jax
 
 # --- what is trained ---------------------------------------------------------------

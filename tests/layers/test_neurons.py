@@ -8,6 +8,7 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell
+from tests.arrays import numpy, run
 from tests.cases import NEURONS
 from tests.gradients import gradient
 
@@ -27,14 +28,6 @@ def currents(name):
     """About as strong as it takes to fire within `TIME`."""
     scale = {"SpikingRectifiedLinear": 100, "Izhikevich": 10}
     return CURRENTS * scale.get(name, 1)
-
-
-def numpy(x):
-    return ops.convert_to_numpy(x)
-
-
-def run(layer, x, **kwargs):
-    return keras.tree.map_structure(numpy, layer(ops.convert_to_tensor(x), **kwargs))
 
 
 def neurons(*args, seed=1, **kwargs):

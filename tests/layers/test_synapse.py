@@ -8,28 +8,21 @@ from keras import ops
 from scipy import signal
 
 from keras_spiking_nengo.layers import Synapse, SynapseCell
+from tests.arrays import numpy, run
 from tests.cases import SYNAPSES
+from tests.conftest import BACKEND
 from tests.gradients import gradient
 
 DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((2, TIME, N)).cumsum(1)
-BACKEND = keras.backend.backend()
 # Keras's matrix product on torch is a single precision one.
 NEAR = 1e-4 if BACKEND == "torch" else 1e-9
 WITHOUT_MEMORY = ("None", "Lowpass(0)", "LinearFilter(gain)")
 WITH_MEMORY = [name for name in SYNAPSES if name not in WITHOUT_MEMORY]
 
 
-def numpy(x):
-    return ops.convert_to_numpy(x)
-
-
 def synapse(*args, **kwargs):
     return Synapse(*args, return_sequences=True, **kwargs)
-
-
-def run(layer, x, **kwargs):
-    return keras.tree.map_structure(numpy, layer(ops.convert_to_tensor(x), **kwargs))
 
 
 def simulated(kind, x):

@@ -4,28 +4,10 @@ import keras
 import nengo
 import numpy as np
 import pytest
-import scipy.sparse
 from keras import ops
 
 import keras_spiking_nengo as ksn
-
-RNG = np.random.RandomState(0)
-SPARSE = scipy.sparse.random(5, 6, density=0.4, random_state=0)
-CASES = {
-    "dense": nengo.Dense((4, 6), init=RNG.randn(4, 6)),
-    "number": nengo.Dense((6, 6), init=2.5),
-    "diagonal": nengo.Dense((6, 6), init=RNG.randn(6)),
-    "drawn": nengo.Dense((4, 6), init=nengo.dists.Gaussian(0, 1)),
-    "sparse": nengo.Sparse((5, 6), init=SPARSE),
-    "sparse, drawn": nengo.Sparse(
-        (5, 6), indices=[[0, 1], [4, 5], [2, 2]], init=nengo.dists.Uniform(1, 2)
-    ),
-    "convolution": nengo.Convolution(3, (8, 7, 2), strides=(2, 1), padding="same"),
-    "grouped": nengo.Convolution(4, (6, 6, 2), groups=2),
-    "channels first": nengo.Convolution(3, (2, 8, 7), channels_last=False),
-    "transposed": nengo.ConvolutionTranspose(2, (4, 4, 3), strides=(2, 2)),
-    "none": nengo.transforms.NoTransform(6),
-}
+from tests.cases import TRANSFORMS
 
 
 def by_nengo(transform, x):
@@ -40,9 +22,9 @@ def by_nengo(transform, x):
     return sim.data[probe]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", TRANSFORMS)
 def test_equals_nengo(name):
-    transform = CASES[name]
+    transform = TRANSFORMS[name]
     layer = ksn.layers.Transform(transform, seed=4)
     x = np.random.RandomState(1).randn(5, transform.size_in)
     y = ops.convert_to_numpy(layer(x.astype("float32")))
@@ -57,7 +39,7 @@ def test_equals_nengo(name):
 
 @pytest.mark.parametrize("name", ["convolution", "channels first", "transposed"])
 def test_convolutions_take_images(name):
-    transform = CASES[name]
+    transform = TRANSFORMS[name]
     layer = ksn.layers.Transform(transform)
     shape = tuple(transform.input_shape.shape)
     x = np.random.RandomState(1).randn(2, 3, *shape).astype("float32")
@@ -70,7 +52,7 @@ def test_convolutions_take_images(name):
 
 @pytest.mark.parametrize("name", ["drawn", "sparse", "channels first", "none"])
 def test_saved_and_trained(name, tmp_path):
-    transform = CASES[name]
+    transform = TRANSFORMS[name]
     model = keras.Sequential(
         [keras.Input((None, transform.size_in)), ksn.layers.Transform(transform)]
     )
@@ -91,8 +73,8 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(TypeError, match="Dense, Sparse, Convolution"):
         ksn.layers.Transform(np.eye(3))
     with pytest.raises(ValueError, match=r"takes \(\.\.\., 6\); received the shape"):
-        ksn.layers.Transform(CASES["dense"])(np.ones((2, 5)))
+        ksn.layers.Transform(TRANSFORMS["dense"])(np.ones((2, 5)))
     with pytest.raises(ValueError, match=r"or images \(\.\.\., 8, 7, 2\)"):
-        ksn.layers.Transform(CASES["convolution"])(np.ones((2, 8, 7, 3)))
+        ksn.layers.Transform(TRANSFORMS["convolution"])(np.ones((2, 8, 7, 3)))
     with pytest.raises(ValueError, match="received the shape"):
-        ksn.layers.Transform(CASES["dense"])(np.ones(6))
+        ksn.layers.Transform(TRANSFORMS["dense"])(np.ones(6))

@@ -8,8 +8,7 @@ from keras import layers, ops
 
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import Replay, called, replay
-from tests.convert import models as catalogue
-from tests.convert.generated import models
+from tests.cases import MODELS, generated_models, make
 from tests.marks import slow_on_jax
 from tests.models.nets import NETS, arrays, outputs, states
 
@@ -29,15 +28,15 @@ def test_replay_gives_the_outputs_of_models_of_any_make(name):
 
 
 @slow_on_jax
-@pytest.mark.parametrize("name", catalogue.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_replay_gives_the_outputs_of_the_catalogue(name):
-    model, x = catalogue.make(name)
+    model, x = make(name)
     same(model, [a.astype("float32") for a in (x if isinstance(x, list) else [x])])
 
 
 @slow_on_jax
 @settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
-@given(models())
+@given(generated_models())
 def test_replay_gives_the_outputs_of_generated_models(model):
     same(model, arrays(model))
 

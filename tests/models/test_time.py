@@ -23,7 +23,7 @@ from keras_spiking_nengo.models.time import (
     teach,
     time_of,
 )
-from tests.convert.models import randomise
+from tests.builders import randomise
 
 TIME, SIZE = 6, 4
 # Bases of layers, and layers that are made of Keras's own classes at import.

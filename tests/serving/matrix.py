@@ -17,8 +17,8 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import agreement
 from keras_spiking_nengo.serving.exported import structure_of
 from keras_spiking_nengo.serving.tensors import model_tensors
-from tests.cases import LAYERS
-from tests.convert.models import MODELS, randomise
+from tests.builders import randomise
+from tests.cases import LAYERS, MODELS
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -11,9 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import descendants
+from tests.processes import ROOT, descendants
 
-ROOT = Path(__file__).parents[2]
 ENV = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 START = 240  # seconds until it answers
 

@@ -13,8 +13,8 @@ from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import file_formats, formats
+from tests.conftest import BACKEND
 
-BACKEND = keras.backend.backend()
 FROM_TENSORFLOW = pytest.mark.skipif(
     BACKEND != "tensorflow", reason="made of TensorFlow's graph"
 )

@@ -2,12 +2,11 @@
 
 import os
 
-import keras
 import pytest
 
+from tests.conftest import BACKEND
 from tests.serving import matrix
 
-BACKEND = keras.backend.backend()
 # One column is what nox runs in a process.
 COLUMNS = [c for c in matrix.columns(BACKEND) if c == os.environ.get("KSN_COLUMN", c)]
 CELLS = [(column, row) for column in COLUMNS for row in matrix.rows(column)]

@@ -2,13 +2,12 @@
 
 import re
 
-import keras
 import pytest
 
 from keras_spiking_nengo.serving import stream
+from tests.conftest import BACKEND
 from tests.serving import operations
 
-BACKEND = keras.backend.backend()
 # The others are of TensorFlow.
 FROM_JAX = {"PreventGradient", "XlaCallModule"}
 # TensorFlow calls these stateful: weights, calls, and what is not known at once.

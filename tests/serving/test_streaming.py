@@ -13,11 +13,11 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.serving import Stream
 from keras_spiking_nengo.serving.saved_model import write_manifest
 from keras_spiking_nengo.serving.stream import unusual
+from tests.conftest import BACKEND
 from tests.marks import slow_on_jax
 from tests.serving import matrix
 from tests.test_saving import hybrid
 
-BACKEND = keras.backend.backend()
 pytestmark = pytest.mark.skipif(
     BACKEND == "torch", reason="streams are written from TensorFlow and JAX"
 )

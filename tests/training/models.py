@@ -2,19 +2,14 @@
 
 import keras
 import numpy as np
-from keras import ops
 
 import keras_spiking_nengo as ksn
 
-__all__ = ["JIT", "TIME", "currents", "fitted", "numpy", "spiking"]
+__all__ = ["JIT", "TIME", "currents", "fitted", "spiking"]
 
 # Keras on torch compiles with another compiler, which we make no use of.
 JIT = keras.backend.backend() != "torch"
 TIME = 12
-
-
-def numpy(x):
-    return keras.tree.map_structure(ops.convert_to_numpy, x)
 
 
 def currents(batch=4, size=3, seed=0):

@@ -7,11 +7,8 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, Synapse
-from tests.marks import SLOW_ON_JAX
-from tests.training.models import JIT, TIME, currents, numpy, spiking
-
-# By default JAX runs the examples of the docstrings.
-pytestmark = SLOW_ON_JAX
+from tests.arrays import numpy
+from tests.training.models import JIT, TIME, currents, spiking
 
 DtScheduler, SpikeSummaries = ksn.callbacks.DtScheduler, ksn.callbacks.SpikeSummaries
 

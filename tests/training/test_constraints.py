@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from tests.arrays import numpy
 from tests.marks import SLOW_ON_JAX
-from tests.training.models import JIT, TIME, currents, numpy
+from tests.training.models import JIT, TIME, currents
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX

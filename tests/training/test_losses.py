@@ -9,9 +9,10 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
+from tests.arrays import numpy
 from tests.gradients import gradient
 from tests.marks import SLOW_ON_JAX
-from tests.training.models import JIT, TIME, currents, fitted, numpy, spiking
+from tests.training.models import JIT, TIME, currents, fitted, spiking
 
 # By default JAX runs the examples of the docstrings.
 pytestmark = SLOW_ON_JAX

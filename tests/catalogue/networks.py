@@ -14,6 +14,8 @@ from nengo.processes import (
 )
 from nengo.solvers import LstsqL2
 
+from tests.catalogue.dynamics import CONVOLUTIONS, NEURONS, SYNAPSES
+
 WEIGHTS = LstsqL2(weights=True)
 
 
@@ -311,49 +313,32 @@ def rls():
 
 # --- neurons ----------------------------------------------------------------------
 
-_TYPES = {
-    "rate": (
-        nengo.RectifiedLinear(amplitude=2),
-        nengo.Sigmoid(tau_ref=0.01),
-        nengo.Tanh(tau_ref=0.01),
-        nengo.LIFRate(tau_rc=0.03, amplitude=2),
-        nengo.AdaptiveLIFRate(tau_n=0.1, inc_n=0.02),
-        nengo.Direct(),
-    ),
-    "spiking": (
-        nengo.LIF(tau_rc=0.03, tau_ref=0.0035, min_voltage=-0.5, amplitude=2),
-        nengo.SpikingRectifiedLinear(amplitude=0.5),
-        nengo.AdaptiveLIF(tau_n=0.1, inc_n=0.02),
-        nengo.RegularSpiking(nengo.Tanh(tau_ref=0.01)),
-        nengo.RegularSpiking(nengo.LIFRate(), amplitude=0.5),
-        nengo.Izhikevich(tau_recovery=0.03, coupling=0.25),
-    ),
-}
+_RATES = ("RectifiedLinear", "Sigmoid", "Tanh", "LIFRate", "AdaptiveLIFRate", "Direct")
+_SPIKES = ("LIF", "SpikingRectifiedLinear", "AdaptiveLIF", "RegularSpiking")
+_SPIKES += ("RegularSpiking(Tanh)", "Izhikevich")
 
 
-@network
-def rate_neurons():
+def loops(names):
+    """Ensembles of these neuron types, each in a loop with the same node."""
     source, sink = signal(2), nengo.Node(size_in=2)
-    for neuron_type in _TYPES["rate"]:
-        ens = nengo.Ensemble(10, 2, neuron_type=neuron_type, max_rates=[80] * 10)
+    for name in names:
+        ens = nengo.Ensemble(10, 2, neuron_type=NEURONS[name], max_rates=[80] * 10)
         nengo.Connection(source, ens)
         nengo.Connection(ens, sink, transform=0.1, synapse=0.05)
         nengo.Connection(sink, ens)
         nengo.Probe(ens, synapse=0.01)
-        if neuron_type != nengo.Direct():
+        if name != "Direct":
             probe_state(ens)
 
 
 @network
+def rate_neurons():
+    loops(_RATES)
+
+
+@network
 def spiking_neurons():
-    source, sink = signal(2), nengo.Node(size_in=2)
-    for neuron_type in _TYPES["spiking"]:
-        ens = nengo.Ensemble(10, 2, neuron_type=neuron_type, max_rates=[80] * 10)
-        nengo.Connection(source, ens)
-        nengo.Connection(ens, sink, transform=0.1, synapse=0.05)
-        nengo.Connection(sink, ens)
-        nengo.Probe(ens, synapse=0.01)
-        probe_state(ens)
+    loops(_SPIKES)
 
 
 @network
@@ -489,77 +474,6 @@ def transforms():
     nengo.Probe(sink)
 
 
-def _kernel(*shape):
-    return 0.01 * uniform(*shape)
-
-
-CONVOLUTIONS = {
-    "1d": nengo.Convolution(
-        3, (8, 2), kernel_size=(3,), strides=(1,), init=_kernel(3, 2, 3)
-    ),
-    "1d, same, strided": nengo.Convolution(
-        2, (9, 2), kernel_size=(4,), strides=(2,), padding="same", init=_kernel(4, 2, 2)
-    ),
-    "1d, channels first": nengo.Convolution(
-        3,
-        (2, 8),
-        kernel_size=(3,),
-        strides=(3,),
-        channels_last=False,
-        init=_kernel(3, 2, 3),
-    ),
-    "2d": nengo.Convolution(2, (5, 6, 3), init=_kernel(3, 3, 3, 2)),
-    "2d, same, strided": nengo.Convolution(
-        2,
-        (6, 5, 2),
-        kernel_size=(3, 2),
-        strides=(2, 3),
-        padding="same",
-        init=_kernel(3, 2, 2, 2),
-    ),
-    "2d, channels first": nengo.Convolution(
-        4,
-        (2, 6, 5),
-        padding="same",
-        channels_last=False,
-        init=_kernel(3, 3, 2, 4),
-    ),
-    "2d, groups": nengo.Convolution(4, (5, 5, 4), groups=2, init=_kernel(3, 3, 2, 4)),
-    "1d transposed": nengo.ConvolutionTranspose(
-        3, (5, 2), kernel_size=(3,), strides=(2,), init=_kernel(3, 2, 3)
-    ),
-    "2d transposed": nengo.ConvolutionTranspose(
-        2, (4, 3, 3), strides=(2, 2), init=_kernel(3, 3, 3, 2)
-    ),
-    "2d transposed, same": nengo.ConvolutionTranspose(
-        2,
-        (4, 3, 3),
-        kernel_size=(3, 4),
-        strides=(2, 1),
-        padding="same",
-        init=_kernel(3, 4, 3, 2),
-    ),
-    "2d transposed, kernel below strides": nengo.ConvolutionTranspose(
-        2, (4, 3, 3), kernel_size=(1, 2), strides=(3, 3), init=_kernel(1, 2, 3, 2)
-    ),
-    "2d transposed, same, kernel below strides": nengo.ConvolutionTranspose(
-        2,
-        (4, 3, 3),
-        kernel_size=(1, 2),
-        strides=(3, 3),
-        padding="same",
-        init=_kernel(1, 2, 3, 2),
-    ),
-    "2d transposed, channels first": nengo.ConvolutionTranspose(
-        4,
-        (3, 4, 3),
-        strides=(1, 2),
-        channels_last=False,
-        init=_kernel(3, 3, 3, 4),
-    ),
-}
-
-
 @network
 def convolutions():
     for name, transform in CONVOLUTIONS.items():
@@ -574,32 +488,16 @@ def convolutions():
     nengo.Probe(b.neurons, "input")
 
 
-SYNAPSES = (
-    None,
-    0,
-    nengo.Alpha(0.02),
-    nengo.Triangle(0.01),
-    0.02,
-    nengo.Lowpass(0.03),
-    nengo.LinearFilter([1, 2], [0.0004, 0.02, 1]),
-    nengo.LinearFilter([1], [0.0004, 0.02, 1], method="bilinear"),
-    nengo.LinearFilter([1, 3], [1, 5]),
-    nengo.LinearFilter([2.0], [1.0]),
-    nengo.LinearFilter([0.1], [1, -0.9], analog=False),
-    nengo.LinearFilter([1], np.poly([-50.0] * 6) / 50.0**6),
-)
-
-
 @network
 def synapses():
     source = signal(2)
     ens = nengo.Ensemble(12, 1)
-    for synapse in SYNAPSES:
+    for synapse in SYNAPSES.values():
         sink = nengo.Node(size_in=2)
         nengo.Connection(source, sink, synapse=synapse)
         nengo.Connection(sink[0], ens, synapse=None, transform=0.1)
         nengo.Probe(sink)
-    for synapse in SYNAPSES[:6]:
+    for synapse in (None, 0, 0.02, SYNAPSES["Alpha"], SYNAPSES["Triangle"]):
         nengo.Connection(ens, ens, synapse=synapse or 0.1, transform=0.1)
         nengo.Probe(ens, synapse=synapse)
         nengo.Probe(ens.neurons[:3], synapse=synapse)

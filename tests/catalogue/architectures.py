@@ -1,11 +1,11 @@
 """Whole models of known architectures, small, for `to_nengo`."""
 
 import keras
-from keras import ops
+from keras import layers, ops
 
-from tests.convert.models import (
+from tests.builders import (
     LINEAR,
-    layers,
+    functional,
     neurons,
     per_step,
     presented,
@@ -15,11 +15,6 @@ from tests.convert.models import (
 )
 
 PICTURE = (8, 8, 2)
-
-
-def functional(build, *shapes, **options):
-    inputs = [keras.Input(shape, **options) for shape in shapes]
-    return keras.Model(inputs if len(inputs) > 1 else inputs[0], build(*inputs))
 
 
 def chain(x, *stack):
@@ -201,7 +196,7 @@ def _over_time(x):
     return neurons(LINEAR)(4 * (fast - slow) + 0.5 * x)
 
 
-MODELS = {
+ARCHITECTURES = {
     "residual diamond": lambda: functional(_diamond, (5,)),
     "shared layer": _shared_layer,
     "shared submodel": _siamese,
@@ -254,7 +249,7 @@ MODELS = {
 
 
 # With nodes that run Python.
-HOSTED = {
+HOSTED_ARCHITECTURES = {
     "squeeze and excite": lambda: functional(_excited, PICTURE),
     "classifier": lambda: static(
         layers.Conv2D(3, 3, activation="relu"),

@@ -1,123 +1,27 @@
-"""Models that are exported, each with the data it is run on."""
+"""Spiking models that are exported, each with the data it is run on."""
 
 import keras
 import nengo
-import numpy as np
+from keras import layers
 
 import keras_spiking_nengo as ksn
-
-layers = keras.layers
-STEPS = 25
-
-
-# Quick to fire: what never fires shows nothing.
-QUICK = nengo.LIF(tau_rc=0.003)
-LINEAR = nengo.RegularSpiking(nengo.RectifiedLinear(amplitude=200))
-
-
-def neurons(kind=QUICK, **kwargs):
-    return ksn.layers.Neurons(kind, **{"return_sequences": True, "seed": 1} | kwargs)
-
-
-def synapse(kind=0.01, **kwargs):
-    return ksn.layers.Synapse(kind, **{"return_sequences": True} | kwargs)
-
-
-def static(*stack, shape=(5,)):
-    """A stack without time."""
-    return keras.Sequential([keras.Input(shape), *stack])
-
-
-def presented(*stack, shape=(5,)):
-    """A stack to which a static input is presented."""
-    return static(ksn.layers.Repeat(STEPS), *stack, shape=shape)
-
-
-def temporal(*stack, shape=(5,), time=None):
-    """A stack that runs over a sequence."""
-    return static(*stack, shape=(time, *shape))
-
-
-def per_step(layer):
-    return layers.TimeDistributed(layer)
-
-
-def sequence(model):
-    """Data for a model of sequences."""
-    return data([(6, STEPS, *tensor.shape[2:]) for tensor in model.inputs])
-
-
-def batch(model):
-    """Data for a model of static inputs."""
-    return data([(6, *tensor.shape[1:]) for tensor in model.inputs])
-
-
-def data(shapes):
-    rng = np.random.RandomState(0)
-    arrays = [rng.uniform(-2, 4, size=shape) for shape in shapes]
-    return arrays[0] if len(arrays) == 1 else arrays
-
-
-# Range of weights that are the same for all elements by default.
-RANGES = dict.fromkeys(("alpha", "beta", "bias", "gamma", "moving_mean"), (-0.8, 0.8))
-RANGES["moving_variance"] = (0.25, 2)
-
-
-def randomise(model):
-    """Biases that are not zero, scales that are not one, and so on."""
-    rng = np.random.RandomState(1)
-    for weight in model.weights:
-        if weight.name in RANGES:
-            weight.assign(rng.uniform(*RANGES[weight.name], size=weight.shape))
-    return model
-
-
-# --- single layers ------------------------------------------------------------
-
-IMAGE, SIGNAL = (6, 5, 2), (7, 3)
-STATIC_LAYERS = {
-    "Dense": (lambda: layers.Dense(4), (5,)),
-    "Dense(no bias)": (lambda: layers.Dense(4, use_bias=False), (5,)),
-    "Dense(relu)": (lambda: layers.Dense(4, "relu"), (5,)),
-    "Dense(sigmoid)": (lambda: layers.Dense(4, "sigmoid"), (5,)),
-    "Dense(tanh)": (lambda: layers.Dense(4, "tanh"), (5,)),
-    "Dense of rank 2": (lambda: layers.Dense(4, "relu"), (3, 5)),
-    "Activation(relu)": (lambda: layers.Activation("relu"), (5,)),
-    "Activation(linear)": (lambda: layers.Activation("linear"), (5,)),
-    "ReLU": (lambda: layers.ReLU(), (2, 3)),
-    "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.125), (5,)),
-    "Dropout": (lambda: layers.Dropout(0.5), (5,)),
-    "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5,)),
-    "GaussianDropout": (lambda: layers.GaussianDropout(0.5), (5,)),
-    "Identity": (lambda: layers.Identity(), (5,)),
-    "Flatten": (lambda: layers.Flatten(), (2, 3)),
-    "Reshape": (lambda: layers.Reshape((3, -1)), (2, 3)),
-    "Conv1D": (lambda: layers.Conv1D(4, 3), SIGNAL),
-    "Conv1D(same)": (lambda: layers.Conv1D(4, 4, padding="same"), SIGNAL),
-    "Conv1D(strided)": (lambda: layers.Conv1D(4, 2, 2, "same"), SIGNAL),
-    "Conv1D(causal)": (lambda: layers.Conv1D(4, 3, 2, "causal"), SIGNAL),
-    "Conv1D(dilated)": (lambda: layers.Conv1D(4, 3, dilation_rate=2), SIGNAL),
-    "Conv2D": (lambda: layers.Conv2D(4, 3, activation="relu"), IMAGE),
-    "Conv2D(same)": (lambda: layers.Conv2D(4, (2, 3), padding="same"), IMAGE),
-    "Conv2D(strided)": (lambda: layers.Conv2D(4, 3, (2, 1), "valid"), IMAGE),
-    "Conv2D(strided same)": (lambda: layers.Conv2D(4, 3, 2, "same"), IMAGE),
-    "Conv2D(no bias)": (lambda: layers.Conv2D(4, 3, use_bias=False), IMAGE),
-    "Conv2D(groups)": (lambda: layers.Conv2D(4, 3, groups=2), IMAGE),
-    "Conv2D(dilated)": (
-        lambda: layers.Conv2D(4, 2, padding="same", dilation_rate=(2, 1)),
-        IMAGE,
-    ),
-    "AveragePooling1D": (lambda: layers.AveragePooling1D(2), SIGNAL),
-    "AveragePooling1D(same)": (lambda: layers.AveragePooling1D(3, 2, "same"), SIGNAL),
-    "AveragePooling2D": (lambda: layers.AveragePooling2D(2), IMAGE),
-    "AveragePooling2D(same)": (
-        lambda: layers.AveragePooling2D((2, 3), 2, "same"),
-        IMAGE,
-    ),
-}
-
-
-# --- models -------------------------------------------------------------------
+from tests.builders import (
+    LINEAR,
+    QUICK,
+    STEPS,
+    batch,
+    cell,
+    ensemble,
+    memory,
+    neurons,
+    per_step,
+    presented,
+    randomise,
+    sequence,
+    synapse,
+    temporal,
+)
+from tests.catalogue.keras_layers import IMAGE, SIGNAL
 
 
 def _joined():
@@ -208,12 +112,6 @@ def _axes():
     return keras.Model(x, neurons()(z))
 
 
-# Spiking models on sequences and on presented inputs.
-def ensemble(size, **kwargs):
-    options = {"seed": 1, "return_sequences": True} | kwargs
-    return ksn.layers.Ensemble(20, size, **options)
-
-
 def _ensembles():
     x, e = keras.Input((None, 2), name="x"), keras.Input((None, 1), name="e")
     several = ensemble(2, function={"two": None, "one": lambda x: x[:1]})(x)
@@ -258,16 +156,7 @@ def _transforms():
     )
 
 
-def memory(hidden=None, **kwargs):
-    """A memory of two channels."""
-    options = {"return_sequences": True, "use_bias": True} | kwargs
-    return ksn.layers.LMU(2, 4, 8.0, hidden, **options)
-
-
-def cell(of_one_step):
-    return layers.RNN(of_one_step, return_sequences=True)
-
-
+# Spiking models on sequences and on presented inputs.
 MODELS = {
     "cells": lambda: temporal(
         layers.Dense(8),

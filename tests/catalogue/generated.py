@@ -4,13 +4,11 @@ import keras
 import nengo
 import numpy as np
 from hypothesis import strategies as st
+from keras import layers
 
 import keras_spiking_nengo as ksn
 
-layers = keras.layers
-
-STEPS = 30
-NEURONS = [
+_NEURONS = [
     nengo.LIF(tau_rc=0.005),
     nengo.LIFRate(),
     nengo.RectifiedLinear(),
@@ -18,7 +16,7 @@ NEURONS = [
     nengo.AdaptiveLIF(tau_n=0.02),
     nengo.Direct(),
 ]
-SYNAPSES = [None, 0, 0.005, nengo.Alpha(0.01), nengo.LinearFilter([1], [0.02, 1])]
+_SYNAPSES = [None, 0, 0.005, nengo.Alpha(0.01), nengo.LinearFilter([1], [0.02, 1])]
 
 
 def _square(x):
@@ -76,7 +74,7 @@ def _connect(draw, pre, post, synapses):
 
 
 @st.composite
-def networks(draw):
+def generated_networks(draw):
     """A network with inputs, ensembles, nodes and probes, and maybe a recurrence."""
     with nengo.Network(seed=draw(st.integers(0, 99))) as net:
         objects = [
@@ -90,7 +88,7 @@ def networks(draw):
                 made = nengo.Node(size_in=size, label=f"node{i}")
             else:
                 neuron_type = draw(
-                    st.sampled_from(NEURONS[: 5 if kind[0] == "n" else 6])
+                    st.sampled_from(_NEURONS[: 5 if kind[0] == "n" else 6])
                 )
                 made = nengo.Ensemble(
                     draw(st.integers(2, 9)),
@@ -101,19 +99,19 @@ def networks(draw):
                 )
             post = made.neurons if kind == "neurons" else made
             for _ in range(draw(st.integers(1, 2))):
-                _connect(draw, draw(st.sampled_from(objects)), post, SYNAPSES)
+                _connect(draw, draw(st.sampled_from(objects)), post, _SYNAPSES)
             neural = isinstance(made, nengo.Ensemble)
             direct = neural and made.neuron_type == nengo.Direct()
             # What Direct computes in a circle may grow without bounds.
             if not direct and draw(st.integers(0, 4)) == 0:
-                _connect(draw, made, made, SYNAPSES[1:])
+                _connect(draw, made, made, _SYNAPSES[1:])
             objects.append(made)
             if neural and not direct:
                 objects.append(made.neurons)
         shown = [objects[-1], *draw(st.lists(st.sampled_from(objects), max_size=2))]
         for i, obj in enumerate(shown):
             target = obj[_slice(draw, obj.size_out)]
-            synapse = draw(st.sampled_from(SYNAPSES))
+            synapse = draw(st.sampled_from(_SYNAPSES))
             nengo.Probe(target, synapse=synapse, label=f"probe{i}")
     return net
 
@@ -122,12 +120,12 @@ def networks(draw):
 
 
 def _neurons(draw, x):
-    kind = draw(st.sampled_from(NEURONS[:5]))
+    kind = draw(st.sampled_from(_NEURONS[:5]))
     return ksn.layers.Neurons(kind, return_sequences=True, seed=1)(x)
 
 
 def _synapse(draw, x):
-    kind = draw(st.sampled_from(SYNAPSES))
+    kind = draw(st.sampled_from(_SYNAPSES))
     delay = draw(st.booleans()) if kind else True
     return ksn.layers.Synapse(kind, delay=int(delay), return_sequences=True)(x)
 
@@ -154,7 +152,7 @@ def _encoded(draw, x):
         draw(st.integers(3, 9)),
         x.shape[-1],
         function=draw(st.sampled_from([None, _square, _first])),
-        neuron_type=draw(st.sampled_from(NEURONS[:4])),
+        neuron_type=draw(st.sampled_from(_NEURONS[:4])),
         recurrent=draw(st.booleans()),
         seed=draw(st.integers(0, 99)),
         return_sequences=True,
@@ -184,7 +182,7 @@ _LAYERS = [_neurons, _synapse, _dense, _dense, _linear, _encoded, _shaped]
 
 
 @st.composite
-def models(draw):
+def generated_models(draw):
     """A functional model over time with inputs, outputs, branches and joints."""
     inputs = [
         keras.Input((None, draw(st.integers(1, 3))))

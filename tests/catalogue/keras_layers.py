@@ -4,24 +4,65 @@ from functools import partial
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
-from tests.convert.models import IMAGE, SIGNAL, STATIC_LAYERS, layers
-
+IMAGE, SIGNAL = (6, 5, 2), (7, 3)
 VOLUME = (4, 5, 3, 2)
 RNG = np.random.RandomState(3)
 MEANS = {"mean": [0.5, -1.0], "variance": [0.25, 4.0]}
 
 
-def first(shape):
+def channels_first(shape):
     """The shape of the same images with their channels first."""
     return (shape[-1], *shape[:-1])
 
 
 FIRST = {"data_format": "channels_first"}
 
-# Name, layer and shape of the input. Linear: equal to rounding in double precision.
-LINEAR = {
+# Each with the shape of its input. The quickest of all.
+STATIC_LAYERS = {
+    "Dense": (lambda: layers.Dense(4), (5,)),
+    "Dense(no bias)": (lambda: layers.Dense(4, use_bias=False), (5,)),
+    "Dense(relu)": (lambda: layers.Dense(4, "relu"), (5,)),
+    "Dense(sigmoid)": (lambda: layers.Dense(4, "sigmoid"), (5,)),
+    "Dense(tanh)": (lambda: layers.Dense(4, "tanh"), (5,)),
+    "Dense of rank 2": (lambda: layers.Dense(4, "relu"), (3, 5)),
+    "Activation(relu)": (lambda: layers.Activation("relu"), (5,)),
+    "Activation(linear)": (lambda: layers.Activation("linear"), (5,)),
+    "ReLU": (lambda: layers.ReLU(), (2, 3)),
+    "ReLU(slope)": (lambda: layers.ReLU(negative_slope=0.125), (5,)),
+    "Dropout": (lambda: layers.Dropout(0.5), (5,)),
+    "GaussianNoise": (lambda: layers.GaussianNoise(0.5), (5,)),
+    "GaussianDropout": (lambda: layers.GaussianDropout(0.5), (5,)),
+    "Identity": (lambda: layers.Identity(), (5,)),
+    "Flatten": (lambda: layers.Flatten(), (2, 3)),
+    "Reshape": (lambda: layers.Reshape((3, -1)), (2, 3)),
+    "Conv1D": (lambda: layers.Conv1D(4, 3), SIGNAL),
+    "Conv1D(same)": (lambda: layers.Conv1D(4, 4, padding="same"), SIGNAL),
+    "Conv1D(strided)": (lambda: layers.Conv1D(4, 2, 2, "same"), SIGNAL),
+    "Conv1D(causal)": (lambda: layers.Conv1D(4, 3, 2, "causal"), SIGNAL),
+    "Conv1D(dilated)": (lambda: layers.Conv1D(4, 3, dilation_rate=2), SIGNAL),
+    "Conv2D": (lambda: layers.Conv2D(4, 3, activation="relu"), IMAGE),
+    "Conv2D(same)": (lambda: layers.Conv2D(4, (2, 3), padding="same"), IMAGE),
+    "Conv2D(strided)": (lambda: layers.Conv2D(4, 3, (2, 1), "valid"), IMAGE),
+    "Conv2D(strided same)": (lambda: layers.Conv2D(4, 3, 2, "same"), IMAGE),
+    "Conv2D(no bias)": (lambda: layers.Conv2D(4, 3, use_bias=False), IMAGE),
+    "Conv2D(groups)": (lambda: layers.Conv2D(4, 3, groups=2), IMAGE),
+    "Conv2D(dilated)": (
+        lambda: layers.Conv2D(4, 2, padding="same", dilation_rate=(2, 1)),
+        IMAGE,
+    ),
+    "AveragePooling1D": (lambda: layers.AveragePooling1D(2), SIGNAL),
+    "AveragePooling1D(same)": (lambda: layers.AveragePooling1D(3, 2, "same"), SIGNAL),
+    "AveragePooling2D": (lambda: layers.AveragePooling2D(2), IMAGE),
+    "AveragePooling2D(same)": (
+        lambda: layers.AveragePooling2D((2, 3), 2, "same"),
+        IMAGE,
+    ),
+}
+
+# Linear: equal to rounding in double precision.
+LINEAR_LAYERS = {
     name: case
     for name, case in STATIC_LAYERS.items()
     if not any(word in name for word in ("relu", "ReLU", "sigmoid", "tanh"))
@@ -123,7 +164,9 @@ LINEAR = {
 }
 
 # Keras computes some of these in single precision on one backend or the other.
-CURVED = {name: case for name, case in STATIC_LAYERS.items() if name not in LINEAR} | {
+CURVED_LAYERS = {
+    name: case for name, case in STATIC_LAYERS.items() if name not in LINEAR_LAYERS
+} | {
     "UpSampling2D(bilinear)": (
         lambda: layers.UpSampling2D((2, 3), interpolation="bilinear"),
         IMAGE,
@@ -161,7 +204,7 @@ CURVED = {name: case for name, case in STATIC_LAYERS.items() if name not in LINE
 }
 
 
-def unchanged():
+def training_only():
     """Layers for images that do what they do in training only."""
     plain = [
         *(layers.ActivityRegularization, layers.AugMix, layers.CutMix, layers.MixUp),
@@ -180,7 +223,7 @@ def unchanged():
     return [layer() for layer in plain] + [layer(0.5) for layer in rated] + others
 
 
-# Elementwise activations, besides those of CURVED.
+# Elementwise activations, besides those of CURVED_LAYERS.
 ACTIVATIONS = (
     *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid"),
     *("hard_silu", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu"),
@@ -189,7 +232,7 @@ ACTIVATIONS = (
 )
 
 # TensorFlow has these in single precision only.
-SINGLE = {
+SINGLE_PRECISION = {
     "AveragePooling3D": (lambda: layers.AveragePooling3D(2, 1, "same"), VOLUME),
     "AdaptiveAveragePooling3D": (lambda: layers.AdaptiveAveragePooling3D(2), VOLUME),
 }
@@ -224,7 +267,7 @@ CHANNELS_FIRST = {
 }
 
 # What Python runs, with strict=False.
-HOSTED = {
+HOSTED_LAYERS = {
     "LayerNormalization": (lambda: layers.LayerNormalization(), (5,)),
     "RMSNormalization": (lambda: layers.RMSNormalization(), (5,)),
     "GroupNormalization": (lambda: layers.GroupNormalization(2), (4,)),
@@ -330,7 +373,7 @@ JOINED = {
     "functions": lambda x, y: ops.abs(x) + ops.exp(y) + ops.silu(x) + ops.tanh(y),
 }
 
-RECURRENT = {
+RECURRENT_LAYERS = {
     name: partial(layers.SimpleRNN, 4, **kwargs)
     for name, kwargs in {
         "tanh": {},
