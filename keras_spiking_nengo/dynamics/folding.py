@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.dynamics.neurons import Neuron, adapted
+from keras_spiking_nengo.dynamics.neurons import Neuron, adapted, has_clock
 
 __all__ = ["fold", "foldable", "folded", "unfold"]
 
@@ -40,7 +40,7 @@ def foldable(
         state: values of its states.
         dt: float, seconds, or 0 for one that is much shorter than `tau_rc`.
     """
-    if dynamics.states[:2] != ("voltage", "refractory"):
+    if not has_clock(dynamics):
         return False
     # With longer times a marked clock would overflow.
     suited = all(
@@ -48,7 +48,7 @@ def foldable(
         for p in populations
     )
     voltage, clock, *_ = state
-    within = (voltage >= 0) & (voltage < _SPIKED)
+    within = (voltage >= 0) & (voltage <= 1)
     return suited and bool(np.all(within & ((voltage == 0) | (clock <= 1))))
 
 
@@ -77,7 +77,8 @@ def _folded_step(c, J, state, spike):
     after = q * c["d"]
     v = J + (_voltage(m) - J) * ops.minimum(after, 1.0)
     fired = ops.stop_gradient(v) > 1
-    clock = ops.stop_gradient((c["K"] * _SPIKE_MARK) * (J - v) / (J - 1))
+    # The ratio first: a product would overflow for large currents.
+    clock = ops.stop_gradient((c["K"] * _SPIKE_MARK) * ((J - v) / (J - 1)))
     # A voltage of NaN is kept.
     rest = ops.where(after > 1, 0.0 * v - q, ops.where(v < 0, 0.0, v))
     m = ops.where(fired, clock, rest)

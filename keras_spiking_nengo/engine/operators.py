@@ -187,8 +187,6 @@ def _convolve(op, translation) -> None:
 
 # --- neurons and processes ------------------------------------------------------
 
-_NENGO_NAMES = {"refractory": "refractory_time"}
-
 
 @OPERATORS.register(SimNeurons)
 def _sim_neurons(op, translation) -> None:
@@ -200,7 +198,7 @@ def _sim_neurons(op, translation) -> None:
     initial, outs = [], [Value(_operator_label(op), op.output.size)]
     translation.write(op, op.output, outs[0])
     for name in dynamics.states:
-        signal = op.state.get(_NENGO_NAMES.get(name, name))
+        signal = op.state.get(name)
         initial.append(_initial_state(op, name, signal))
         if signal is not None:
             outs.append(Value(f"{_operator_label(op)} {name}", signal.size))
@@ -220,10 +218,7 @@ def _initial_state(op, name: str, signal) -> np.ndarray:
         rng.set_state(op.state_extra["rng"].get_state())
         return rng.randint(random.MAX_KEY, size=op.output.size).astype("int32")
     value = np.array(signal.initial_value, dtype=float)
-    value = np.broadcast_to(value, op.output.shape).ravel()
-    if name == "refractory":
-        return np.exp(np.maximum(value, 0) / op.neurons.tau_rc)
-    return value
+    return np.broadcast_to(value, op.output.shape).ravel()
 
 
 @OPERATORS.register(SimProcess)

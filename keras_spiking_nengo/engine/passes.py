@@ -64,7 +64,12 @@ def simplify(program: Program) -> Program:
     # A lagged operation may read what was found to be an alias only later.
     operations = [operation.rewired(trace) for operation in operations]
     outputs = {key: gather.rewired(trace) for key, gather in program.outputs.items()}
-    operations = _alive(operations, outputs.values())
+    operations = [
+        operation.with_clock(program.dt)
+        if isinstance(operation, Population)
+        else operation
+        for operation in _alive(operations, outputs.values())
+    ]
     return replace(program, stages=(Stage("loop", tuple(operations)),), outputs=outputs)
 
 

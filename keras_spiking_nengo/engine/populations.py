@@ -1,30 +1,31 @@
 """Operations with a memory: populations of neurons, and linear synapses."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import nengo
 import numpy as np
-from keras import ops
 
 from keras_spiking_nengo.dynamics.folding import foldable, folded, unfold
 from keras_spiking_nengo.dynamics.modes import constants_of_mode, step_of_mode
-from keras_spiking_nengo.dynamics.neurons import SMOOTHING, from_rates, neuron
+from keras_spiking_nengo.dynamics.neurons import (
+    SMOOTHING,
+    from_rates,
+    has_clock,
+    neuron,
+    refractory_clock,
+    suited_clock,
+    timed,
+)
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF
 from keras_spiking_nengo.engine.operation import Mode, Operation
 
-__all__ = ["Population", "dynamics_of", "shown_state"]
+__all__ = ["Population", "dynamics_of"]
 
 
 def dynamics_of(neuron_type, generator: bool = False):
-    """The dynamics of a neuron type, or of its second half alone."""
-    return from_rates(neuron_type) if generator else neuron(neuron_type)
-
-
-def shown_state(name: str, constants: Mapping[str, Any], value):
-    """A state as nengo shows it."""
-    return constants["tau_rc"] * ops.log(value) if name == "refractory" else value
+    """The dynamics of a neuron type, or of its second half alone, in nengo's states."""
+    return from_rates(neuron_type) if generator else timed(neuron(neuron_type))
 
 
 def _side_by_side(values: list, counts: tuple[int, ...]):
@@ -43,8 +44,9 @@ class Population(Operation):
 
     Attributes:
         populations: neuron type and number of neurons of each.
-        generator: whether these are second halves: spikes of constants_shown rates.
+        generator: whether these are second halves: spikes of given rates.
         shown: names of states that are read by others.
+        clocked: whether a refractory time is carried as its exponential.
         packed_state: whether the first two states, a voltage and a refractory clock,
             are kept in one array.
     """
@@ -52,6 +54,7 @@ class Population(Operation):
     populations: tuple[tuple[nengo.neurons.NeuronType, int], ...] = ()
     generator: bool = False
     shown: tuple[str, ...] = ()
+    clocked: bool = False
     packed_state: bool = False
 
     # Saved files hold it.
@@ -60,23 +63,35 @@ class Population(Operation):
 
     @property
     def dynamics(self):
-        return dynamics_of(self.populations[0][0], self.generator)
+        first = self.populations[0][0]
+        return neuron(first) if self.clocked else dynamics_of(first, self.generator)
 
     def key(self, looped):
         first = self.populations[0][0]
         base = type(getattr(first, "base_type", None))
         kind = type(first), base, self.dynamics.variant
-        return type(self), kind, self.generator, self.shown
+        return type(self), kind, self.generator, self.clocked, self.shown
 
     @property
     def updates(self):
         return self.outs[0].size if self.initial else 0
 
+    def with_clock(self, dt: float) -> "Population":
+        """The same with a refractory time that is cheap to step, where none sees it."""
+        name = "refractory_time"
+        if name not in self.dynamics.states or name in self.shown:
+            return self
+        voltage, time, *rest = self.initial
+        start = np.max(time, initial=0.0)
+        kinds = [neuron(kind) for kind, _ in self.populations]
+        if not all(has_clock(suited_clock(kind, dt, start)) for kind in kinds):
+            return self
+        clock = refractory_clock(time, self._parameters()["tau_rc"])
+        return replace(self, initial=(voltage, clock, *rest), clocked=True)
+
     def packed(self) -> "Population":
         """The same in less memory, where that loses nothing."""
-        # What is left of a clock that stops within a step is not kept.
-        hidden = "refractory" not in self.shown
-        if not (hidden and foldable(self.dynamics, self._each(), self.initial)):
+        if not foldable(self.dynamics, self._each(), self.initial):
             return self
         voltage, clock, *rest = self.initial
         initial = (np.where(clock > 1, -clock, voltage), *rest)
@@ -109,16 +124,11 @@ class Population(Operation):
 
     def pack(self, values, dt, mode):
         parameters = self._parameters()
-        constants = constants_of_mode(self.dynamics, self._mode(mode), parameters, dt)
-        shown = {f"shown_{k}": v for k, v in parameters.items() if self.shown}
-        return constants | shown
+        return constants_of_mode(self.dynamics, self._mode(mode), parameters, dt)
 
     def compute(self, p, x, state, mode, steps):
-        constants = {k: v for k, v in p.items() if not k.startswith("shown_")}
-        y, state = self._step(mode)(constants, x[0], state)
+        y, state = self._step(mode)(p, x[0], state)
         first = unfold(state[0]) if self.packed_state else state[:1]
         values = [*first, *state[1:]]
         names = dict(zip(self.dynamics.states, values, strict=True))
-        constants_shown = {k[6:]: v for k, v in p.items() if k.startswith("shown_")}
-        shown = [shown_state(n, constants_shown, names[n]) for n in self.shown]
-        return [y, *shown], list(state)
+        return [y, *(names[name] for name in self.shown)], list(state)

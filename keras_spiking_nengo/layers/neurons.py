@@ -15,7 +15,14 @@ from keras_spiking_nengo.dynamics import modes, random, surrogates
 from keras_spiking_nengo.dynamics.folding import fold, foldable, folded, unfold
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
-from keras_spiking_nengo.dynamics.neurons import SMOOTHING, Neuron, drawn_state, neuron
+from keras_spiking_nengo.dynamics.neurons import (
+    SMOOTHING,
+    Neuron,
+    drawn_state,
+    longest_start,
+    neuron,
+    suited_clock,
+)
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
@@ -48,7 +55,8 @@ class NeuronsCell(Cell):
             fires for a constant current above 1.
         states: one `(batch, *features)` tensor per name in `state_names`. The
             refractory time of a LIF neuron is carried as
-            `exp(refractory_time / tau_rc)`.
+            `exp(refractory_time / tau_rc)`, or in seconds, as `refractory_time`,
+            where that is above 80 `tau_rc`.
         training: bool.
 
     Output shape:
@@ -88,7 +96,8 @@ class NeuronsCell(Cell):
         # Not `forward`: on torch, where a layer is a Module, that is its call.
         self.training_mode = forward
         self.seed = checked_seed(seed)
-        self.dynamics = neuron(self.neuron_type)
+        start = longest_start(self.neuron_type)
+        self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
         self.state_names = self.dynamics.states
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
@@ -109,7 +118,7 @@ class NeuronsCell(Cell):
     def build(self, input_shape):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
-        values = drawn_state(self.neuron_type, self.features, rng)
+        values = drawn_state(self.neuron_type, self.dynamics, self.features, rng)
         starts = zip(self.state_names, values, self.state_dtypes(), strict=True)
         self._initial = [
             weight_from(self, f"initial_{name}", *v) for name, *v in starts

@@ -24,7 +24,7 @@ def problem(name):
     kind = NEURONS[name]
     dynamics = neuron(kind)
     rng = np.random.RandomState(0)
-    start = drawn_state(kind, (BATCH, N), rng)
+    start = drawn_state(kind, neuron(kind), (BATCH, N), rng)
     straight = any(part in name for part in ("Elementwise", "Rec", "ReLU"))
     scale = 20 if name == "Izhikevich" else 100 if straight else 2
     inputs = scale * rng.uniform(-0.5, 4, size=(BATCH, TIME, N))

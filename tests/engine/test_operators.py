@@ -94,9 +94,6 @@ def test_nothing_but_python_runs_as_python():
 
 
 def assert_equal(probe, ours, theirs):
-    if probe.attr == "refractory_time":
-        # Nengo counts on below zero, which it reads as zero.
-        theirs = np.maximum(theirs, 0)
     assert difference(ours, theirs) <= 1e-9, probe
     if probe.attr == "output" and probe.synapse is None:
         np.testing.assert_array_equal(ours != 0, theirs != 0)

@@ -10,7 +10,11 @@ and without transcendental functions. Instead of the refractory time it carries
 `K = exp((tau_ref + dt) / tau_rc)`:
 
     q = max(q d, 1);  e = min(q d, 1);  v = J + (v - J) e
-    where v > 1:  q = K (J - v) / (J - 1),  v = 0,  and a spike is sent
+    where v > 1:  q = K ((J - v) / (J - 1)),  v = 0,  and a spike is sent
+
+A ratio of currents is near 1 however large they are. Where `K` itself is too large
+for a number, and where the refractory time is looked at, it is carried as it is
+(`dynamics.neurons.clocks`).
 
 In the backward pass a reset to a fixed voltage and the refractory clock count as
 given, so the membrane's memory ends at a spike; a reset by subtraction does not
@@ -24,6 +28,12 @@ Reference:
 """
 
 from keras_spiking_nengo.dynamics.neurons import membranes  # noqa: F401 - its rules
+from keras_spiking_nengo.dynamics.neurons.clocks import (
+    has_clock,
+    longest_start,
+    suited_clock,
+    timed,
+)
 from keras_spiking_nengo.dynamics.neurons.generators import RATES_TO_SPIKES, from_rates
 from keras_spiking_nengo.dynamics.neurons.membranes import adapted
 from keras_spiking_nengo.dynamics.neurons.neuron import (
@@ -31,6 +41,7 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     Neuron,
     drawn_state,
     neuron,
+    refractory_clock,
 )
 from keras_spiking_nengo.dynamics.neurons.rates import SMOOTHING
 
@@ -42,5 +53,10 @@ __all__ = [
     "adapted",
     "drawn_state",
     "from_rates",
+    "has_clock",
+    "longest_start",
     "neuron",
+    "refractory_clock",
+    "suited_clock",
+    "timed",
 ]

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_spiking_nengo import types
 from keras_spiking_nengo.dynamics.neurons.neuron import (
+    LONGEST_CLOCK,
     NEURONS,
     Neuron,
     Values,
@@ -31,10 +32,15 @@ __all__ = ["adapted"]
 def _lif_constants(p, dt):
     return {
         "d": exp(-dt / p["tau_rc"]),
-        "K": exp((p["tau_ref"] + dt) / p["tau_rc"]),
+        "K": exp(_carried((p["tau_ref"] + dt) / p["tau_rc"])),
         "height": p["amplitude"] / dt,
         "min_voltage": p["min_voltage"],
     }
+
+
+def _carried(clock):
+    """A clock that can be carried."""
+    return (ops if ops.is_tensor(clock) else np).minimum(clock, LONGEST_CLOCK)
 
 
 def _lif_step(c, J, state, spike):
@@ -45,7 +51,8 @@ def _lif_step(c, J, state, spike):
     v = J + (v - J) * e
     spikes = spike.spike(v - 1)
     fired = ops.stop_gradient(v) > 1
-    q = ops.where(fired, c["K"] * (J - v) / (J - 1), q)
+    # The ratio first: a product would overflow for large currents.
+    q = ops.where(fired, c["K"] * ((J - v) / (J - 1)), q)
     # Negative zero and NaN survive `where` as they do in nengo.
     v = ops.where(fired, 0.0, ops.maximum(v, c["min_voltage"]))
     return spikes * c["height"], [v, ops.stop_gradient(q)]

@@ -14,6 +14,7 @@ from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.registry import Registry
 
 __all__ = [
+    "LONGEST_CLOCK",
     "NEURONS",
     "Neuron",
     "Values",
@@ -22,6 +23,7 @@ __all__ = [
     "neuron",
     "numbers",
     "per_neuron",
+    "refractory_clock",
     "spike_constants",
 ]
 
@@ -31,6 +33,10 @@ _ABOVE_ZERO = frozenset(
     ("amplitude", "inc_n")
     + ("tau_mem", "tau_n", "tau_rc", "tau_recovery", "tau_ref", "tau_syn")
 )
+
+# Refractory times, in membrane time constants, that are carried as an exponential: in
+# single precision it ends at 88.
+LONGEST_CLOCK = 80.0
 
 
 @dataclass(frozen=True)
@@ -92,29 +98,37 @@ def neuron(neuron_type: nengo.neurons.NeuronType) -> Neuron:
 
 
 def drawn_state(
-    neuron_type: nengo.neurons.NeuronType, shape: tuple[int, ...], rng
+    neuron_type: nengo.neurons.NeuronType,
+    dynamics: Neuron,
+    shape: tuple[int, ...],
+    rng,
 ) -> list[np.ndarray]:
-    """Nengo's own draw of the initial state, in the states of `neuron`.
+    """Nengo's own draw of the initial state, in the states of `dynamics`.
 
     Args:
         neuron_type: whose `initial_state` distributions are drawn from.
+        dynamics: of that type.
         shape: shape of the population, without the batch.
         rng: `numpy.random.RandomState`.
     """
-    dynamics = neuron(neuron_type)
     n_neurons = math.prod(shape)
     drawn: dict[str, Any] = {}
     base = getattr(neuron_type, "base_type", None)
     if base is not None:
         drawn |= base.make_state(n_neurons, rng=rng)
     drawn |= neuron_type.make_state(n_neurons, rng=rng)
-    if "refractory_time" in drawn:
+    if "refractory" in dynamics.states:
         time = drawn.pop("refractory_time")
-        drawn["refractory"] = np.exp(np.maximum(time, 0) / neuron_type.tau_rc)
+        drawn["refractory"] = refractory_clock(time, neuron_type.tau_rc)
     if dynamics.random:
         seeds = rng.randint(random.MAX_KEY, size=n_neurons)
         drawn |= dict(zip(random.STATES, (seeds, np.zeros_like(seeds)), strict=True))
     return [np.reshape(drawn[name], shape) for name in dynamics.states]
+
+
+def refractory_clock(time, tau_rc) -> np.ndarray:
+    """The exponential of refractory times in seconds, where one below 0 is over."""
+    return np.exp(np.minimum(np.maximum(time, 0) / tau_rc, LONGEST_CLOCK))
 
 
 def numbers(neuron_type) -> Values:
