@@ -12,15 +12,17 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
+from keras_spiking_nengo.dynamics.loops import call_host, static_length
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
+from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.names import keras_name
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell"]
@@ -111,7 +113,7 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         self._variables = [
             self.add_weight(
-                name=weight_name(weight.name),
+                name=name,
                 shape=np.shape(value),
                 dtype=self.state_dtype,
                 initializer=lambda shape, dtype, value=value: ops.cast(
@@ -120,7 +122,7 @@ class NetworkCell(Cell):
                 trainable=weight.trainable,
                 autocast=False,
             )
-            for weight in weights
+            for weight, name in zip(weights, _keras_names(weights), strict=True)
             for value in [self.engine.parameters[weight.signal]]
         ]
 
@@ -290,6 +292,14 @@ def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
     nodes = _slices(x, [node.size_out for node in cell.ports.nodes])
     values = dict(zip(others, [*nodes, *timed], strict=True))
     return {step: steps, time: steps * cell.dt, **values}
+
+
+def _keras_names(weights: Iterable[NamedWeight]) -> list[str]:
+    """What Keras calls the weights: labels may differ where these do not."""
+    names: dict[str, None] = {}
+    for weight in weights:
+        names[unused(keras_name(weight.name, dots=True), names)] = None
+    return list(names)
 
 
 def _is_clocked(program: Program) -> bool:
