@@ -741,7 +741,7 @@ def test_it_is_registered_as_a_backend_of_nengo():
 WRONG = {
     "dt": [0, -1, np.nan, np.inf, "a", None],
     "seed": ["a", np.nan, -1, 1.5],
-    "dtype": [3, "int32", "complex64", [], "a"],
+    "dtype": [3, "int32", "complex64", [], "nonsense"],
     "minibatch_size": [True, np.nan],
 }
 

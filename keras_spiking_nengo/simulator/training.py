@@ -144,7 +144,7 @@ class Training:
         self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs
     ) -> None:
         """As `Simulator.compile`."""
-        self._check_open("compile")
+        _check_open(self, "compile")
         with precision(self._dtype):
             self._make(inputs, forward, surrogate)
         signature = inspect.signature(self.model.compile)
@@ -169,7 +169,7 @@ class Training:
         return self._call("evaluate", x, y, n_steps, kwargs)
 
     def _call(self, method: str, x, y, n_steps, kwargs):
-        self._check_open(method)
+        _check_open(self, method)
         weight = kwargs.pop("sample_weight", None)
         data, targets, *weights = self._examples(n_steps, x, y, weight)
         classes = kwargs.get("class_weight")
@@ -205,15 +205,11 @@ class Training:
             weight = dict.fromkeys(targets, weight)
         return data, targets, weight
 
-    def _check_open(self, method: str) -> None:
-        if self.closed:
-            raise SimulatorClosed(f"{method} needs a simulator that is not closed.")
-
     def predict(
         self, x=None, *, n_steps: int | None = None, **kwargs
     ) -> dict[nengo.Probe, np.ndarray]:
         """As `Simulator.predict`."""
-        self._check_open("predict")
+        _check_open(self, "predict")
         data = self._data(x, n_steps, None)
         with precision(self._dtype):
             arrays = self.model.predict(data, **kwargs)
@@ -226,7 +222,7 @@ class Training:
         assert model is not None
         if not self._open and (x is None or x == {}):
             ticks = _ticks(n_steps, y, self._dtype)
-            return self._with_constants({}, ticks.shape) or {_CLOCK: ticks}
+            return _with_constants({}, self._inputs, ticks) or {_CLOCK: ticks}
         if isinstance(x, Mapping):
             return self._checked_data(self._keyed(x, self._inputs))
         names = self._open or set(self._inputs)
@@ -257,18 +253,7 @@ class Training:
                 " as (items, steps, size).",
                 attr="data",
             )
-        return self._with_constants(data, next(iter(lengths.values())))
-
-    def _with_constants(self, data: dict, shape: tuple) -> dict[str, Any]:
-        """Data of all input nodes, for items and steps of the `shape` of some."""
-        constants = {
-            name: np.broadcast_to(
-                np.asarray(node.output, self._dtype), (*shape[:2], node.size_out)
-            )
-            for name, node in self._inputs.items()
-            if name not in data
-        }
-        return {**data, **constants}
+        return _with_constants(data, self._inputs, next(iter(data.values())))
 
     def _targets(self, y):
         if isinstance(y, Mapping):
@@ -304,6 +289,29 @@ class Training:
                 raise ValidationError(f"{key} is given twice.", attr="data")
             keyed[name] = value
         return keyed
+
+
+def _check_open(training: Training, method: str) -> None:
+    if training.closed:
+        raise SimulatorClosed(f"{method} needs a simulator that is not closed.")
+
+
+def _with_constants(data: Mapping, nodes: Mapping[str, nengo.Node], frames) -> dict:
+    """Data of all nodes, with the constants of those that have none.
+
+    Args:
+        data: arrays by name of the node.
+        nodes: by name.
+        frames: array of as many items and steps, and of the type that is wanted.
+    """
+    lead = np.shape(frames)[:2]
+    dtype = keras.backend.standardize_dtype(getattr(frames, "dtype", None))
+    constants = {
+        name: np.broadcast_to(np.asarray(node.output, dtype), (*lead, node.size_out))
+        for name, node in nodes.items()
+        if name not in data
+    }
+    return {**data, **constants}
 
 
 def _check_frames(name: str, node: nengo.Node, shape: tuple) -> None:
