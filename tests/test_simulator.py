@@ -734,3 +734,34 @@ def test_it_is_registered_as_a_backend_of_nengo():
     found = points["nengo.backends"]["keras_spiking_nengo"]
     assert pkgutil.resolve_name(found) is ksn.Simulator
     assert list(ksn.Simulator.unsupported) == []
+
+
+WRONG = {
+    "dt": [0, -1, np.nan, np.inf, "a", None],
+    "seed": ["a", np.nan, -1, 1.5],
+    "dtype": [3, "int32", "complex64", [], "nonsense"],
+    "minibatch_size": [True, np.nan],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_impossible_arguments_are_refused_by_name(name):
+    net, _ = python_node(lambda t, x: x)
+    for value in WRONG[name]:
+        with pytest.raises(ValueError, match=name):
+            ksn.Simulator(net, progress_bar=False, **{name: value})
+
+
+def test_impossible_lengths_of_a_run_are_refused():
+    _, sim = python_node(lambda t, x: x)
+    with sim:
+        for steps in (-1, 1.5, "a", np.nan, True):
+            with pytest.raises(ValueError, match="steps"):
+                sim.run_steps(steps)
+        for time in (-1, "a", np.nan, np.inf):
+            with pytest.raises(ValueError, match="time_in_seconds"):
+                sim.run(time)
+        with pytest.raises(ValueError, match="seed"):
+            sim.reset(seed="a")
+        sim.run_steps(0)
+        assert sim.n_steps == 0

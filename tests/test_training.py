@@ -4,7 +4,7 @@ import keras
 import nengo
 import numpy as np
 import pytest
-from nengo.exceptions import ValidationError
+from nengo.exceptions import SimulatorClosed, ValidationError
 
 import keras_spiking_nengo as ksn
 from tests.arrays import frames
@@ -456,3 +456,234 @@ def test_unlabelled_objects_are_named_by_their_place():
         (found,) = sim.predict({"node_0": x}, verbose=0).values()
         assert list(sim.keras_model.output) == ["probe_0"]
     np.testing.assert_allclose(found, x, rtol=1e-6)
+
+
+# --- several probes ---------------------------------------------------------------
+
+
+def graded():
+    """A raw and a filtered probe of three values each, in the order of no alphabet."""
+    with nengo.Network(seed=3) as net:
+        i = nengo.Node(np.zeros(4), label="i")
+        ens = nengo.Ensemble(20, 4, neuron_type=nengo.LIFRate())
+        out = nengo.Node(size_in=3)
+        nengo.Connection(i, ens, synapse=None)
+        nengo.Connection(ens, out, transform=np.ones((3, 4)), synapse=None)
+        nengo.Probe(out, label="raw")
+        nengo.Probe(out, synapse=0.01, label="filtered")
+    return net
+
+
+def classes(items=8):
+    rng = np.random.RandomState(0)
+    return rng.uniform(-1, 1, (items, 5, 4)), rng.randint(0, 3, (items, 5, 1))
+
+
+def crossentropies(logits, labels):
+    """Keras's, of each step."""
+    loss = keras.losses.SparseCategoricalCrossentropy(True, reduction=None)
+    return keras.ops.convert_to_numpy(loss(labels, logits))
+
+
+CROSSENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def test_one_of_two_probes_has_a_loss_metrics_and_weights():
+    net, (x, y) = graded(), classes()
+    raw, weights = net.probes[0], frames(8, 5) ** 2
+    with simulator(net) as sim:
+        found = sim.predict(x, verbose=0)[raw]
+        sim.compile(
+            keras.optimizers.SGD(0.0),
+            loss={raw: CROSSENTROPY},
+            metrics={raw: "accuracy"},
+        )
+        result = sim.evaluate(
+            x, {raw: y}, sample_weight={"raw": weights}, return_dict=True, verbose=0
+        )
+        held_out = ({"i": x}, {raw: y}, {raw: weights})
+        history = sim.fit(x, y, validation_data=held_out, verbose=0).history
+    each = crossentropies(found, y)
+    np.testing.assert_allclose(result["loss"], np.mean(each * weights), rtol=1e-4)
+    accuracy = np.mean(found.argmax(-1) == y[..., 0])
+    np.testing.assert_allclose(result["raw_accuracy"], accuracy, rtol=1e-5)
+    np.testing.assert_allclose(history["loss"][0], each.mean(), rtol=1e-4)
+    np.testing.assert_allclose(history["val_loss"][0], result["loss"], rtol=1e-4)
+
+
+def test_one_loss_and_a_list_of_metrics_are_those_of_all_probes():
+    net, (x, y) = graded(), classes()
+    with simulator(net) as sim:
+        found = sim.predict(x, verbose=0)
+        sim.compile(
+            "sgd", CROSSENTROPY, loss_weights={"raw": 2.0}, metrics=["accuracy"]
+        )
+        targets = dict.fromkeys(net.probes, y)
+        result = sim.evaluate(x, targets, return_dict=True, verbose=0)
+        with pytest.raises(ValidationError, match=r"lack \['filtered'\].*loss=\{probe"):
+            sim.fit(x, {"raw": y}, verbose=0)
+    each = [crossentropies(found[probe], y).mean() for probe in net.probes]
+    np.testing.assert_allclose(result["loss"], 2 * each[0] + each[1], rtol=1e-4)
+    for probe in net.probes:
+        accuracy = np.mean(found[probe].argmax(-1) == y[..., 0])
+        np.testing.assert_allclose(result[f"{probe.label}_accuracy"], accuracy, 1e-5)
+
+
+def test_weights_of_classes():
+    net, (x, y) = graded(), classes()
+    by_class = {0: 0.5, 2: 3.0}
+    with simulator(net) as sim:
+        found = sim.predict(x, verbose=0)[net.probes[1]]
+        sim.compile(keras.optimizers.SGD(0.0), loss={"filtered": CROSSENTROPY})
+        options = {"verbose": 0, "class_weight": by_class}
+        loss = sim.fit(x, y, **options).history["loss"][0]
+        named = {"verbose": 0, "class_weight": {net.probes[1]: by_class}}
+        halves = sim.fit(x, y, validation_split=0.5, **named).history
+        with pytest.raises(ValidationError, match="not both"):
+            sim.fit(x, y, sample_weight=np.ones(8), **options)
+    each = crossentropies(found, y)
+    weighted = each * np.array([0.5, 1.0, 3.0])[y[..., 0]]
+    np.testing.assert_allclose(loss, weighted.mean(), rtol=1e-4)
+    np.testing.assert_allclose(halves["loss"][0], weighted[:4].mean(), rtol=1e-4)
+    np.testing.assert_allclose(halves["val_loss"][0], each[4:].mean(), rtol=1e-4)
+
+
+# --- constants, labels, what was built --------------------------------------------
+
+
+def test_constants_are_inputs_if_data_name_them():
+    net = two()
+    net.nodes[1].output = np.array([0.3, -0.2])
+    x, y = data(3)
+    constant = np.broadcast_to(net.nodes[1].output, (3, STEPS, 2))
+    with simulator(net) as sim:
+        alone = sim.predict({"a": x["a"]}, verbose=0)
+        same = sim.predict({"a": x["a"], "b": constant}, verbose=0)
+        other = sim.predict(x, verbose=0)
+        for probe in net.probes:
+            np.testing.assert_array_equal(alone[probe], same[probe])
+            assert np.any(np.abs(alone[probe] - other[probe]) > 1e-3)
+        sim.compile("sgd", "mse")
+        before = np.array(sim.data[net.connections[1]].weights)
+        sim.fit(x["a"], y, verbose=0)
+        assert np.any(sim.data[net.connections[1]].weights != before)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_bias_of_a_converted_model_is_trained(by_name):
+    i = keras.Input((6,))
+    hidden = keras.layers.Dense(8, "relu")(i)
+    model = keras.Model(i, keras.layers.Dense(3, bias_initializer="ones")(hidden))
+    export = ksn.to_nengo(model)
+    (node,), (probe,) = export.inputs.values(), export.outputs.values()
+    x = frames(16, 1, 6)
+    with simulator(export.net) as sim:
+        found = sim.predict({node: x}, verbose=0)[probe]
+        expected = model.predict(x[:, 0], verbose=0)
+        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-4, atol=1e-5)
+        inputs = [node] if by_name else None
+        sim.compile(keras.optimizers.Adam(0.1), loss={probe: "mse"}, inputs=inputs)
+        # Without an input, only the bias is left.
+        fit = sim.fit({node: 0 * x}, {probe: 5 + 0 * found}, epochs=30, verbose=0)
+    assert fit.history["loss"][-1] < 0.3 * fit.history["loss"][0]
+
+
+def test_labels_that_no_scope_takes():
+    with nengo.Network(seed=0) as net:
+        u = nengo.Node([0.0], label="u -> [0]")
+        for label in ("gate[0]", "gate(0)", "a -> b: c? µ"):
+            ens = nengo.Ensemble(10, 1, label=label)
+            nengo.Connection(u, ens, synapse=None)
+        probe = nengo.Probe(ens)
+    x = frames(2, 5, 1)
+    with simulator(net) as sim:
+        sim.compile("adam", {probe: "mse"})
+        sim.fit({"u -> [0]": x}, {probe: x}, verbose=0)
+    trained = ["gate[0].encoders", "u -> [0]_to_gate[0].weights"]
+    layer = ksn.layers.Network(net, u, net.probes[0], trained=trained[:0])
+    names = ksn.layers.Network.from_config(layer.get_config()).cell.trained
+    assert list(names) == []
+    with nengo.Network() as small:
+        u = nengo.Node([0.0])
+        nengo.Connection(u, nengo.Ensemble(10, 1, label="gate[0]"), label="in: [0]")
+        nengo.Probe(small.ensembles[0], label="p")
+    layer = ksn.layers.Network(small, trained=["gate[0].bias"])
+    copy = ksn.layers.Network.from_config(layer.get_config())
+    copy(np.zeros((1, 3, 1)))
+    assert [w.shape for w in copy.trainable_weights] == [(10,)]
+
+
+def test_what_was_built_follows_what_was_trained():
+    with nengo.Network(seed=0) as net:
+        u = nengo.Node([0.0, 0.0], label="u")
+        ens = nengo.Ensemble(15, 2, radius=1.5, neuron_type=nengo.LIFRate())
+        nengo.Connection(u, ens, synapse=None)
+        probe = nengo.Probe(ens)
+    with simulator(net) as sim:
+        before = sim.data[ens]
+        sim.compile(keras.optimizers.Adam(0.05), loss="mse")
+        sim.fit(frames(4, 5, 2), {probe: np.ones((4, 5, 2))}, epochs=3, verbose=0)
+        now, written = sim.data[ens], sim.network()
+    np.testing.assert_allclose(np.linalg.norm(now.encoders, axis=1), 1, rtol=1e-5)
+    scaled = now.gain[:, None] * now.encoders / ens.radius
+    np.testing.assert_allclose(now.scaled_encoders, scaled, rtol=1e-5)
+    assert np.any(np.abs(now.gain - before.gain) > 1e-3)
+    # Nengo's answer, of the same gain and bias.
+    with nengo.Network() as net:
+        same = nengo.Ensemble(
+            15,
+            2,
+            neuron_type=nengo.LIFRate(),
+            gain=now.gain,
+            bias=now.bias,
+            max_rates=nengo.params.Default,
+            intercepts=nengo.params.Default,
+        )
+    with nengo.Simulator(net, progress_bar=False) as theirs:
+        built = theirs.data[same]
+    np.testing.assert_allclose(now.intercepts, built.intercepts, rtol=1e-5)
+    np.testing.assert_allclose(now.max_rates, built.max_rates, rtol=1e-5)
+    with nengo.Simulator(written, progress_bar=False) as theirs:
+        copied = theirs.data[written.ensembles[0]]
+    np.testing.assert_allclose(copied.scaled_encoders, now.scaled_encoders, rtol=1e-5)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_weights_of_a_file_are_what_runs(trainable, tmp_path):
+    path = tmp_path / "w.weights.h5"
+    sim, x = fitted(two())
+    with sim:
+        sim.keras_model.save_weights(path)
+        expected = list(sim.predict(x, verbose=0).values())
+        trained = sim.data[sim.network_given.ensembles[0]]
+    net = two()
+    ksn.configure(net, trainable=trainable)
+    item = {node: v[0] for node, v in zip(net.nodes, x.values(), strict=True)}
+    with simulator(net) as sim:
+        sim.keras_model.load_weights(path)
+        sim.run_steps(STEPS, data=item)
+        runs = [np.array(sim.data[probe]) for probe in net.probes]
+        now, copy = sim.data[net.ensembles[0]], sim.network()
+    np.testing.assert_array_equal(now.bias, trained.bias)
+    np.testing.assert_array_equal(now.scaled_encoders, trained.scaled_encoders)
+    theirs = by_nengo(copy, dict(zip(copy.nodes, item.values(), strict=True)))
+    for ours, written, wanted in zip(runs, theirs.values(), expected, strict=True):
+        np.testing.assert_allclose(ours, wanted[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(written, wanted[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_closed_simulator_trains_no_more():
+    net = one()
+    sim = simulator(net)
+    sim.close()
+    x = frames(2, STEPS, 1)
+    calls = (
+        lambda: sim.compile("sgd", "mse"),
+        lambda: sim.fit(x, x),
+        lambda: sim.evaluate(x, x),
+        lambda: sim.predict(x),
+        lambda: sim.model.predict(x),
+    )
+    for call in calls:
+        with pytest.raises(SimulatorClosed, match="closed"):
+            call()

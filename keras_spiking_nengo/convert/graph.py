@@ -12,7 +12,6 @@ starts from is in its neuron type's `initial_state`.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -36,7 +35,6 @@ __all__ = [
     "as_slice",
     "fold_constants",
     "fuse",
-    "layer_name",
     "places_of",
 ]
 
@@ -233,11 +231,6 @@ class Names:
             unique = f"{name}_{self._last[name]}"
         self._taken.add(unique)
         return unique
-
-
-def layer_name(name: str) -> str:
-    """A name of what TensorFlow, and torch, which refuses dots, take for a layer's."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
 def as_slice(where: np.ndarray) -> Elements:

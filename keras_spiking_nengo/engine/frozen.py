@@ -7,7 +7,7 @@ functions of nodes. `engine.stored` makes plain data of it.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import cached_property
 from typing import Any
@@ -68,9 +68,11 @@ class Freezer:
     def __init__(self, net: nengo.Network, model: Model, values: Mapping | None = None):
         self.net, self.model = net, model
         self.values = {} if values is None else values
-        # A network may be listed twice, and is one.
-        nets = list(dict.fromkeys(networks_in(net)))
-        self.parents = {inner: outer for outer in nets for inner in outer.networks}
+        nets = networks_in(net)
+        self.parents: dict[nengo.Network, nengo.Network] = {}
+        for outer in nets:
+            for inner in outer.networks:
+                self.parents.setdefault(inner, outer)
         self.homes = {
             obj: n
             for kinds in (("ensembles", "nodes"), ("connections",), ("probes",))
@@ -318,11 +320,10 @@ def _title(obj) -> str:
     return _title(obj.ensemble) if isinstance(obj, Neurons) else obj.label or str(obj)
 
 
-def networks_in(net: nengo.Network) -> Iterator[nengo.Network]:
-    """A network and all in it, outer ones first."""
-    yield net
-    for inner in net.networks:
-        yield from networks_in(inner)
+def networks_in(net: nengo.Network) -> list[nengo.Network]:
+    """A network and all in it, outer ones first, each once: it may be listed twice."""
+    inner = [deeper for listed in net.networks for deeper in networks_in(listed)]
+    return list(dict.fromkeys([net, *inner]))
 
 
 def _is_decoded(conn) -> bool:

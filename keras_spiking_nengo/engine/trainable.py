@@ -6,7 +6,7 @@ encoders that an online rule changes, and of objects that `configure` excludes.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -106,7 +106,7 @@ def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
     """Weights, encoders and biases of a built network, in nengo's order."""
     ruled, of_probes = _ruled(net), probe_connections(model)
     weights: list[tuple[str, Any, bool]] = []
-    for obj, configs in _walk(net, []):
+    for obj, configs in _each_once(_walk(net, [])):
         said = _configured(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
@@ -117,6 +117,14 @@ def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
     for name, (_, signal, trainable) in zip(names, weights, strict=True):
         by_signal.setdefault(signal.base, NamedWeight(name, signal.base, trainable))
     return list(by_signal.values())
+
+
+def _each_once(walked) -> Iterator[tuple[Any, list[Config]]]:
+    """Of a network that is listed twice, Nengo builds every object once."""
+    first: dict[Any, list[Config]] = {}
+    for obj, configs in walked:
+        first.setdefault(obj, configs)
+    yield from first.items()
 
 
 def _walk(net, configs):

@@ -12,16 +12,18 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
+from keras_spiking_nengo.dynamics.loops import call_host, static_length
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.program import sliced
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
+from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.names import keras_name
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell"]
@@ -108,8 +110,8 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         values, dtype = self.engine.parameters, self.state_dtype
         self._variables = [
-            weight_from(self, weight_name(w.name), values[w.signal], dtype, w.trainable)
-            for w in weights
+            weight_from(self, name, values[w.signal], dtype, w.trainable)
+            for w, name in zip(weights, _keras_names(weights), strict=True)
         ]
 
     def values(self) -> dict[Any, np.ndarray]:
@@ -279,6 +281,14 @@ def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
     parts = sliced(x, {node: node.size_out for node in cell.ports.nodes})
     values = dict(zip(others, [*parts.values(), *timed], strict=True))
     return {step: steps, time: steps * cell.dt, **values}
+
+
+def _keras_names(weights: Iterable[NamedWeight]) -> list[str]:
+    """What Keras calls the weights: labels may differ where these do not."""
+    names: dict[str, None] = {}
+    for weight in weights:
+        names[unused(keras_name(weight.name, dots=True), names)] = None
+    return list(names)
 
 
 def _is_clocked(program: Program) -> bool:

@@ -23,7 +23,7 @@ def held(net: nengo.Network) -> list[nengo.Node]:
     """Source nodes that hold an array: where data come in unless something is said."""
     return [
         node
-        for node in net.all_nodes
+        for node in dict.fromkeys(net.all_nodes)
         if isinstance(node.output, np.ndarray) and not node.size_in and node.size_out
     ]
 
@@ -41,15 +41,16 @@ class Ports:
     """
 
     def __init__(self, net: nengo.Network, inputs, outputs):
+        # A network may be listed twice, and is one.
+        nodes = list(dict.fromkeys(net.all_nodes))
+        probes = list(dict.fromkeys(net.all_probes))
         sources = [
             node
-            for node in net.all_nodes
+            for node in nodes
             if not node.size_in and node.size_out and not is_one(node.output)
         ]
-        self.inputs = _resolved(net, inputs, net.all_nodes, sources, nengo.Node)
-        self.outputs = _resolved(
-            net, outputs, net.all_probes, net.all_probes, nengo.Probe
-        )
+        self.inputs = _resolved(net, inputs, nodes, sources, nengo.Node)
+        self.outputs = _resolved(net, outputs, probes, probes, nengo.Probe)
         for node in self.nodes:
             if node.size_in or not node.size_out:
                 raise ValueError(

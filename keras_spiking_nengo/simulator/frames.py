@@ -11,7 +11,8 @@ def node_of(key, network) -> nengo.Node:
     """The source node that a key of `data` names."""
     nodes = [key] if isinstance(key, nengo.Node) else []
     if isinstance(key, str) and network is not None:
-        nodes = [node for node in network.all_nodes if node.label == key]
+        all_nodes = dict.fromkeys(network.all_nodes)
+        nodes = [node for node in all_nodes if node.label == key]
     if len(nodes) != 1 or nodes[0].size_in:
         sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
         raise ValidationError(

@@ -97,12 +97,34 @@ def _after_training(values: Mapping, sig, obj, built):
 
     if isinstance(built, BuiltConnection):
         return built._replace(weights=now(sig[obj]["weights"], built.weights))
-    scaled = now(sig[obj]["encoders"], built.scaled_encoders)
-    bias = now(sig[obj.neurons].get("bias"), built.bias)
     if built.gain is None:
         return built
-    encoders = scaled * (obj.radius / built.gain)[:, None]
-    return built._replace(scaled_encoders=scaled, encoders=encoders, bias=bias)
+    scaled = now(sig[obj]["encoders"], built.scaled_encoders)
+    bias = now(sig[obj.neurons].get("bias"), built.bias)
+    return _encoding(obj, built, scaled, bias)
+
+
+def _encoding(ens, built: BuiltEnsemble, scaled: np.ndarray, bias) -> BuiltEnsemble:
+    """What nengo would say of an ensemble with other encoders and biases.
+
+    By `scaled_encoders = gain * encoders / radius`, in which the length is the gain's.
+    """
+    encoders, gain = built.encoders, built.gain
+    if not np.allclose(scaled, built.scaled_encoders, rtol=1e-6, atol=0):
+        length = np.linalg.norm(scaled, axis=1)
+        gain = length * ens.radius
+        unit = scaled / np.where(length == 0, 1, length)[:, None]
+        encoders = np.where(length[:, None] == 0, encoders, unit)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of neurons without a gain
+        rates, intercepts = ens.neuron_type.max_rates_intercepts(gain, bias)
+    return built._replace(
+        scaled_encoders=scaled,
+        encoders=encoders,
+        gain=gain,
+        bias=bias,
+        max_rates=rates,
+        intercepts=intercepts,
+    )
 
 
 class RawData(Mapping):

@@ -5,6 +5,7 @@ all steps of the block, the state is carried. A block is as long as memory allow
 so that any number of steps runs in constant memory but for what probes keep.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +24,13 @@ from nengo.utils.progress import Progress, ProgressTracker
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo import engine
-from keras_spiking_nengo.checks import is_count
+from keras_spiking_nengo.checks import (
+    checked_count,
+    checked_dt,
+    checked_seed,
+    is_count,
+    is_number,
+)
 from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.program import in_blocks
@@ -52,6 +59,8 @@ class Simulator:
     from the compiled program, in order; everything else runs without Python.
 
     Unseeded random processes draw what `nengo.Simulator(..., optimize=False)` draws.
+    Functions of nodes are called for one item of a minibatch after the other: what such
+    a function remembers is shared by all items.
 
     Args:
         network: `nengo.Network`, or None if `model` is built already.
@@ -73,7 +82,7 @@ class Simulator:
     Raises:
         BuildError: if connections without a synapse form a loop, or nengo's builder
             refuses the network.
-        ValidationError: for an impossible argument.
+        ValueError: for an impossible argument; nengo's ValidationError is one.
 
     Example:
         >>> import nengo
@@ -104,12 +113,13 @@ class Simulator:
         self.progress_bar = progress_bar
         self.optimize = optimize
         self.minibatch_size = _checked_size(minibatch_size)
-        self.dtype = _checked_dtype(dtype or _default_dtype())
+        self.dtype = _checked_dtype(_default_dtype() if dtype is None else dtype)
+        dt, seed = checked_dt(dt), checked_seed(seed)
         self.independent_noise = independent_noise
         self.network_given = network
         if model is None:
             model = TrainableModel(
-                dt=float(dt),
+                dt=dt,
                 label=f"{network}, dt={dt:f}",
                 decoder_cache=get_default_decoder_cache(),
             )
@@ -191,10 +201,13 @@ class Simulator:
         """Make `keras_model` ready to train: as `keras.Model.compile`.
 
         Args:
-            *args, **kwargs: of `keras.Model.compile`; a loss or metrics may be a dict
-                keyed by probes or their labels.
+            *args, **kwargs: of `keras.Model.compile`; losses, metrics and their
+                weights may be dicts keyed by probes or their labels. A list with one
+                entry for each probe is in their order; one loss, and a list of
+                metrics, are those of all probes that have a loss.
             inputs: source nodes that data are given for. Defaults to those whose
-                output is no function and no process.
+                output is no function and no process. Of these, nodes whose constant is
+                not 0 keep it where data leave them out.
             forward, surrogate: as in `ksn.layers.Network`.
         """
         self._training.compile(
@@ -209,7 +222,9 @@ class Simulator:
                 array where there is one such node; None, with `n_steps`, without.
             y: the same for probes.
             n_steps: int. Length of each item where no node is given data.
-            **kwargs: of `keras.Model.fit`; `validation_data` is keyed as `x` and `y`.
+            **kwargs: of `keras.Model.fit`; `validation_data` and `sample_weight` are
+                keyed as `x` and `y`, and so is `class_weight` where several probes
+                have a loss. Weights of classes hold at each step that has a label.
         """
         return self._training.fit(x, y, n_steps=n_steps, **kwargs)
 
@@ -260,7 +275,7 @@ class Simulator:
         if self.closed:
             raise SimulatorClosed("Cannot reset closed Simulator.")
         if seed is not None:
-            self.seed = self._training.seed = seed
+            self.seed = self._training.seed = checked_seed(seed)
         self._n_steps = 0
         self._watched = {}
         with precision(self.dtype):
@@ -290,7 +305,7 @@ class Simulator:
 
     def close(self) -> None:
         """Free what the simulator holds; probed data stay."""
-        self.closed = True
+        self.closed = self._training.closed = True
         self._state = []
         self._tensors = []
 
@@ -306,9 +321,10 @@ class Simulator:
             progress_bar: bool or a nengo progress bar; the simulator's by default.
             data: as for `run_steps`.
         """
-        if time_in_seconds < 0:
+        if not (is_number(time_in_seconds) and 0 <= time_in_seconds < math.inf):
             raise ValidationError(
-                f"Must be positive (got {time_in_seconds:g})", attr="time_in_seconds"
+                f"Must be positive, and finite (got {time_in_seconds!r})",
+                attr="time_in_seconds",
             )
         steps = int(np.round(float(time_in_seconds) / self.dt))
         if steps == 0:
@@ -331,6 +347,8 @@ class Simulator:
         """
         if progress_bar is None:
             progress_bar = self.progress_bar
+        if steps != 0:
+            steps = checked_count("steps", steps)
         frames = self._frames(data or {}, steps)
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
@@ -512,7 +530,10 @@ def _default_dtype() -> str:
 
 
 def _checked_dtype(dtype) -> str:
-    name = np.dtype(dtype).name
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:  # no name of a dtype at all
+        name = ""
     if name not in ("float32", "float64"):
         raise ValidationError(
             f"dtype is 'float32' or 'float64'; received {dtype!r}. Half precision loses"

@@ -1,5 +1,6 @@
 """A simulator's network as a Keras model, and data keyed by nengo's objects."""
 
+import inspect
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
@@ -8,11 +9,18 @@ import keras
 import nengo
 import numpy as np
 from nengo.builder import Model
-from nengo.exceptions import ValidationError
+from nengo.exceptions import SimulatorClosed, ValidationError
 
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
+from keras_spiking_nengo.simulator.grading import (
+    by_output,
+    class_weighted,
+    graded_outputs,
+    split_off,
+    without_target,
+)
 
 __all__ = ["TrainableModel", "Training"]
 
@@ -63,15 +71,19 @@ class Training:
 
     Attributes:
         seed: of random processes, for the next model that is made.
+        closed: whether the simulator is.
     """
 
     def __init__(self, network: nengo.Network | None, built: Model, dtype: str):
         self._network, self._built, self._dtype = network, built, dtype
         self.seed: int | None = None
+        self.closed = False
         self._layer: Network | None = None
         self._model: keras.Model | None = None
         self._inputs: dict[str, nengo.Node] = {}
         self._outputs: dict[str, nengo.Probe] = {}
+        self._open: set[str] = set()
+        self._graded: set[str] | None = None  # unless `compile` here has said it
         self._restored: dict[Any, np.ndarray] = {}
 
     @property
@@ -100,6 +112,13 @@ class Training:
         before = self.values()
         nodes = held(self._network) if inputs is None else list(inputs)
         self._inputs, self._outputs = _by_label(nodes), _by_label(self._built.probes)
+        # Nodes that need data: without any, a constant that is not 0 stands.
+        self._open = {
+            name
+            for name, node in self._inputs.items()
+            if inputs is not None or not np.any(node.output)
+        }
+        self._graded = None
         self._layer = Network(
             self._network,
             inputs=dict(self._inputs),
@@ -125,25 +144,24 @@ class Training:
         self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs
     ) -> None:
         """As `Simulator.compile`."""
+        _check_open(self, "compile")
         with precision(self._dtype):
             self._make(inputs, forward, surrogate)
+        signature = inspect.signature(self.model.compile)
+        options = signature.bind(*args, **kwargs).arguments
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
-            if isinstance(kwargs.get(name), Mapping):
-                kwargs = {**kwargs, name: self._keyed(kwargs[name], self._outputs)}
-        if args[1:] and isinstance(args[1], Mapping):
-            args = (args[0], self._keyed(args[1], self._outputs), *args[2:])
+            if isinstance(options.get(name), Mapping):
+                options[name] = self._keyed(options[name], self._outputs)
+        options = by_output(options, list(self._outputs))
+        self._graded = graded_outputs(options, self._outputs)
         with precision(self._dtype):
-            self.model.compile(*args, **kwargs)
+            self.model.compile(**options)
 
     def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
         """As `Simulator.fit`."""
         validation = kwargs.get("validation_data")
         if isinstance(validation, tuple | list):
-            kwargs["validation_data"] = (
-                self._data(validation[0], n_steps, validation[1]),
-                self._targets(validation[1]),
-                *validation[2:],
-            )
+            kwargs["validation_data"] = self._examples(n_steps, *validation)
         return self._call("fit", x, y, n_steps, kwargs)
 
     def evaluate(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
@@ -151,14 +169,47 @@ class Training:
         return self._call("evaluate", x, y, n_steps, kwargs)
 
     def _call(self, method: str, x, y, n_steps, kwargs):
-        data, targets = self._data(x, n_steps, y), self._targets(y)
+        _check_open(self, method)
+        weight = kwargs.pop("sample_weight", None)
+        data, targets, *weights = self._examples(n_steps, x, y, weight)
+        classes = kwargs.get("class_weight")
+        if classes is not None and isinstance(targets, Mapping):
+            if weight is not None:
+                raise ValidationError(
+                    "Give sample_weight or class_weight, not both.", attr="class_weight"
+                )
+            del kwargs["class_weight"]
+            if any(key in self._outputs.values() for key in classes):
+                classes = self._keyed(classes, self._outputs)
+            share = kwargs.pop("validation_split", None)
+            if share:  # is not weighted, as in Keras
+                data, targets, kwargs["validation_data"] = split_off(
+                    share, data, targets
+                )
+            weights = [class_weighted(classes, targets, self._graded or set(targets))]
+        if weights and weights[0] is not None:
+            kwargs["sample_weight"] = weights[0]
         with precision(self._dtype):
             return getattr(self.model, method)(data, targets, **kwargs)
+
+    def _examples(self, n_steps, x, y=None, weight=None) -> tuple:
+        """Data, targets, and weights if there are any, as Keras takes them."""
+        data, targets = self._data(x, n_steps, y), self._targets(y)
+        if weight is None:
+            return data, targets
+        if isinstance(weight, Mapping):
+            weight = self._keyed(weight, self._outputs)
+            ones = {name: np.ones(len(target)) for name, target in targets.items()}
+            weight = {**ones, **weight}
+        elif isinstance(targets, Mapping) and len(self._outputs) == 1:
+            weight = dict.fromkeys(targets, weight)
+        return data, targets, weight
 
     def predict(
         self, x=None, *, n_steps: int | None = None, **kwargs
     ) -> dict[nengo.Probe, np.ndarray]:
         """As `Simulator.predict`."""
+        _check_open(self, "predict")
         data = self._data(x, n_steps, None)
         with precision(self._dtype):
             arrays = self.model.predict(data, **kwargs)
@@ -169,14 +220,14 @@ class Training:
     def _data(self, x, n_steps, y):
         model = self.model  # makes it, and so the names, if there was none
         assert model is not None
-        if x is None and not self._inputs:
-            return {_CLOCK: _ticks(n_steps, y, self._dtype)}
+        if not self._open and (x is None or x == {}):
+            ticks = _ticks(n_steps, y, self._dtype)
+            return _with_constants({}, self._inputs, ticks) or {_CLOCK: ticks}
         if isinstance(x, Mapping):
             return self._checked_data(self._keyed(x, self._inputs))
-        if len(self._inputs) == 1 and hasattr(x, "shape"):
-            (name,) = self._inputs
-            _check_frames(name, self._inputs[name], np.shape(x))
-            return {name: x}
+        names = self._open or set(self._inputs)
+        if len(names) == 1 and hasattr(x, "shape"):
+            return self._checked_data(dict.fromkeys(names, x))
         if hasattr(x, "shape") or x is None:
             raise ValidationError(
                 f"x is a dict keyed by the nodes {sorted(self._inputs)}; received"
@@ -186,11 +237,11 @@ class Training:
         return x  # a data set, whose elements are keyed by labels
 
     def _checked_data(self, data: dict[str, Any]) -> dict[str, Any]:
-        missing = sorted(set(self._inputs) - set(data))
+        missing = sorted(self._open - set(data))
         if missing:
             raise ValidationError(
                 f"Data lack {missing}. All input nodes are given some:"
-                f" {sorted(self._inputs)}.",
+                f" {sorted(self._open)}.",
                 attr="data",
             )
         for name, value in data.items():
@@ -202,14 +253,23 @@ class Training:
                 " as (items, steps, size).",
                 attr="data",
             )
-        return data
+        return _with_constants(data, self._inputs, next(iter(data.values())))
 
     def _targets(self, y):
         if isinstance(y, Mapping):
-            return self._keyed(y, self._outputs)
-        if y is not None and len(self._outputs) == 1 and hasattr(y, "shape"):
-            return {next(iter(self._outputs)): y}
-        return y
+            y = self._keyed(y, self._outputs)
+        elif hasattr(y, "shape") and len(names := self._graded or self._outputs) == 1:
+            y = dict.fromkeys(names, y)
+        if not isinstance(y, Mapping) or self._graded is None:
+            return y
+        lacking = sorted(self._graded - set(y))
+        if lacking:
+            raise ValidationError(
+                f"Targets lack {lacking}, which have a loss or metrics. Name others in"
+                " compile, as in loss={probe: 'mse'}.",
+                attr="data",
+            )
+        return {**without_target(set(self._outputs) - set(y), y), **y}
 
     def _keyed(self, data: Mapping, objects: Mapping[str, Any]) -> dict[str, Any]:
         """Data by the names of objects, from objects or labels."""
@@ -227,6 +287,29 @@ class Training:
                 raise ValidationError(f"{key} is given twice.", attr="data")
             keyed[name] = value
         return keyed
+
+
+def _check_open(training: Training, method: str) -> None:
+    if training.closed:
+        raise SimulatorClosed(f"{method} needs a simulator that is not closed.")
+
+
+def _with_constants(data: Mapping, nodes: Mapping[str, nengo.Node], frames) -> dict:
+    """Data of all nodes, with the constants of those that have none.
+
+    Args:
+        data: arrays by name of the node.
+        nodes: by name.
+        frames: array of as many items and steps, and of the type that is wanted.
+    """
+    lead = np.shape(frames)[:2]
+    dtype = keras.backend.standardize_dtype(getattr(frames, "dtype", None))
+    constants = {
+        name: np.broadcast_to(np.asarray(node.output, dtype), (*lead, node.size_out))
+        for name, node in nodes.items()
+        if name not in data
+    }
+    return {**data, **constants}
 
 
 def _check_frames(name: str, node: nengo.Node, shape: tuple) -> None:

@@ -227,3 +227,52 @@ def test_each_weight_alone_is_written_back(weight):
         np.testing.assert_allclose(
             np.ravel(new), factor * np.ravel(old), rtol=1e-12, atol=1e-15
         )
+
+
+def listed_twice():
+    """A network in two lists, as `nengo.spa` lists its basal ganglia."""
+    with nengo.Network(seed=1) as net:
+        u = nengo.Node(np.sin, label="u")
+        with nengo.Network(label="around"), nengo.Network(label="inner") as inner:
+            v = nengo.Node([0.2], label="v")
+            ens = nengo.Ensemble(30, 1, label="e")
+            nengo.Connection(v, ens)
+            nengo.Probe(ens, synapse=0.01, label="p")
+        net.networks[:] = [inner, *net.networks, inner]
+        nengo.Connection(u, ens)
+    return net
+
+
+@pytest.mark.filterwarnings("ignore:Model already built")
+def test_a_network_listed_twice_is_copied_once(float64):
+    net = listed_twice()
+    expected = shown(net)
+    copy, _ = frozen(net)
+    assert len(copy.all_ensembles) == len(copy.all_probes) == 1
+    np.testing.assert_allclose(shown(copy)[0], expected[0], rtol=1e-9, atol=1e-12)
+    with ksn.Simulator(net, seed=SEED, progress_bar=False, dtype="float64") as sim:
+        sim.run_steps(STEPS, data={"v": np.full((STEPS, 1), 0.2)})
+        (probe,) = sim.model.probes
+        np.testing.assert_allclose(sim.data[probe], expected[0], atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Model already built")
+def test_a_network_listed_twice_is_saved_and_converted_once(float64):
+    net = listed_twice()
+    net.nodes[0].output = np.array([0.5])
+    expected = shown(net)[0]
+    x = {"u": np.full((1, STEPS, 1), 0.5), "v": np.full((1, STEPS, 1), 0.2)}
+    layer = ksn.layers.Network(net, {"u": "u", "v": "v"}, "p", return_sequences=True)
+    copy = ksn.layers.Network.from_config(layer.get_config())
+    for one in (layer, copy):
+        shows = keras.ops.convert_to_numpy(one(x))
+        np.testing.assert_allclose(shows[0], expected, rtol=1e-9, atol=1e-12)
+        names = [weight.path.rpartition("/")[2] for weight in one.weights]
+        assert [n.replace(":", ".") for n in names] == [
+            "e.encoders",
+            "e.bias",
+            "p.weights",
+        ]
+    model = ksn.from_nengo(net)
+    shows = keras.ops.convert_to_numpy(model([x[name] for name in model.input]))
+    np.testing.assert_allclose(shows[0], expected, rtol=1e-9, atol=1e-12)

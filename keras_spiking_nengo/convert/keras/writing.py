@@ -17,11 +17,11 @@ from keras_spiking_nengo.convert.graph import (
     Names,
     Subnet,
     Vertex,
-    layer_name,
     places_of,
 )
 from keras_spiking_nengo.convert.nengo.reading import read
 from keras_spiking_nengo.layers.ports import Ports, held
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["from_nengo", "model_ports", "write"]
 
@@ -145,7 +145,7 @@ class _Tensors:
 
     def _name(self, name: str) -> str:
         """A layer's name, made unique."""
-        return self.names.new(layer_name(name))
+        return self.names.new(keras_name(name))
 
     # --- vertices -----------------------------------------------------------------
 

@@ -9,7 +9,8 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo.convert.composition import matrix_of
-from keras_spiking_nengo.convert.graph import Edge, Names, Vertex, as_slice, layer_name
+from keras_spiking_nengo.convert.graph import Edge, Names, Vertex, as_slice
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["Collection", "full"]
 
@@ -33,7 +34,7 @@ class Collection:
         unique = self._names.new(name)
         vertex = Vertex(unique, (int(size),), **attributes)
         if not vertex.passes and vertex.output is None:
-            layer = self._layers.new(layer_name(unique))
+            layer = self._layers.new(keras_name(unique))
             vertex = replace(vertex, layers=(layer,))
         self.vertices[unique] = vertex
         return unique

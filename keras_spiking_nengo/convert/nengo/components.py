@@ -79,7 +79,8 @@ def divided(
         inputs: source nodes whose output is given from outside.
         outputs: probes that are looked at.
     """
-    objects = [*net.all_ensembles, *net.all_nodes]
+    # A network may be listed twice, and is one.
+    objects = list(dict.fromkeys((*net.all_ensembles, *net.all_nodes)))
     edges = list(_dependences(net, outputs))
     bound = set(_bound(net, frozenset(inputs), outputs))
     bound |= {a for a, b in edges if a is b}
@@ -106,7 +107,8 @@ def apart(
             f"{bound} learns, calls Python, draws numbers, or shows what it does not"
             " send to others, which only Nengo knows"
         )
-    return [Component([obj], True) for obj in (*net.all_ensembles, *net.all_nodes)]
+    objects = dict.fromkeys((*net.all_ensembles, *net.all_nodes))
+    return [Component([obj], True) for obj in objects]
 
 
 def _dependences(net, outputs) -> Iterator[tuple[Object, Object]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.graphs import unused
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["Axes", "image_order", "keras_axes", "kind", "new_name", "per_axis"]
 
@@ -63,6 +63,6 @@ def kind(node: Any) -> str:
 
 def new_name(name: str, taken: set[str]) -> str:
     """A layer's name for a node's, which is added to those that are taken."""
-    name = unused(layer_name(name), taken)
+    name = unused(keras_name(name), taken)
     taken.add(name)
     return name

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 
-from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.nir.cycles import cycle_of
 from keras_spiking_nengo.convert.nir.layout import Axes, kind, new_name
 from keras_spiking_nengo.convert.nir.primitives import StepOptions
@@ -14,6 +13,7 @@ from keras_spiking_nengo.convert.nir.shapes import FlatGraph
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
 from keras_spiking_nengo.graphs import components, unused
 from keras_spiking_nengo.layers import PerStep
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["model_of"]
 
@@ -33,11 +33,11 @@ def model_of(flat: FlatGraph, name: str, options: StepOptions) -> keras.Model:
             tensors.add_node(members[0])
     outputs: dict[str, Any] = {}
     for node in flat.outputs:
-        outputs[unused(layer_name(node), outputs)] = tensors.total(node)
+        outputs[unused(keras_name(node), outputs)] = tensors.total(node)
     return keras.Model(
         {x.name: x for x in inputs} if len(inputs) > 1 else inputs[0],
         outputs if len(outputs) > 1 else next(iter(outputs.values())),
-        name=layer_name(name),
+        name=keras_name(name),
     )
 
 

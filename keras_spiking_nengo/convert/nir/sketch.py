@@ -8,10 +8,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.layer_rules import Site, kind_of
 from keras_spiking_nengo.convert.nir.layout import Axes, image_order
 from keras_spiking_nengo.graphs import back_edges, bypass, components, unused
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["MAX_ELEMENTS", "Bundle", "Sketch", "Writer", "fed_back"]
 
@@ -93,7 +93,7 @@ class Sketch:
 
     def add(self, name: str, node) -> str:
         """Adds a node; its name, made unique."""
-        name = unused(layer_name(name), self.nodes)
+        name = unused(keras_name(name), self.nodes)
         self.nodes[name] = node
         return name
 

@@ -16,7 +16,6 @@ from keras import ops
 from rich.table import Table
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate
@@ -26,6 +25,7 @@ from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import Replay
 from keras_spiking_nengo.models.temporal import temporal
+from keras_spiking_nengo.names import keras_name
 from keras_spiking_nengo.tables import table_of, text_of
 
 __all__ = ["Comparison", "LayerComparison", "OutputComparison", "compare"]
@@ -263,7 +263,7 @@ def _pairs(called: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any
         is_neurons = isinstance(call.operation, layers.Neurons)
         if not is_neurons and activation_name(call.operation) in ("", "linear"):
             continue
-        name = layer_name(call.name)
+        name = keras_name(call.name)
         neurons = by_layer.get(name if is_neurons else f"{name}_neurons")
         if neurons is not None and isinstance(neurons.operation, layers.Neurons):
             height = by_layer.get(f"{name}_height")

@@ -13,7 +13,6 @@ import numpy as np
 
 from keras_spiking_nengo import layers, serialization, types
 from keras_spiking_nengo.checks import one_of, positive
-from keras_spiking_nengo.convert.graph import layer_name
 from keras_spiking_nengo.convert.layer_rules import refusal
 from keras_spiking_nengo.convert.spiking.calibration import NeuronType, drives_of, skew
 from keras_spiking_nengo.graphs import unused
@@ -22,6 +21,7 @@ from keras_spiking_nengo.models.operations import OperationLayer
 from keras_spiking_nengo.models.replay import replay
 from keras_spiking_nengo.models.temporal import Temporal, temporal
 from keras_spiking_nengo.models.time import takes_any_rank
+from keras_spiking_nengo.names import keras_name
 
 __all__ = ["activation_name", "to_spiking"]
 
@@ -256,8 +256,8 @@ class _SpikingModel:
         self.options = options
         self.clones: dict[int, tuple[keras.Layer, keras.Layer]] = {}
         self.wrappers: dict[int, keras.Layer] = {}
-        self.taken = {layer_name(call.path) for call in self.old}
-        self.taken |= {layer_name(name) for name in self.old.inputs}
+        self.taken = {keras_name(call.path) for call in self.old}
+        self.taken |= {keras_name(name) for name in self.old.inputs}
         self.named: set[str] = set()
         seed = options.seed
         self.seeds = repeat(None) if seed is None else count(seed)
@@ -278,7 +278,7 @@ class _SpikingModel:
 
     def _name(self, name: str) -> str:
         """A name for a layer that the old model has not."""
-        unique = unused(layer_name(name), self.taken)
+        unique = unused(keras_name(name), self.taken)
         self.taken.add(unique)
         return unique
 
@@ -315,7 +315,7 @@ class _SpikingModel:
     def _output(self, name: str, old: Symbol, x: Symbol) -> Symbol:
         if self.over_time or self.options.output == "sequence":
             return x
-        name = layer_name(name)
+        name = keras_name(name)
         if self.options.output == "last":
             x = layers.Synapse(None, name=self._name(f"{name}_last"))(x)
         else:
@@ -397,7 +397,7 @@ class _SpikingModel:
             raise refusal(call.path, type(call.operation).__name__, reason) from error
         if linear:
             config["activation"] = "linear"
-        name = layer_name(call.path)
+        name = keras_name(call.path)
         # Layers of different submodels may have one name.
         config["name"] = name if name not in self.named else self._name(name)
         self.named.add(config["name"])

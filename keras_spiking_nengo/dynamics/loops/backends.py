@@ -15,7 +15,6 @@ __all__ = [
     "loops_are_fast",
     "precise",
     "precision",
-    "weight_name",
 ]
 
 
@@ -27,11 +26,6 @@ def backend_name() -> str:
 def becomes_tensorflow() -> bool:
     """Whether a function has to be translated before TensorFlow can save it."""
     return backend_name() == "jax"
-
-
-def weight_name(name: str) -> str:
-    """What a weight may be called: names of Torch's have no dots."""
-    return name.replace(".", ":") if backend_name() == "torch" else name
 
 
 def gather(x, index: np.ndarray):
