@@ -9,6 +9,7 @@ the same rule.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -122,6 +123,8 @@ class LayerRule:
             them, where they may come as a dict.
         outputs: `(layer, shape) -> shapes` of the outputs by key, where a call has a
             vertex for its inputs and one for each output.
+        shows: `(layer) -> reasons` for each output why no other layer can take it, or
+            "". A model may end in it.
         option: name of the argument of `to_nengo` that has to be True, as what `read`
             makes is not what the layer does.
         chosen: `(layer) -> rule` that holds for this layer instead, where layers of
@@ -132,6 +135,7 @@ class LayerRule:
     objection: Callable[[keras.Layer], str] = lambda layer: ""
     inputs: Callable[[keras.Layer], list] | None = None
     outputs: Callable[[keras.Layer], dict] | None = None
+    shows: Callable[[keras.Layer], list[str]] | None = None
     option: str = ""
     chosen: Callable[[keras.Layer], "LayerRule"] | None = None
 
@@ -266,9 +270,10 @@ def refusal(name: str, kind: str, reason: str) -> NotImplementedError:
         reason: a clause, and what to do instead in sentences of its own.
     """
     possible = sorted({klass.__name__ for klass in LAYERS} | set(_WRAPPERS))
+    nearest = get_close_matches(kind, possible, n=3, cutoff=0)
     hint = HINTS.get(kind, "")
     return NotImplementedError(
         f"Layer {name!r} ({kind}) cannot be expressed as a Nengo network:"
-        f" {reason.rstrip('.')}. {hint}{' ' * bool(hint)}Possible are"
-        f" {', '.join(possible)}."
+        f" {reason.rstrip('.')}. {hint}{' ' * bool(hint)}Of what can be, the nearest"
+        f" by name are {', '.join(nearest)}; docs/supported.md has the whole table."
     )

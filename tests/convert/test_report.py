@@ -83,6 +83,17 @@ def test_neurons_that_should_fire_and_do_not_are_dead():
     assert report.advice == (f"hidden: {row.advice}",)
 
 
+def test_dead_layers_are_warned_of():
+    model = mlp(WEIGHTS)
+    other = spiking(model, 1e-3)
+    with pytest.warns(UserWarning, match=r"layer 'hidden' fires .* Scale rates up"):
+        ksn.compare(model, other, ONES)
+    silent = mlp([np.zeros((2, 4)), -np.ones(4)])
+    with pytest.warns(UserWarning, match=r"0 on all of these data.* train the model"):
+        report = ksn.compare(silent, spiking(silent, 50.0), ONES)
+    assert report["hidden"].spikes == 0
+
+
 def test_what_cannot_fire_faster_is_saturated():
     model = mlp(WEIGHTS)
     lif = nengo.LIF(tau_ref=0.01)

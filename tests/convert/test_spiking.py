@@ -9,6 +9,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
+from tests.conftest import BACKEND
 
 # By default JAX runs the example of `to_spiking`.
 
@@ -290,6 +291,104 @@ def test_training_goes_on():
     assert other.evaluate(x, x[:, :3], verbose=0) < before
 
 
+LINES = {
+    "six": (lambda: layers.ReLU(6.0), "relu6"),
+    "one": (lambda: layers.ReLU(max_value=0.5), "relu6"),
+    "slope": (lambda: layers.ReLU(negative_slope=0.1), "leaky_relu"),
+    "slope and end": (lambda: layers.ReLU(0.7, negative_slope=0.1), "leaky_relu"),
+    "threshold": (lambda: layers.ReLU(threshold=0.3), "relu"),
+    "all": (lambda: layers.ReLU(0.7, 0.2, 0.3), "leaky_relu"),
+    "layer": (lambda: layers.LeakyReLU(0.4), "leaky_relu"),
+    "name": (lambda: layers.Activation("relu6"), "relu6"),
+    "function": (lambda: keras.ops.relu6, "relu6"),
+    "operation": (lambda: keras.ops.relu, "relu"),
+    "leaky operation": (lambda: keras.ops.leaky_relu, "leaky_relu"),
+    "with arguments": (
+        lambda: lambda x: keras.activations.relu(x, max_value=0.5),
+        "relu6",
+    ),
+    "activation": (lambda: layers.Dense(16, layers.ReLU(0.4)), "relu6"),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_every_rectified_line_ends_and_bends_where_it_should(name):
+    make, key = LINES[name]
+    inputs = keras.Input((6,))
+    hidden = layers.Dense(16, kernel_initializer=keras.initializers.HeNormal(seed=0))
+    h = make()(hidden(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(h))
+    kind = nengo.SpikingRectifiedLinear()
+    if key == "leaky_relu":
+        kind = ksn.types.SpikingLeakyReLU()  # of another slope
+    x = uniform(16, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        other = spiking(model, x, activations={key: kind}, target_rate=20_000)
+    assert error(model, other, x) < 0.03
+    row = ksn.compare(model, other, x).layers[0]
+    assert row.correlation > 0.99
+
+
+def test_bounded_spikes_run_in_nengo():
+    model = keras.Sequential(
+        [keras.Input((6,)), layers.Dense(8), layers.ReLU(0.5), layers.Dense(3)]
+    )
+    x = uniform(3, 6)
+    other = spiking(
+        model, x, activations={"relu6": SPIKING["SpikingRectifiedLinear"]}, n_steps=20
+    )
+    sequence = spiking(
+        model,
+        x,
+        activations={"relu6": SPIKING["SpikingRectifiedLinear"]},
+        n_steps=20,
+        output="sequence",
+    )
+    assert ksn.to_nengo(sequence).verify(x).ok
+    np.testing.assert_allclose(
+        predicted(sequence, x).mean(axis=1), predicted(other, x), atol=1e-5
+    )
+
+
+def test_keys_that_match_nothing_are_named():
+    kinds = {"relu": nengo.SpikingRectifiedLinear(), "relu6": nengo.LIF()}
+    with pytest.warns(UserWarning, match="has 'relu6', .* nearest .* is 'relu'"):
+        ksn.to_spiking(mlp(), kinds, scale_firing_rates=10.0)
+
+
+def test_layers_are_no_keys_of_scales():
+    model = mlp()
+    scales = {model.get_layer("hidden"): 10.0}
+    with pytest.raises(TypeError, match="Use its name 'hidden'"):
+        ksn.to_spiking(model, scale_firing_rates=scales)
+
+
+def test_a_layer_that_is_silent_on_all_data_is_named():
+    model = mlp()
+    model.get_layer("hidden").set_weights([np.zeros((6, 8)), -np.ones(8)])
+    with pytest.warns(UserWarning, match="No activation of 'hidden' is above 0"):
+        spiking(model, uniform(4, 6))
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (6,), (6, 1)])
+def test_static_inputs_of_a_model_over_time(shape):
+    start = layers.Flatten() if len(shape) < 3 else layers.Conv2D(2, 3, padding="same")
+    model = keras.Sequential(
+        [keras.Input(shape), start, layers.ReLU(), layers.Flatten(), layers.Dense(2)]
+    )
+    other = ksn.to_spiking(model, scale_firing_rates=100.0)
+    x = uniform(2, *shape)
+    calls = [lambda: other(x)]
+    # On JAX, Keras's own message comes first, but for what it would have accepted.
+    if BACKEND == "tensorflow" or shape == (8, 8, 1):
+        calls.append(lambda: predicted(other, x))
+    for call in calls:
+        with pytest.raises(ValueError, match=r"sequence .*n_steps"):
+            call()
+    assert predicted(other, np.stack([x] * 4, axis=1)).shape == (2, 2)
+
+
 def _refused(**kwargs):
     x = uniform(8, 6)
     options = {"scale_firing_rates": "calibrate", "calibration_data": x}
@@ -302,6 +401,7 @@ def _refused(**kwargs):
         ({"activations": {"relux": nengo.LIF()}}, ValueError, "relux"),
         ({"activations": {"relu": nengo.LIFRate()}}, ValueError, "does not spike"),
         ({"activations": {"relu": 3}}, TypeError, "neuron type"),
+        ({"activations": 3}, TypeError, "activations is a dict"),
         ({"activations": {"tanh": nengo.LIF()}}, ValueError, r"layers have \['relu'\]"),
         (
             {"calibration_data": uniform(8, 5)},
@@ -319,7 +419,7 @@ def _refused(**kwargs):
         (
             {"scale_firing_rates": -1.0, "calibration_data": None},
             ValueError,
-            "number above 0",
+            "above 0, and finite",
         ),
         (
             {"scale_firing_rates": {"x": 2.0}, "calibration_data": None},

@@ -239,3 +239,41 @@ def test_runs_in_a_plain_simulator():
 def test_networks_are_written_without_warnings():
     model, _ = make("network")
     assert to_nengo(model).layers["network"]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_states_that_are_shown_become_probes(strict, float64):
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(np.zeros(1), label="source")
+        ens = nengo.Ensemble(20, 1, label="ens")
+        nengo.Connection(source, ens)
+        connection = nengo.Connection(ens, nengo.Ensemble(5, 1, label="next"))
+        nengo.Probe(ens, synapse=0.01, label="decoded")
+        nengo.Probe(ens.neurons, "voltage", label="voltage")
+        nengo.Probe(ens.neurons, "voltage", label="smooth", synapse=0.01)
+        nengo.Probe(ens.neurons, label="sometimes", sample_every=0.002)
+        nengo.Probe(connection, "weights", label="weights")
+    x = np.random.RandomState(0).uniform(-1, 1, (2, 30, 1))
+    model = ksn.from_nengo(net)
+    export = to_nengo(model, strict=strict)
+    assert not [n for n in export.net.all_nodes if callable(n.output)]
+    assert export.verify(x).ok
+    outputs, expected = export.run(x), model.predict(x, verbose=0)
+    (voltage,) = (name for name in expected if name.endswith("voltage"))
+    assert np.ptp(expected[voltage]) > 0.5
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-9)
+    decoded = keras.Model(model.input, model.output["decoded"])
+    np.testing.assert_allclose(to_nengo(decoded).run(x), expected["decoded"], atol=1e-9)
+
+
+def test_states_that_layers_take_are_refused():
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(np.zeros(1), label="source")
+        ens = nengo.Ensemble(20, 1, label="ens")
+        nengo.Connection(source, ens)
+        nengo.Probe(ens.neurons, "voltage", label="voltage")
+    x = keras.Input((None, 1))
+    shown = ksn.layers.Network(net, return_sequences=True)(x)
+    with pytest.raises(NotImplementedError, match="only a probe can read"):
+        to_nengo(keras.Model(x, keras.layers.Dense(2)(shown)))

@@ -92,7 +92,8 @@ def sites_of(
     if reason:  # no node can run what is all of the network
         raise refusal(model.name, type(model).__name__, reason)
     model_calls = calls(model)
-    judge = _Judge(strict, options)
+    taken = {id(symbol) for call in model_calls for symbol in call.inputs}
+    judge = _Judge(strict, options, taken)
     # Layers first: what a mask is made by is named after the layer that asks for it.
     in_turn = sorted(
         model_calls, key=lambda call: not isinstance(call.operation, keras.Layer)
@@ -138,10 +139,12 @@ class _Judge:
 
     Args:
         strict, options: as for `sites_of`.
+        taken: `id`s of the symbols that calls take.
     """
 
-    def __init__(self, strict: bool, options: Collection[str]):
+    def __init__(self, strict: bool, options: Collection[str], taken: Collection[int]):
         self.strict = strict
+        self.taken = taken
         self.options = options
 
     def ruling(self, call: Call) -> _Ruling:
@@ -153,7 +156,7 @@ class _Judge:
                 "it is within another one, and there is one axis of time only",
             )
         layer = self._layer(call)
-        reason = self._objection(layer)
+        reason = self._objection(layer) or self._unread(call, layer)
         if not reason:
             return _Ruling(layer, _rule(layer))
         why = unhostable(layer)
@@ -205,6 +208,14 @@ class _Judge:
         if kinds & set(type(layer).__mro__):
             return "its class has a call of its own"
         return "its class has no rule"
+
+    def _unread(self, call: Call, layer) -> str:
+        """Why other layers cannot take what they take of a call, or ""."""
+        shows = _rule(layer).shows
+        if shows is None:
+            return ""
+        reasons = zip(call.symbols, shows(layer), strict=True)
+        return next((why for x, why in reasons if why and id(x) in self.taken), "")
 
     def _objection_of(self, rule: LayerRule, layer) -> str:
         if rule.option and rule.option not in self.options:

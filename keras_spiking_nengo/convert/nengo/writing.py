@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_spiking_nengo.convert.export import NengoExport, NengoObject
 from keras_spiking_nengo.convert.graph import Edge, Graph, Subnet, Vertex
-from keras_spiking_nengo.convert.nengo.components import is_direct
+from keras_spiking_nengo.convert.nengo.components import is_direct, is_plain
 from keras_spiking_nengo.engine.frozen import twin
 from keras_spiking_nengo.engine.functions import ONE
 
@@ -38,9 +38,7 @@ def write(graph: Graph, seed: int | None = None) -> NengoExport:
             if vertex.bias is not None and vertex.neuron_type is None:
                 _note(layers, vertex.layers, _bias(vertex, vertices[vertex.name]))
         outputs = {
-            port.name: nengo.Probe(
-                _sending(vertices[port.vertex]), synapse=None, label=port.name
-            )
+            port.name: _probe_of(vertices[port.vertex], port.name)
             for port in graph.outputs
         }
     return NengoExport(
@@ -66,7 +64,8 @@ def _objects(graph: Graph) -> dict[str, Any]:
             objects[name], probes[name] = _entered(vertex.subnet, name)
         elif vertex.output is not None:
             hub, i = vertex.output
-            objects[name] = _left(probes[hub][i], vertex)
+            probe = probes[hub][i]
+            objects[name] = _left(probe, vertex) if is_plain(probe) else probe
         else:
             objects[name] = _object(vertex)
     return objects
@@ -134,6 +133,16 @@ def _left(probe: nengo.Probe, vertex: Vertex) -> nengo.Node:
         probe.target, node, synapse=probe.synapse, label=probe.label, **options
     )
     return node
+
+
+def _probe_of(thing, label: str) -> nengo.Probe:
+    """A probe of an object, or in the place of one that no node can read for."""
+    if not isinstance(thing, nengo.Probe):
+        return nengo.Probe(_sending(thing), synapse=None, label=label)
+    options = {name: getattr(thing, name) for name in ("sample_every", "synapse")}
+    if isinstance(thing.obj, nengo.Ensemble):
+        options["solver"] = thing.solver
+    return nengo.Probe(thing.target, thing.attr, label=label, **options)
 
 
 def _bias(vertex: Vertex, node: nengo.Node) -> nengo.Node:

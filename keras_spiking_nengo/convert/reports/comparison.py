@@ -6,6 +6,7 @@ and all neurons of a layer.
 """
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate
-from keras_spiking_nengo.convert.spiking.writing import activation_name
+from keras_spiking_nengo.convert.spiking.forms import form_of
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
@@ -35,6 +36,11 @@ _DEAD, _SATURATED, _CORRELATION = 0.2, 0.02, 0.9
 _COLUMNS_COMPARED = (
     *("", "correlation", "error", "mean Hz", "99 % Hz", "dead", "saturated", "spikes"),
     "same class",
+)
+_SILENT = (
+    "its activations are 0 on all of these data, in the first model too. Show data on"
+    " which it is active; if there are none, train the model again, with a smaller"
+    " learning rate or another start."
 )
 # Points of a layer that a figure shows.
 _POINTS = 2000
@@ -202,6 +208,9 @@ def compare(
         TypeError: for other kinds of models.
         ValueError: if no layer of neurons in `other` is named after one of `model`.
 
+    Warns:
+        UserWarning: if no neuron of a layer fires, with what to change.
+
     Example:
         >>> import keras, numpy as np, keras_spiking_nengo as ksn
         >>> model = keras.Sequential([
@@ -236,14 +245,25 @@ def compare(
         actual, outputs = _in_nengo(other, longer, names, n_steps)
     first, _ = next(iter(pairs.values()))
     steps = first.symbols[0].shape[1] or longer[0].shape[1]
+    rows = tuple(
+        _compared(name, call, wanted[name], actual[call.name], height, steps)
+        for name, (call, height) in pairs.items()
+    )
+    _warn_of_dead(rows)
     return Comparison(
-        tuple(
-            _compared(name, call, wanted[name], actual[call.name], height, steps)
-            for name, (call, height) in pairs.items()
-        ),
+        rows,
         tuple(_outputs(_outputs_of(model, called, inputs, batch_size), outputs)),
         _hosted(other),
     )
+
+
+def _warn_of_dead(rows: tuple[LayerComparison, ...]) -> None:
+    for row in rows:
+        if row.spikes == 0:
+            warnings.warn(
+                f"No neuron of layer {row.name!r} fires on these data: {row.advice}",
+                stacklevel=3,
+            )
 
 
 def _model_of(other: Any) -> keras.Model:
@@ -261,7 +281,7 @@ def _pairs(called: Calls, spiking: Calls) -> Iterator[tuple[str, tuple[Call, Any
     by_layer = {call.operation.name: call for call in spiking}
     for call in called:
         is_neurons = isinstance(call.operation, layers.Neurons)
-        if not is_neurons and activation_name(call.operation) in ("", "linear"):
+        if not is_neurons and form_of(call.operation) is None:
             continue
         name = keras_name(call.name)
         neurons = by_layer.get(name if is_neurons else f"{name}_neurons")
@@ -381,6 +401,8 @@ def _compared(name, call: Call, wanted, actual, height, steps) -> LayerCompariso
     spikes = mean_rate * duration
     numbers = correlation, error, mean_rate, high_rate, dead, saturated, spikes
     advice = _advice(correlation, dead, saturated, high_rate, duration)
+    if not spikes and not active.any():
+        advice = _SILENT
     return LayerComparison(name, *numbers, advice, points)
 
 

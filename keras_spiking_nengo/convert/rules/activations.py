@@ -11,6 +11,7 @@ import numpy as np
 from keras import activations, layers
 
 from keras_spiking_nengo.convert.layer_rules import LAYERS, LayerRule, Part, Site
+from keras_spiking_nengo.convert.recognition import recognised
 from keras_spiking_nengo.convert.rules.affine import constant
 from keras_spiking_nengo.types import BoundedReLU, Elementwise, LeakyReLU
 
@@ -108,11 +109,10 @@ CURVE_OPERATIONS: dict[str, Maker] = {
 def activation_objection(layer) -> str:
     """Why the activation of a layer is no neuron type, or ""."""
     function = layer.activation
-    if isinstance(function, partial) and not function.args:
-        function = function.func
-    if function in _MAKERS or type(function) in _LAYERS:
+    same = recognised(function)
+    if type(function) in _LAYERS or (same is not None and same.function in _MAKERS):
         return ""
-    name = getattr(function, "__name__", repr(function))
+    name = getattr(same.function if same else function, "__name__", repr(function))
     advice = "Leave it out and train on logits. " if "softmax" in name else ""
     possible = ", ".join(sorted(function.__name__ for function in _MAKERS))
     return (
@@ -124,11 +124,11 @@ def activation_objection(layer) -> str:
 def neurons(layer) -> nengo.neurons.NeuronType | None:
     """The neuron type for the activation of a layer, which may be a layer itself."""
     activation = layer.activation
-    if isinstance(activation, partial):
-        return _MAKERS[activation.func].given(activation.keywords)
     if type(activation) in _LAYERS:
         return _LAYERS[type(activation)].of(activation)
-    return _MAKERS[activation].make()
+    same = recognised(activation)
+    assert same is not None, f"{activation} was not objected to"
+    return _MAKERS[same.function].given(same.arguments)
 
 
 def population(site: Site, neuron_type: nengo.neurons.NeuronType | None) -> Part:

@@ -181,15 +181,28 @@ def _network_outputs(layer) -> dict[str, tuple[int, ...]]:
 
 
 def _network_objection(layer) -> str:
-    for probe in layer.cell.ports.probes:
-        if not is_plain(probe):
-            return (
-                f"it shows {probe}, which in Nengo only a probe can read, and no"
-                " connection"
-            )
     if not layer.cell.ports.nodes:
         return "it has no inputs, and its input tells only the number of steps"
     return ""
+
+
+def _network_shows(layer) -> list[str]:
+    """For each output, why no connection can take it, or ""."""
+    return [
+        ""
+        if is_plain(probe)
+        else f"it shows {probe}, which in Nengo only a probe can read, and no"
+        " connection"
+        for probe in _probes(layer.cell.ports)
+    ]
+
+
+def _probes(ports) -> tuple[nengo.Probe, ...]:
+    """Those of a network in Keras's order of leaves."""
+    named = ports.outputs
+    if isinstance(named, dict):
+        return tuple(named[key] for key in sorted(named))
+    return ports.probes
 
 
 def _network_part(site: Site) -> Part:
@@ -199,9 +212,7 @@ def _network_part(site: Site) -> Part:
         return site.vertex(output=(site.sources[0], site.port)), ()
     net, new = freeze(cell.net, cell.model, cell.values())
     ports = cell.ports.moved(new)
-    probes, named = ports.probes, ports.outputs
-    if isinstance(named, dict):
-        probes = tuple(named[key] for key in sorted(named))
+    probes = _probes(ports)
     return site.vertex(subnet=Subnet(net, ports.nodes, probes)), site.entering()
 
 
@@ -210,6 +221,7 @@ _NETWORK = LayerRule(
     first_of(sequence_objection, _network_objection),
     inputs=lambda layer: _keys(layer.cell.ports.inputs),
     outputs=_network_outputs,
+    shows=_network_shows,
 )
 LAYERS.add(_NETWORK, layers.Network, layers.Ensemble)
 

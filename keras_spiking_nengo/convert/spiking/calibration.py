@@ -21,8 +21,10 @@ Reference:
 """
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 import keras
@@ -96,6 +98,7 @@ def drives_of(
         seen = _activations_on(old, tuple(replaced), data)
         axis = 0 if per_channel else None
         drives = {}
+        _warn_of_silence({old[name].path: seen[name] for name in replaced})
         for name, kind in replaced.items():
             high = np.percentile(seen[name], percentile, axis=axis)
             drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
@@ -103,15 +106,21 @@ def drives_of(
     return _scaled_drives(old, replaced, scale)
 
 
+def _warn_of_silence(seen: Mapping[str, np.ndarray]) -> None:
+    dead = [path for path, values in seen.items() if not np.any(values > 0)]
+    if dead:
+        warnings.warn(
+            f"No activation of {', '.join(map(repr, dead))} is above 0 on"
+            " calibration_data, so there is no scale to find. Give data on which it is"
+            " active; if there is none, the layer is dead: train it again.",
+            stacklevel=4,
+        )
+
+
 def _scaled_drives(old: Calls, replaced, scale) -> dict[str, Drive]:
     if isinstance(scale, Mapping):
-        possible = {old[name].path for name in replaced}
-        unknown = sorted(set(scale) - possible)
-        if unknown:
-            raise ValueError(
-                f"scale_firing_rates names {unknown}; layers whose activation is"
-                f" replaced: {sorted(possible)}."
-            )
+        possible = sorted({old[name].path for name in replaced})
+        _check_names(scale, possible)
         by_call = {name: scale.get(old[name].path, 1.0) for name in replaced}
     else:
         by_call = dict.fromkeys(replaced, scale)
@@ -119,6 +128,23 @@ def _scaled_drives(old: Calls, replaced, scale) -> dict[str, Drive]:
         name: Drive(float(s), 0.0, replaced[name].amplitude / float(s))
         for name, s in by_call.items()
     }
+
+
+def _check_names(scale: Mapping, possible: list[str]) -> None:
+    for key in scale:
+        if not isinstance(key, str):
+            instead = f" {key.name!r}" if isinstance(key, keras.Layer) else ""
+            raise TypeError(
+                "The keys of scale_firing_rates are names of layers; received"
+                f" {key!r}. Use its name{instead}, one of {possible}."
+            )
+    unknown = sorted(set(scale) - set(possible))
+    if unknown:
+        nearest = get_close_matches(unknown[0], possible, n=3, cutoff=0)
+        raise ValueError(
+            f"scale_firing_rates names {unknown}; of the {len(possible)} layers whose"
+            f" activation is replaced the nearest by name are {nearest}."
+        )
 
 
 def calibrated(
@@ -174,13 +200,19 @@ def highest_rate(neuron_type: NeuronType) -> float:
     return 1 / tau_ref if tau_ref else math.inf
 
 
-def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
+def skew(
+    neuron_type: NeuronType,
+    drive: Drive,
+    function: Callable,
+    bounded: Callable[[Any], Any] | None = None,
+) -> float:
     """Largest difference of neurons' rate curve from an activation.
 
     Args:
         neuron_type: of the neurons.
         drive: how they are driven.
         function: the activation.
+        bounded: what is made of their input before; None for nothing.
 
     Returns:
         As a share of the activation at the top: `drive.high`, or 1 without it.
@@ -192,7 +224,9 @@ def skew(neuron_type: NeuronType, drive: Drive, function: Callable) -> float:
     unit = neuron_type
     if hasattr(neuron_type, "amplitude"):
         unit = serialization.altered(neuron_type, amplitude=1.0)
-    rates = unit.rates(x, np.array([gain]), np.array([drive.bias]))[:, 0]
+    seen = x if bounded is None else bounded(x.astype("float32"))
+    seen = np.asarray(keras.ops.convert_to_numpy(seen), float)
+    rates = unit.rates(seen, np.array([gain]), np.array([drive.bias]))[:, 0]
     wanted = np.asarray(keras.ops.convert_to_numpy(function(x.astype("float32"))))
     scale = np.max(np.abs(wanted)) or 1.0
     return float(np.max(np.abs(height * rates - wanted)) / scale)

@@ -8,13 +8,19 @@ from itertools import count, repeat
 from typing import Any
 
 import keras
-import nengo
 import numpy as np
 
-from keras_spiking_nengo import layers, serialization, types
+from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.checks import one_of, positive
 from keras_spiking_nengo.convert.layer_rules import refusal
 from keras_spiking_nengo.convert.spiking.calibration import NeuronType, drives_of, skew
+from keras_spiking_nengo.convert.spiking.forms import form_of
+from keras_spiking_nengo.convert.spiking.replacements import (
+    label_of,
+    replacement,
+    swaps_of,
+    warn_of_unused,
+)
 from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls, symbols_in
 from keras_spiking_nengo.models.operations import OperationLayer
@@ -23,7 +29,7 @@ from keras_spiking_nengo.models.temporal import Temporal, temporal
 from keras_spiking_nengo.models.time import takes_any_rank
 from keras_spiking_nengo.names import keras_name
 
-__all__ = ["activation_name", "to_spiking"]
+__all__ = ["to_spiking"]
 
 OUTPUTS = ("mean", "last", "sequence")
 # Of the highest activation: where neurons differ by more, the user is told.
@@ -58,8 +64,12 @@ def to_spiking(
     Args:
         model: functional or `keras.Sequential`, built. It is not changed.
         activations: from activations, by Keras's name or function, to spiking neurons.
-            Defaults to `{"relu": nengo.SpikingRectifiedLinear()}`. The layers `ReLU`,
-            `LeakyReLU` and `ELU` count as `"relu"`, `"leaky_relu"` and `"elu"`.
+            Defaults to `{"relu": nengo.SpikingRectifiedLinear()}`. Layers such as
+            `LeakyReLU` and `ELU`, operations such as `keras.ops.relu`, and functions
+            that give the same numbers, such as `tf.nn.relu`, count as the activation
+            of that name; any other function is a key itself. A rectified line with a
+            largest value, such as `ReLU(6.0)`, is `"relu6"`, and one with a slope
+            below zero is `"leaky_relu"`, which `ksn.types.SpikingLeakyReLU()` gets.
         synapse: filter after each layer of neurons, as for `ksn.layers.Synapse`: a
             Nengo synapse, or a time constant in seconds. Defaults to none.
         scale_firing_rates: float > 0 that multiplies what goes into neurons, and
@@ -102,7 +112,7 @@ def to_spiking(
         >>> bool(abs(error).max() < 0.2)
         True
     """
-    swaps = _swaps(activations)
+    swaps = swaps_of(activations)
     _check_options(
         scale_firing_rates, calibration_data, output, percentile, target_rate
     )
@@ -113,42 +123,33 @@ def to_spiking(
             f"Model {model.name!r} has time already; received n_steps={n_steps}. Leave"
             " it out, or change the n_steps of its ksn.layers.Repeat."
         )
+    forms = {call.name: form_of(call.operation) for call in old}
     replaced = {
-        call.name: swaps[activation_name(call.operation)]
+        call.name: kind
         for call in old
-        if activation_name(call.operation) in swaps and (timed.of(call) or not timed)
+        if (timed.of(call) or not timed)
+        and (kind := replacement(forms[call.name], swaps)) is not None
     }
+    labels = sorted({form.label for form in forms.values() if form is not None})
     if not replaced:
         raise ValueError(
             f"Model {model.name!r} has no activation to replace; received"
-            f" {sorted(swaps)}, and its layers have {_activations(old)}."
+            f" {sorted(map(label_of, swaps))}, and its layers have {labels}. A function"
+            " of your own is replaced if it is a key of activations itself."
         )
+    if activations is not None:
+        used = [forms[name] for name in replaced]
+        warn_of_unused(swaps, [form for form in used if form], labels)
     aims = percentile, per_channel, target_rate, dt
     drives = drives_of(old, replaced, scale_firing_rates, calibration_data, aims)
-    _warn_of_differences(old, replaced, drives, scale_firing_rates, n_steps, dt)
+    _warn_of_differences(old, replaced, drives)
+    if scale_firing_rates is None:
+        _warn_of_slowness(n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
     return _SpikingModel(timed, replaced, drives, options).model()
 
 
 # --- what was asked for ---------------------------------------------------------
-
-
-def _swaps(activations) -> dict[str, NeuronType]:
-    if activations is None:
-        activations = {"relu": nengo.SpikingRectifiedLinear()}
-    swaps = {}
-    for key, value in activations.items():
-        # Raises for what Keras does not know.
-        name = keras.activations.serialize(keras.activations.get(key))
-        neurons = types.neuron_type(value)
-        if not neurons.spiking:
-            raise ValueError(
-                f"activations[{name!r}] is {neurons}, which does not spike. Possible"
-                " are nengo.SpikingRectifiedLinear(), nengo.LIF() and other spiking"
-                " types."
-            )
-        swaps[name] = neurons
-    return swaps
 
 
 def _check_options(scale, data, output, percentile, target_rate) -> None:
@@ -171,54 +172,31 @@ def _check_options(scale, data, output, percentile, target_rate) -> None:
         positive("target_rate", target_rate, "Hz")
 
 
-_OF_LAYERS = {
-    keras.layers.ReLU: "relu",
-    keras.layers.LeakyReLU: "leaky_relu",
-    keras.layers.ELU: "elu",
-}
-
-
-def activation_name(layer: keras.Layer) -> str:
-    """Keras's name of the activation of a layer, or ""."""
-    if type(layer) in _OF_LAYERS:
-        plain = not isinstance(layer, keras.layers.ReLU) or not (
-            layer.max_value is not None or layer.threshold or layer.negative_slope
-        )
-        return _OF_LAYERS[type(layer)] if plain else ""
-    function = getattr(layer, "activation", None)
-    # What runs over time by itself has its activation in its recurrence.
-    if function is None or hasattr(layer, "cell"):
-        return ""
-    name = keras.activations.serialize(function)
-    return name if isinstance(name, str) else ""
-
-
-def _activations(old: Calls) -> list[str]:
-    return sorted({activation_name(call.operation) for call in old} - {"", "linear"})
-
-
-def _warn_of_differences(old: Calls, replaced, drives, scale, n_steps, dt) -> None:
+def _warn_of_differences(old: Calls, replaced, drives) -> None:
     """Says where spikes will not tell what activations did."""
     for name, kind in replaced.items():
-        function = keras.activations.get(activation_name(old[name].operation))
-        error = skew(kind, drives[name], function)
+        form = form_of(old[name].operation)
+        assert form is not None, f"{name} has nothing to replace"
+        error = skew(kind, drives[name], form.function, form.bounded)
         if error > _TOLERANCE:
             warnings.warn(
                 f"Layer {old[name].path!r}: the rates of {kind} differ from"
-                f" {function.__name__} by up to {100 * error:.0f} % of the highest"
+                f" {form.label} by up to {100 * error:.0f} % of the highest"
                 " activation. Train with the neurons' own rate curve"
                 f" (ksn.layers.Neurons, forward='rate'), or use"
                 " nengo.SpikingRectifiedLinear().",
                 stacklevel=3,
             )
-    if scale is None:
-        spikes = "few spikes" if n_steps is None else f"{n_steps * dt:g} spikes"
-        steps = "" if n_steps is None else f" in {n_steps} steps"
-        warnings.warn(
-            f"Firing rates are not scaled: an activation of 1 is 1 Hz, {spikes}{steps}."
-            ' Use scale_firing_rates="calibrate" with calibration_data, or a number.',
-            stacklevel=3,
-        )
+
+
+def _warn_of_slowness(n_steps: int | None, dt: float) -> None:
+    count = "few spikes" if n_steps is None else f"{n_steps * dt:g} spikes"
+    steps = "" if n_steps is None else f" in {n_steps} steps"
+    warnings.warn(
+        f"Firing rates are not scaled: an activation of 1 is 1 Hz, {count}{steps}."
+        ' Use scale_firing_rates="calibrate" with calibration_data, or a number.',
+        stacklevel=3,
+    )
 
 
 # --- the model --------------------------------------------------------------------
@@ -251,6 +229,7 @@ class _SpikingModel:
     def __init__(self, timed: Temporal, replaced, drives, options: _Options):
         self.old, self.timed = timed.calls, timed
         self.over_time = bool(timed)
+        self.takes_sequences = not self.over_time and options.n_steps is None
         self.replaced = replaced
         self.drives = drives
         self.options = options
@@ -270,11 +249,18 @@ class _SpikingModel:
         values = replay(self.old, presented, self._made)
         pairs = zip(self.old.outputs.items(), values, strict=True)
         outputs = {name: self._output(name, old, new) for (name, old), new in pairs}
-        return keras.Model(
+        model = keras.Model(
             inputs if self.old.takes_dict else _one(list(inputs.values())),
             outputs if self.old.gives_dict else _one(list(outputs.values())),
             name=self.old.model.name,
         )
+        if self.takes_sequences:
+            # By its names Keras finds the data of a dict: it stays what it is.
+            keyed = self.old.takes_dict
+            model.input_spec = [
+                _sequence_spec(name, x, said=not keyed) for name, x in inputs.items()
+            ]
+        return model
 
     def _name(self, name: str) -> str:
         """A name for a layer that the old model has not."""
@@ -288,7 +274,7 @@ class _SpikingModel:
         shape = tuple(old.shape)
         if not self.over_time:
             _check_static(name, shape)
-        if not self.over_time and self.options.n_steps is None:
+        if self.takes_sequences:
             shape = (shape[0], None, *shape[1:])
         return keras.Input(batch_shape=shape, name=name, dtype=old.dtype)
 
@@ -308,7 +294,8 @@ class _SpikingModel:
             for call in filter(None, makers)
             if id(call.symbols[0]) not in used
             and call.name not in self.replaced
-            and activation_name(call.operation) not in ("", "linear")
+            and hasattr(call.operation, "activation")
+            and form_of(call.operation) is not None
             and "activation" in call.operation.get_config()
         }
 
@@ -353,15 +340,26 @@ class _SpikingModel:
         if not stepwise or takes_any_rank(clone):
             return clone(*args, **kwargs)
         if id(clone) not in self.wrappers:
-            self.wrappers[id(clone)] = layers.PerStep(clone, name=clone.name)
+            wrapper = layers.PerStep(clone, name=clone.name)
+            if self.takes_sequences and any(
+                call.inputs[0] is x for x in self.old.inputs.values()
+            ):
+                # On JAX, predict does not look at what the model takes.
+                wrapper.input_spec = _sequence_spec("frames", args[0])
+            self.wrappers[id(clone)] = wrapper
         return self.wrappers[id(clone)](args[0])
 
     def _neurons(self, call: Call, args: tuple, kwargs: dict) -> Any:
         """The layer without its activation, and neurons."""
-        drive, kind = self.drives[call.name], self.replaced[call.name]
-        x = args[0]
-        if type(call.operation) not in (*_OF_LAYERS, keras.layers.Activation):
+        name = call.name
+        drive, kind = self.drives[name], self.replaced[name]
+        form = form_of(call.operation)
+        x = symbols_in((args, kwargs))[0]
+        if not _only_acts(call.operation):
             x = self._applied(call, args, kwargs, linear=True)
+        if form is not None and form.bound:
+            bound = keras.layers.ReLU(**form.bound, name=self._name(f"{name}_bound"))
+            x = bound(x)
         if np.any(drive.gain != 1) or drive.bias:
             x = self._rescaled(x, drive.gain, drive.bias, f"{call.name}_gain")
         one = np.ndim(drive.height) == 0
@@ -395,18 +393,45 @@ class _SpikingModel:
         except NotImplementedError as error:
             reason = f"it cannot be copied, as Keras cannot write it down: {error}"
             raise refusal(call.path, type(call.operation).__name__, reason) from error
-        if linear:
+        form = form_of(layer)
+        own = form is not None and form.is_own
+        if linear or own:
             config["activation"] = "linear"
         name = keras_name(call.path)
         # Layers of different submodels may have one name.
         config["name"] = name if name not in self.named else self._name(name)
         self.named.add(config["name"])
         clone = type(layer).from_config(config)
+        if own and not linear:
+            # Keras writes its name down, which may be that of another function.
+            clone.activation = layer.activation
         if layer.built:
             clone.build_from_config(layer.get_build_config())
             clone.set_weights(layer.get_weights())
         self.clones[id(layer)] = layer, clone
         return clone
+
+
+def _sequence_spec(name: str, x: Symbol, said: bool = True) -> keras.InputSpec:
+    """What an input has to be, so that no static one is taken for a sequence.
+
+    Keras would add an axis to a picture of one channel. Its message has the name, and
+    there it says what to do.
+    """
+    advice = "a sequence (batch, time, *features); ksn.to_spiking(model, n_steps=...)"
+    return keras.InputSpec(
+        shape=(None, *x.shape[1:]),
+        min_ndim=len(x.shape) if tuple(x.shape[2:]) != (1,) else None,
+        name=f"{name}, {advice} takes static inputs" if said else name,
+        allow_last_axis_squeeze=True,
+    )
+
+
+def _only_acts(operation) -> bool:
+    """Whether there is nothing in it but its activation."""
+    kinds = ("Activation", "ELU", "LeakyReLU", "ReLU")
+    alone = type(operation) in [getattr(keras.layers, kind) for kind in kinds]
+    return alone or not isinstance(operation, keras.Layer)
 
 
 def _further(args: tuple, kwargs: dict) -> bool:
