@@ -666,7 +666,8 @@ def test_weights_of_a_file_are_what_runs(trainable, tmp_path):
         now, copy = sim.data[net.ensembles[0]], sim.network()
     np.testing.assert_array_equal(now.bias, trained.bias)
     np.testing.assert_array_equal(now.scaled_encoders, trained.scaled_encoders)
-    theirs = by_nengo(copy, dict(zip(copy.nodes, item.values(), strict=True)))
+    inputs = dict(zip(copy.nodes, item.values(), strict=True))
+    theirs = by_nengo(copy, inputs, STEPS)
     for ours, written, wanted in zip(runs, theirs.values(), expected, strict=True):
         np.testing.assert_allclose(ours, wanted[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(written, wanted[0], rtol=1e-4, atol=1e-5)
