@@ -8,25 +8,22 @@ dots are between names.
 
 import re
 
-import keras
-
 __all__ = ["keras_name"]
 
 
-def keras_name(name: str, dots: bool = False) -> str:
+def keras_name(name: str, dot: str | None = None) -> str:
     """`name` as Keras is told it: other characters become `_`.
 
     Args:
         name: of any characters, as labels of Nengo have them.
-        dots: whether dots stay, as in names of weights, which stand within the scope
-            of a layer. On Torch they become colons.
+        dot: what a dot becomes in the name of a weight, which stands within the scope
+            of a layer; None for other names.
 
     Example:
         >>> keras_name("a -> gate[0]"), keras_name("_1.5")
         ('a_-__gate_0_', '1_5')
     """
-    if not dots:
+    if dot is None:
         name = re.sub(r"[^A-Za-z0-9_-]", "_", name)
         return name.lstrip("_-") or "unnamed"
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-    return name.replace(".", ":") if keras.backend.backend() == "torch" else name
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name).replace(".", dot)

@@ -12,7 +12,7 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length
+from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
@@ -23,7 +23,6 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
-from keras_spiking_nengo.names import keras_name
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell"]
@@ -287,7 +286,7 @@ def _keras_names(weights: Iterable[NamedWeight]) -> list[str]:
     """What Keras calls the weights: labels may differ where these do not."""
     names: dict[str, None] = {}
     for weight in weights:
-        names[unused(keras_name(weight.name, dots=True), names)] = None
+        names[unused(weight_name(weight.name), names)] = None
     return list(names)
 
 

@@ -20,6 +20,7 @@ from keras_spiking_nengo.dynamics.loops.backends import (
     loops_are_fast,
     precise,
     precision,
+    weight_name,
 )
 from keras_spiking_nengo.dynamics.loops.host import call_host, not_exported
 from keras_spiking_nengo.dynamics.loops.recurrence import (
@@ -39,4 +40,5 @@ __all__ = [
     "precision",
     "scan",
     "static_length",
+    "weight_name",
 ]

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.names import keras_name
+
 __all__ = [
     "backend_name",
     "becomes_tensorflow",
@@ -15,6 +17,7 @@ __all__ = [
     "loops_are_fast",
     "precise",
     "precision",
+    "weight_name",
 ]
 
 
@@ -26,6 +29,11 @@ def backend_name() -> str:
 def becomes_tensorflow() -> bool:
     """Whether a function has to be translated before TensorFlow can save it."""
     return backend_name() == "jax"
+
+
+def weight_name(name: str) -> str:
+    """What a weight may be called: names of Torch's have no dots."""
+    return keras_name(name, dot=":" if backend_name() == "torch" else ".")
 
 
 def gather(x, index: np.ndarray):
