@@ -395,6 +395,12 @@ def test_inputs_and_outputs_by_label():
         ksn.from_nengo(silent)
 
 
+@pytest.mark.parametrize("dt", [0.0, -1.0, np.nan, np.inf, "a"])
+def test_a_step_has_a_length(dt):
+    with pytest.raises(ValueError, match="dt is the length of a step"):
+        ksn.from_nengo(chain(1), dt=dt)
+
+
 def test_labels_of_any_letters(float64):
     """In layers, of which TensorFlow makes scopes; and in what enters a network."""
     net = chain(2, recurrent=True)
