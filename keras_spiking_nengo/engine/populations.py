@@ -1,4 +1,4 @@
-"""Operations with a memory: populations of neurons,."""
+"""Operations with a memory: populations of neurons."""
 
 from dataclasses import dataclass, replace
 from typing import Any
