@@ -386,6 +386,8 @@ def test_static_inputs_of_a_model_over_time(shape):
     for call in calls:
         with pytest.raises(ValueError, match=r"sequence .*n_steps"):
             call()
+    # Another one: on JAX, Keras loses a model whose call fails within `predict`.
+    other = ksn.to_spiking(model, scale_firing_rates=100.0)
     assert predicted(other, np.stack([x] * 4, axis=1)).shape == (2, 2)
 
 
