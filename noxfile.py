@@ -28,6 +28,7 @@ PIN_BLOCK = re.compile(r"constraint-dependencies = \[[^]]*\]\n(?=# pins: end)")
 
 # In an environment of their own: nengo-loihi wants an older NumPy than our pins.
 BACKENDS = [
+    "hypothesis==6.170.15",
     "nengo-loihi==1.1.0",
     "nengo-ocl==3.0.0",
     "numpy<2",
