@@ -13,7 +13,6 @@ from keras import layers
 from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
 from keras_spiking_nengo.analysis.energy_report import LayerEnergy
 from keras_spiking_nengo.analysis.layer_costs import Cost, cost_of, no_cost
-from keras_spiking_nengo.analysis.masked import calls_within, replay_within
 from keras_spiking_nengo.analysis.operation_counts import LayerSignal, Work, as_numpy
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.models.calls import Call, Calls, symbols_in
@@ -78,10 +77,6 @@ class Counter:
         return keras.tree.map_structure(lambda signal: signal.unfolded(lead), outputs)
 
     def _called(self, call: Call, args: tuple, kwargs: dict) -> Any:
-        inner = calls_within(call)
-        if inner is not None:
-            self._mask_makers |= _mask_makers(inner)
-            return replay_within(call, inner, args, self)
         operation, inputs = call.operation, keras.tree.flatten(args)
         values, named = keras.tree.map_structure(
             lambda leaf: leaf.value if _is_signal(leaf) else leaf, (args, kwargs)

@@ -19,11 +19,12 @@ from keras import ops
 from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
 from keras_spiking_nengo.analysis.energy_report import EnergyReport, LayerEnergy
-from keras_spiking_nengo.analysis.operation_counts import LayerSignal, unmoved
+from keras_spiking_nengo.analysis.operation_counts import LayerSignal
 from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import replay
+from keras_spiking_nengo.models.states import states_restored
 
 __all__ = ["EnergyReport", "LayerEnergy", "energy"]
 
@@ -100,7 +101,7 @@ def energy(
     compared = chosen(devices)
     arrays = arrays_of(layer_calls, x)
     counter = Counter(layer_calls, strict)
-    with unmoved(model):
+    with states_restored(model):
         for batch in _batched(model, arrays, batch_size):
             signals = list(map(_input_signal, batch, model.inputs))
             replay(layer_calls, signals, counter)

@@ -15,7 +15,6 @@ Reference:
 """
 
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -34,7 +33,6 @@ __all__ = [
     "nonzero",
     "product_work",
     "total",
-    "unmoved",
 ]
 
 
@@ -129,18 +127,6 @@ def before(sequence) -> np.ndarray:
     """What `(batch, time, ...)` was a step before, and 0 at first."""
     values = as_numpy(sequence)
     return np.concatenate([np.zeros_like(values[:, :1]), values[:, :-1]], axis=1)
-
-
-@contextmanager
-def unmoved(model):
-    """A context after which the states of a model are what they were before."""
-    variables = model.non_trainable_variables
-    before = list(map(as_numpy, variables))
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            variable.assign(value)
 
 
 def total(tensor) -> float:

@@ -10,12 +10,12 @@ from keras import layers, ops
 from keras_spiking_nengo.analysis import spikes
 from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
 from keras_spiking_nengo.analysis.cells_over_time import all_steps, spike_height
-from keras_spiking_nengo.analysis.masked import calls_within, replay_within
-from keras_spiking_nengo.analysis.operation_counts import LayerSignal, as_numpy, unmoved
+from keras_spiking_nengo.analysis.operation_counts import LayerSignal, as_numpy
 from keras_spiking_nengo.layers import NeuronsCell
 from keras_spiking_nengo.models.calls import Call, calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import called, replay
+from keras_spiking_nengo.models.states import states_restored
 
 __all__ = ["Recording", "record"]
 
@@ -53,9 +53,6 @@ def record(model: keras.Model, x: Any) -> tuple[list[Recording], list[np.ndarray
     recordings: list[Recording] = []
 
     def apply(call, args, kwargs):
-        inner = None if call.wrappers else calls_within(call)
-        if inner is not None:
-            return replay_within(call, inner, args, apply)
         outputs = called(call, args, kwargs)
         layer = call.operation
         height = spike_height(layer.cell) if _runs_alone(call) else None
@@ -71,7 +68,7 @@ def record(model: keras.Model, x: Any) -> tuple[list[Recording], list[np.ndarray
 
     pairs = zip(arrays_of(layer_calls, x), model.inputs, strict=True)
     tensors = [ops.convert_to_tensor(v, dtype=symbol.dtype) for v, symbol in pairs]
-    with unmoved(model):
+    with states_restored(model):
         outputs = replay(layer_calls, tensors, apply)
     return recordings, list(map(as_numpy, outputs))
 

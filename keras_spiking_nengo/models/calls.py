@@ -9,7 +9,7 @@ Nothing is judged here: what a call means, and whether it can be had, is said ab
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -35,7 +35,8 @@ class Call:
         name: unique in the model: the path, and a number from the second call on.
         path: of the layer, such as `"encoder/dense"`.
         args, kwargs: what it is called with: structures that hold symbols. A mask is an
-            argument as others are; `training` is there only if the model sets it.
+            argument as others are, also one that a model in the model was called with;
+            `training` is there only if a model sets it.
         outputs: structure of symbols.
         wrappers: the `TimeDistributed` layers that it is within, outermost first. Its
             symbols have the axes that these fold into the batch.
@@ -254,6 +255,10 @@ class _Note:
         return symbols_in(self.outputs)
 
 
+def _parameters(operation) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(operation).call).parameters
+
+
 def _chosen(operation, kwargs: dict[str, Any]) -> dict[str, Any]:
     """Keywords of a call without `training`, if the model leaves that open.
 
@@ -261,8 +266,8 @@ def _chosen(operation, kwargs: dict[str, Any]) -> dict[str, Any]:
     """
     if "training" not in kwargs:
         return kwargs
-    parameters = inspect.signature(type(operation).call).parameters
-    default = parameters["training"].default if "training" in parameters else None
+    parameter = _parameters(operation).get("training")
+    default = None if parameter is None else parameter.default
     if any(kwargs["training"] is value for value in (None, False, default)):
         return {name: value for name, value in kwargs.items() if name != "training"}
     return kwargs
@@ -303,16 +308,25 @@ class _Walk:
         nested: whether models in the model are taken apart.
         calls: by name, in order.
         noted: by the `id` of a symbol of a trace, what is noted in its place.
+        masks: by the `id` of what is noted, its mask, within and after a model that is
+            called with one: Keras writes down only those that layers of a model make.
         alive: the symbols of all traces, so that no `id` is used twice.
     """
 
     nested: bool = True
     calls: dict[str, Call] = field(default_factory=dict)
     noted: dict[int, Symbol] = field(default_factory=dict)
+    masks: dict[int, Symbol] = field(default_factory=dict)
     alive: list[Any] = field(default_factory=list)
 
     def model(
-        self, model, sources=None, prefix: str = "", wrappers: tuple = (), turn=()
+        self,
+        model,
+        sources=None,
+        prefix: str = "",
+        wrappers: tuple = (),
+        turn: tuple = (),
+        training: bool | None = None,
     ):
         """Notes the calls of a model.
 
@@ -320,8 +334,8 @@ class _Walk:
             model: that can be taken apart.
             sources: the symbols of its inputs, in this trace, or None for fresh ones.
             prefix: of paths.
-            wrappers: as of a `Call`.
-            turn: of the model, as of a `Call`.
+            wrappers, turn: of the model, as of a `Call`.
+            training: what it is called with.
 
         Returns:
             Its inputs; and of each output the name of the layer, or "" if it is an
@@ -331,6 +345,8 @@ class _Walk:
 
         def note(operation, *args, **kwargs):
             outputs = _Noted(operation)(*args, **kwargs)
+            if training is not None and "training" in _parameters(operation):
+                kwargs["training"] = training
             kwargs, place = _chosen(operation, kwargs), (*turn, len(notes))
             notes.append(_Note(operation, args, kwargs, outputs, place))
             return outputs
@@ -362,6 +378,7 @@ class _Walk:
             self._nested(operation, note, f"{path}/", wrappers, n_axes)
             return
         args, kwargs = keras.tree.map_structure(self._of, (note.args, note.kwargs))
+        kwargs = self._with_mask(note.called, args, kwargs)
         self._unfold(note.outputs, symbols_in((args, kwargs)), len(outer))
         name = unused(path, self.calls, ":")
         self.calls[name] = Call(
@@ -376,6 +393,7 @@ class _Walk:
             n_folded=len(outer),
             turn=note.turn,
         )
+        self._mask_outputs(self.calls[name], prefix)
 
     def _nested(self, model, note: _Note, prefix, wrappers, n_axes: int) -> None:
         """Notes the calls of a model in the model.
@@ -383,15 +401,57 @@ class _Walk:
         Args:
             n_axes: number of axes that are folded into its batch.
         """
-        sources = []
-        for tensor in symbols_in(note.args):
-            shape = (tensor.shape[0], *tensor.shape[1 + n_axes :])
-            sources.append(keras.Input(batch_shape=shape, dtype=tensor.dtype))
-            self.noted[id(sources[-1])] = self._of(tensor)
-        self.alive.append(sources)
-        _, ends = self.model(model, sources, prefix, wrappers, note.turn)
+        tensors = symbols_in(note.args)
+        masks = keras.tree.flatten(note.kwargs.get("mask"))
+        for tensor, mask in zip(tensors, masks, strict=False):
+            if mask is not None:
+                self.masks[id(self._of(tensor))] = self._of(mask)
+        sources = [self._source(tensor, n_axes) for tensor in tensors]
+        place = prefix, wrappers, note.turn
+        _, ends = self.model(model, sources, *place, note.kwargs.get("training"))
         for symbol, (_, end) in zip(symbols_in(note.outputs), ends, strict=True):
             self.noted[id(symbol)] = end
+
+    def _source(self, tensor: Symbol, n_axes: int = 0) -> Symbol:
+        """A fresh symbol, without axes that are folded, for a trace to begin with."""
+        shape = (tensor.shape[0], *tensor.shape[1 + n_axes :])
+        source = keras.Input(batch_shape=shape, dtype=tensor.dtype)
+        self.noted[id(source)] = self._of(tensor)
+        self.alive.append(source)
+        return source
+
+    def _mask(self, leaf):
+        return self.masks.get(id(leaf))
+
+    def _with_mask(self, operation, args: tuple, kwargs: dict) -> dict[str, Any]:
+        """Keywords of a call, with the mask that the one tensor it takes has."""
+        masks = keras.tree.map_structure(self._mask, args[:1])
+        if (
+            "mask" not in _parameters(operation)
+            or symbols_in((args[1:], kwargs))
+            or not symbols_in(masks)
+        ):
+            return kwargs
+        return kwargs | {"mask": masks[0]}
+
+    def _mask_outputs(self, call: Call, prefix: str) -> None:
+        """Notes the masks of what a layer gives, and the operations that make them."""
+        inputs = call.args[:1]
+        masks = keras.tree.map_structure(self._mask, inputs)
+        if not symbols_in(masks) or not getattr(call.called, "supports_masking", False):
+            return
+        fresh = keras.tree.map_structure(
+            lambda leaf: leaf if leaf is None else self._source(leaf), (inputs, masks)
+        )
+        made = call.called.compute_mask(fresh[0][0], fresh[1][0])
+        pairs = zip(call.symbols, keras.tree.flatten(made), strict=False)
+        for symbol, mask in pairs:
+            if mask is None:
+                continue
+            sources, turn = symbols_in(fresh), (*call.turn, len(self.calls))
+            maker = keras.Model(sources, mask)
+            _, ((_, end),) = self.model(maker, sources, prefix, call.wrappers, turn)
+            self.masks[id(symbol)] = end
 
     def _of(self, leaf):
         """What is noted in the place of a symbol of a trace."""
@@ -419,10 +479,13 @@ def _folds(operation) -> bool:
 
 def _comes_apart(model, note: _Note) -> bool:
     """Whether the calls of a model's layers are all that a call of it is."""
+    known = set() if _folds(note.called) else {"mask", "training"}
     # Keras writes down a mask of None for each input of a model.
     further = any(
         not (value is None or value is False)
-        for value in keras.tree.flatten(note.kwargs)
+        for name, argument in note.kwargs.items()
+        if name not in known
+        for value in keras.tree.flatten(argument)
     )
     if is_opaque(model) or further or len(note.args) != 1:
         return False

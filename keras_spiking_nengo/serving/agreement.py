@@ -1,6 +1,5 @@
 """What was exported is run beside the model, before anyone is told that it is there."""
 
-import contextlib
 from collections.abc import Sequence
 
 import keras
@@ -89,17 +88,3 @@ def _sequences_of(step: Step) -> tuple[list[np.ndarray], int]:
         x = sample((2, steps, *port.shape[1:]), port.dtype)
         xs.append(np.repeat(x[:, :1], steps, axis=1) if frame else x)
     return xs, steps
-
-
-@contextlib.contextmanager
-def states_restored(model):
-    """A model whose states, should it be stateful, are afterwards what they were."""
-    variables = list(model.non_trainable_variables)
-    for layer in model.layers:
-        variables += keras.tree.flatten(getattr(layer, "states", None) or [])
-    values = list(map(keras.ops.convert_to_numpy, variables))
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)

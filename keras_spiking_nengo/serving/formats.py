@@ -15,6 +15,7 @@ from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.models.building import layers_of
+from keras_spiking_nengo.models.states import states_restored
 from keras_spiking_nengo.serving import agreement, file_formats, saved_model
 from keras_spiking_nengo.serving.exported import (
     TensorFunction,
@@ -158,7 +159,7 @@ def _compare(
     inputs: file_formats.TensorsByName,
     rounds: int,
 ) -> None:
-    with agreement.states_restored(program.model):
+    with states_restored(program.model):
         for _ in range(rounds):
             expected = program.function(*inputs.values())
             names = program.outputs
@@ -219,7 +220,7 @@ def _saved_model(model: keras.Model, path: Path, verify: bool) -> Path:
         structure = keras.tree.pack_sequence_as(structure_of(model), specs)
         options["input_signature"] = [structure]
     with written_whole(path) as unfinished:
-        with agreement.states_restored(model), saved_model.system_errors(unfinished):
+        with states_restored(model), saved_model.system_errors(unfinished):
             _by_keras(model, unfinished, options)
         if verify:
             _verify_saved_model(program, unfinished, calls=2 if stateful else 1)
@@ -271,7 +272,7 @@ def _verify_saved_model(program: TensorFunction, path: Path, calls: int) -> None
     inputs = [_sample_for(port, (2, agreement.STEPS)) for port in program.inputs]
     packed = keras.tree.pack_sequence_as(structure_of(program.model), inputs)
     loaded = tf.saved_model.load(str(path))  # its variables live as long as it
-    with agreement.states_restored(program.model):
+    with states_restored(program.model):
         for _ in range(calls):
             expected = program.function(*inputs).values()
             arrays = list(map(keras.ops.convert_to_numpy, expected))

@@ -7,10 +7,10 @@ import keras
 
 from keras_spiking_nengo import graphs
 from keras_spiking_nengo.layers.sizes import Shape
+from keras_spiking_nengo.models.building import check_built
 
 __all__ = [
     "NamedTensor",
-    "check_model",
     "dtype_of",
     "model_tensors",
     "identifier",
@@ -47,7 +47,13 @@ def model_tensors(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
     Raises:
         TypeError, ValueError: unless it is functional or Sequential, and built.
     """
-    check_model(model)
+    check_built(model)
+    if not getattr(model, "inputs", ()):
+        raise TypeError(
+            "Only functional and Sequential models are cut into steps; received"
+            f" {model!r} of type {type(model).__name__}. Build it with keras.Input and"
+            " keras.Model(inputs, outputs)."
+        )
     names = _identifiers("x", [x.name for x in model.inputs])
     inputs = [
         NamedTensor(name, tuple(x.shape), dtype_of(x))
@@ -60,22 +66,6 @@ def model_tensors(model: keras.Model) -> tuple[list[NamedTensor], list[str]]:
     else:
         outputs = list(model.output_names)
     return inputs, _identifiers("y", outputs)
-
-
-def check_model(model) -> None:
-    """Refuses what is not functional or Sequential, or not built."""
-    functional = isinstance(model, keras.Model) and hasattr(model, "operations")
-    if not functional and not isinstance(model, keras.Sequential):
-        raise TypeError(
-            "Only functional and Sequential models are cut into steps; received"
-            f" {model!r} of type {type(model).__name__}. Build it with keras.Input and"
-            " keras.Model(inputs, outputs)."
-        )
-    if not model.built:
-        raise ValueError(
-            f"Model {model.name!r} is not built, so its shapes are not known. Put a"
-            " keras.Input(shape) first."
-        )
 
 
 def _identifiers(alone: str, names: list[str]) -> list[str]:

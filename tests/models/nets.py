@@ -59,6 +59,25 @@ def masked():
     return keras.Model(x, y)
 
 
+def masked_inside():
+    """Models that are called with a mask, which goes on through them and after them."""
+    x = keras.Input((None, 3), name="x")
+    y = layers.Masking(name="mask")(x)
+    a, b = keras.Input((None, 3), name="a"), keras.Input((None, 3), name="b")
+    both = layers.Add(name="both")([layers.Dense(3, name="dense")(a), b])
+    several = layers.GRU(2, return_sequences=True, name="gru")(both)
+    pair = keras.Model([a, b], several, name="pair")([y, y])
+    stack = chain(layers.LSTM(2, name="lstm"), shape=(None, 2), name="last")
+    return keras.Model(x, [layers.SimpleRNN(2, name="rnn")(pair), stack(pair)])
+
+
+def drawn_inside():
+    inner = chain(layers.Dropout(0.5, name="dropout"), layers.ReLU(name="relu"))
+    x = keras.Input((3,), name="x")
+    inner.name = "inner"
+    return keras.Model(x, inner(x, training=True))
+
+
 def by_name():
     inputs = {k: keras.Input((n,), name=k) for k, n in (("b", 2), ("a", 3))}
     both = layers.Concatenate(name="both")([inputs["b"], inputs["a"]])
@@ -123,6 +142,7 @@ NETS = {
     "steps of steps": steps_of_steps,
     "operations": operations,
     "masked": masked,
+    "masked inside": masked_inside,
     "by name": by_name,
     "several": several,
     "states": states,

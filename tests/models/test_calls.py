@@ -17,7 +17,9 @@ from tests.models.nets import (
     Constructed,
     by_name,
     chain,
+    drawn_inside,
     masked,
+    masked_inside,
     model_per_step,
     nested,
     operations,
@@ -110,6 +112,21 @@ def test_a_mask_is_an_argument():
     assert lstm.kwargs["mask"] is lstm.inputs[1]
     assert lstm.kwargs["mask"].shape == (None, None)
     assert found.makers[id(lstm.kwargs["mask"])].name != "mask"
+
+
+def test_a_mask_reaches_models_within_and_what_comes_after_them():
+    found = calls(masked_inside())
+    gru, rnn, lstm = (found[name] for name in ("pair/gru", "rnn", "last/lstm"))
+    either = gru.kwargs["mask"]
+    assert type(found.makers[id(either)].operation).__name__ == "LogicalOr"
+    assert rnn.kwargs["mask"] is lstm.kwargs["mask"] is either
+    assert "mask" not in found["pair/dense"].kwargs
+
+
+def test_training_reaches_models_within():
+    dropout, relu = calls(drawn_inside())
+    assert dropout.name == "inner/dropout" and dropout.kwargs == {"training": True}
+    assert not relu.kwargs
 
 
 def test_inputs_and_outputs_by_name():

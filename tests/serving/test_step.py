@@ -213,6 +213,12 @@ def masked():
     return keras.Model(x, neurons()(layers.Masking(name="m")(x)))
 
 
+def masked_inside():
+    inner = keras.Sequential([keras.Input((None, 3)), neurons(name="n")])
+    x, mask = keras.Input((None, 3)), keras.Input((None,), dtype="bool")
+    return keras.Model([x, mask], inner(x, mask=mask))
+
+
 def last_joined():
     x = keras.Input((None, 3))
     last = neurons(return_sequences=False)(x)
@@ -273,6 +279,7 @@ REFUSED = {
         masked,
         "Masking 'm'.*leave",
     ),
+    "a mask within": (masked_inside, "Neurons 'n'.*mask of the model's own"),
     "joined with the last": (last_joined, "Add 'both'.*without time.*Repeat"),
     "operation": (averaged, "Mean 'mean'.*may mix steps.*PerStep"),
     "of one's own": (lambda: over(Backwards(name="b")), "Backwards 'b'.*PerStep"),
