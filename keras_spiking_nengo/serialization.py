@@ -59,6 +59,8 @@ _DERIVED: dict[type, set[str]] = {
     nengo.dists.CosineSimilarity: {"m"},
     nengo.processes.Piecewise: {"sp_interpolate"},
 }
+# Parameters that came later, with what they are in files of before.
+_LATER: dict[type, State] = {types.Elementwise: {"amplitude": 1}}
 # These do not keep their constructor's arguments under the arguments' names.
 _ARGUMENTS: dict[type, Callable[[State], State]] = {
     nengo.dists.CosineSimilarity: lambda s: {"dimensions": s["n"] + 1},
@@ -289,6 +291,7 @@ def _state(obj: Any) -> State:
 
 
 def _restore(cls: Any, state: State) -> Any:
+    state = _LATER.get(cls, {}) | state
     missing = set(iter_params(cls)) - _DERIVED.get(cls, set()) - state.keys()
     if missing:
         raise ValueError(f"the state lacks {sorted(missing)}.")

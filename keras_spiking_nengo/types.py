@@ -312,6 +312,8 @@ class Elementwise(nengo.neurons.NeuronType):
             `"celu"`, `"leaky_relu"` (its slope), `"hard_shrink"` and
             `"soft_shrink"` (their threshold) and `"squareplus"`. Defaults to
             Keras's default; others take none.
+        amplitude: float > 0. Factor on all of it: with `nengo.RegularSpiking`, spikes
+            per second where the function is 1.
         initial_state: unused, as the type has no state.
 
     Raises:
@@ -327,10 +329,12 @@ class Elementwise(nengo.neurons.NeuronType):
 
     function = EnumParam("function", values=tuple(CURVES))
     alpha: Any = _NumberOrArray("alpha", optional=True)
+    amplitude = NumberParam("amplitude", low=0, low_open=True)
 
-    def __init__(self, function="elu", alpha=None, initial_state=None):
+    def __init__(self, function="elu", alpha=None, initial_state=None, amplitude=1):
         super().__init__(initial_state=initial_state)
         self.function = function
+        self.amplitude = amplitude
         if alpha is not None and self.function not in _DEFAULT_ALPHAS:
             raise ValueError(
                 f"alpha: {function!r} takes none; received {alpha!r}. Functions with"
@@ -340,7 +344,7 @@ class Elementwise(nengo.neurons.NeuronType):
 
     def step(self, dt, J, output):
         """Write the activity for the currents `J` into `output`."""
-        output[...] = CURVES[self.function](_NUMPY, J, self.alpha)
+        output[...] = self.amplitude * CURVES[self.function](_NUMPY, J, self.alpha)
 
 
 # --- membranes that are stepped, and reset, as chips and other frameworks do --------
@@ -624,6 +628,11 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
+def _regularly_spiking(curve: Callable[[], nengo.neurons.NeuronType]):
+    """Makes neurons that fire, with both signs, at a rate curve."""
+    return lambda: nengo.RegularSpiking(curve())
+
+
 _NAMED_BY_CLASS = (
     *(nengo.AdaptiveLIF, nengo.AdaptiveLIFRate, nengo.Direct, nengo.Izhikevich),
     *(nengo.LIF, nengo.LIFRate, nengo.RectifiedLinear, nengo.Sigmoid),
@@ -632,6 +641,12 @@ _NAMED_BY_CLASS = (
 )
 NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = {
     **{name: partial(Elementwise, name) for name in CURVES},
+    **{
+        f"spiking_{name}": _regularly_spiking(partial(Elementwise, name))
+        for name in CURVES
+    },
+    "spiking_sigmoid": _regularly_spiking(partial(nengo.Sigmoid, tau_ref=1)),
+    "spiking_tanh": _regularly_spiking(partial(nengo.Tanh, tau_ref=1)),
     **{_snake_case(cls.__name__): cls for cls in _NAMED_BY_CLASS},
     "bounded_relu": BoundedReLU,
     "relu": nengo.RectifiedLinear,

@@ -9,8 +9,8 @@ import pytest
 from keras import activations, ops
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.convert.rate_types import RATE_TYPES
 from keras_spiking_nengo.convert.recognition import recognised
-from keras_spiking_nengo.convert.rules.activations import _MAKERS
 from tests.conftest import BACKEND
 
 layers = keras.layers
@@ -72,7 +72,7 @@ def test_functions_of_the_backend(name):
     )
 
 
-@pytest.mark.parametrize("function", _MAKERS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", RATE_TYPES, ids=lambda f: f.__name__)
 def test_each_function_is_found_by_its_numbers_alone(function):
     assert recognised(function).function is function
     same = recognised(lambda x: function(x))

@@ -9,6 +9,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
+from keras_spiking_nengo.types import Elementwise
 from tests.conftest import BACKEND
 
 # By default JAX runs the example of `to_spiking`.
@@ -351,6 +352,149 @@ def test_bounded_spikes_run_in_nengo():
     )
 
 
+# Layers and operations with a curve, its name, and the rate type that has it.
+CURVED = {
+    "elu": (lambda: layers.ELU(0.5), "elu", Elementwise("elu", 0.5)),
+    "gelu": (
+        lambda: lambda x: keras.ops.gelu(x, approximate=True),
+        "gelu",
+        Elementwise("gelu_tanh"),
+    ),
+    "tanh": (lambda: keras.ops.tanh, "tanh", nengo.Tanh(1)),
+    "sigmoid": (lambda: keras.ops.sigmoid, "sigmoid", nengo.Sigmoid(1)),
+    "softplus": (
+        lambda: layers.Activation("softplus"),
+        "softplus",
+        Elementwise("softplus"),
+    ),
+}
+
+
+def curved(*names):
+    """Two layers with each of these curves, side by side."""
+    inputs, outputs = keras.Input((6,)), []
+    for name in names:
+        x = inputs
+        for i in range(2):
+            start = keras.initializers.HeNormal(seed=i)
+            x = CURVED[name][0]()(layers.Dense(16, kernel_initializer=start)(x))
+        outputs.append(layers.Dense(3)(x))
+    return keras.Model(inputs, outputs)
+
+
+def test_curves_keep_their_bend_at_any_rate():
+    model, x = curved(*CURVED), 2 * uniform(16, 6)
+    keys = {key for _, key, _ in CURVED.values()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        other = spiking(model, x, activations={k: f"spiking_{k}" for k in keys})
+    report = ksn.compare(model, other, x)
+    assert max(output.error for output in report.outputs) < 0.03
+    assert min(row.correlation for row in report.layers) > 0.99
+    # 16 spikes per step for the highest activation, of either sign.
+    assert max(row.high_rate for row in report.layers) < 17_000
+    assert min(row.high_rate for row in report.layers) > 10_000
+    assert not report.advice
+    kinds = [x.cell.neuron_type for x in other.layers if hasattr(x, "cell")]
+    for _, _, curve in CURVED.values():
+        same = [kind for kind in kinds if _factor(kind.base_type, curve)]
+        assert len(same) == 2
+        for kind in same:
+            factor = _factor(kind.base_type, curve)
+            assert kind.amplitude == pytest.approx(1 / factor)
+
+
+def _factor(kind, curve):
+    """What a rate type is multiplied by, to be another; 0 if it is none."""
+    name = "amplitude" if hasattr(curve, "amplitude") else "tau_ref"
+    same = type(kind) is type(curve)
+    if not same or ksn.serialization.altered(kind, **{name: 1}) != curve:
+        return 0
+    return kind.amplitude if name == "amplitude" else 1 / kind.tau_ref
+
+
+def test_a_number_multiplies_the_rate_of_a_curve_and_not_its_input():
+    model, x = curved("tanh"), uniform(4, 6)
+    kinds = {"tanh": nengo.RegularSpiking(nengo.Tanh(0.5))}
+    other = ksn.to_spiking(model, kinds, scale_firing_rates=20_000.0, n_steps=STEPS)
+    assert error(model, other, x) < 0.01
+
+
+def test_curves_run_in_nengo(tmp_path):
+    model, x = curved("elu"), uniform(2, 6)
+    options = {"activations": {"elu": "spiking_elu"}, "n_steps": 20}
+    other = spiking(model, x, output="sequence", **options)
+    assert ksn.to_nengo(other).verify(x).ok
+    other.save(tmp_path / "curves.keras")
+    loaded = keras.saving.load_model(tmp_path / "curves.keras")
+    np.testing.assert_array_equal(predicted(loaded, x), predicted(other, x))
+
+
+def eegnet():
+    """As published, on few channels: two blocks of convolutions, with ELU."""
+    return keras.Sequential(
+        [
+            keras.Input((4, 64, 1)),
+            layers.Conv2D(4, (1, 16), padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.DepthwiseConv2D((4, 1), depth_multiplier=2, use_bias=False),
+            layers.BatchNormalization(),
+            layers.Activation("elu"),
+            layers.AveragePooling2D((1, 4)),
+            layers.Dropout(0.25),
+            layers.SeparableConv2D(8, (1, 8), padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.Activation("elu"),
+            layers.AveragePooling2D((1, 8)),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+
+
+def test_eegnet_is_near_at_200_steps():
+    """Waves of three lengths, told apart."""
+    rng = np.random.RandomState(0)
+    labels = rng.randint(0, 3, 64)
+    phases = np.arange(64) * (labels[:, None] + 1) / 4 + rng.uniform(0, 6, (64, 1))
+    x = np.sin(phases)[:, None, :, None] + rng.normal(size=(64, 4, 64, 1))
+    keras.utils.set_random_seed(0)
+    model = eegnet()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(x, labels, epochs=3, verbose=0)
+    other = spiking(model, x, activations={"elu": "spiking_elu"})
+    wanted = predicted(model, x[:16])
+    assert np.max(np.abs(predicted(other, x[:16]) - wanted)) < 0.02 * np.ptp(wanted)
+
+
+@pytest.mark.parametrize("key, kind", [("elu", "elu"), ("tanh", nengo.Tanh(1))])
+def test_rate_neurons_give_what_the_activation_gives(key, kind):
+    model, x = curved(key), uniform(4, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # rates are not too slow
+        other = ksn.to_spiking(model, {key: kind}, n_steps=2)
+    assert error(model, other, x) < 1e-5
+    assert error(model, spiking(model, x, activations={key: kind}, n_steps=2), x) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:Layer 'hidden'")  # its curve differs
+def test_rates_stand_in_for_the_spikes_of_a_type():
+    model, x = mlp(), uniform(16, 6)
+    rates = spiking(model, x, activations={"relu": nengo.LIFRate()}, n_steps=2)
+    spikes = spiking(model, x, activations={"relu": nengo.LIF()}, n_steps=2000)
+    assert error(rates, spikes, x) < 0.02
+
+
+def test_other_neurons_for_a_curve_are_named():
+    kinds = {"elu": nengo.SpikingRectifiedLinear()}
+    with pytest.warns(UserWarning, match="differ from elu.*{'elu': 'spiking_elu'}"):
+        spiking(curved("elu"), uniform(16, 6), activations=kinds)
+    with pytest.raises(ValueError, match=r"layers have \['elu'\].*\"spiking_elu\""):
+        ksn.to_spiking(curved("elu"), n_steps=10)
+
+
 def test_keys_that_match_nothing_are_named():
     kinds = {"relu": nengo.SpikingRectifiedLinear(), "relu6": nengo.LIF()}
     with pytest.warns(UserWarning, match="has 'relu6', .* nearest .* is 'relu'"):
@@ -401,7 +545,7 @@ def _refused(**kwargs):
     ("kwargs", "kind", "message"),
     [
         ({"activations": {"relux": nengo.LIF()}}, ValueError, "relux"),
-        ({"activations": {"relu": nengo.LIFRate()}}, ValueError, "does not spike"),
+        ({"activations": {"relu": nengo.Sigmoid()}}, NotImplementedError, "amplitude"),
         ({"activations": {"relu": 3}}, TypeError, "neuron type"),
         ({"activations": 3}, TypeError, "activations is a dict"),
         ({"activations": {"tanh": nengo.LIF()}}, ValueError, r"layers have \['relu'\]"),

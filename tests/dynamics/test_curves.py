@@ -15,6 +15,7 @@ from keras_spiking_nengo.types import (
     BoundedReLU,
     Elementwise,
     LeakyReLU,
+    SpikingLeakyReLU,
 )
 from tests.gradients import gradient
 
@@ -126,7 +127,26 @@ def test_the_engine_keeps_apart_what_differs(float64):
         np.testing.assert_allclose(sim.data[probe], expected, 1e-6, 1e-9)
 
 
+def test_an_amplitude_is_a_factor_on_the_curve(float64):
+    kind = Elementwise("elu", 0.5, amplitude=40)
+    expected = 40 * in_nengo(Elementwise("elu", 0.5), X)
+    np.testing.assert_allclose(in_nengo(kind, X), expected)
+    dynamics = neuron(kind)
+    ours = dynamics.rates(dynamics.parameters, ops.convert_to_tensor(X))
+    np.testing.assert_allclose(ops.convert_to_numpy(ours), expected)
+
+
+def test_files_of_before_there_was_an_amplitude_are_read():
+    config = serialization.to_config(nengo.RegularSpiking(Elementwise("elu", 0.5)))
+    del config["state"]["base_type"]["state"]["amplitude"]
+    kind = serialization.from_config(config)
+    assert kind == nengo.RegularSpiking(Elementwise("elu", 0.5, amplitude=1))
+
+
 def test_names():
+    assert NEURON_TYPES["spiking_elu"]() == nengo.RegularSpiking(Elementwise("elu"))
+    assert NEURON_TYPES["spiking_tanh"]() == nengo.RegularSpiking(nengo.Tanh(1))
+    assert isinstance(NEURON_TYPES["spiking_leaky_relu"](), SpikingLeakyReLU)
     assert NEURON_TYPES["elu"]() == Elementwise("elu")
     assert NEURON_TYPES["relu6"]() == BoundedReLU(6)
     assert isinstance(NEURON_TYPES["leaky_relu"](), LeakyReLU)

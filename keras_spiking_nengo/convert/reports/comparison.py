@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
+import nengo
 import numpy as np
 from keras import ops
 from rich.table import Table
@@ -19,7 +20,7 @@ from rich.table import Table
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
-from keras_spiking_nengo.convert.spiking.calibration import highest_rate
+from keras_spiking_nengo.convert.spiking.calibration import highest_rate, rate_half
 from keras_spiking_nengo.convert.spiking.forms import form_of
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.models.calls import Call, Calls, calls
@@ -385,7 +386,10 @@ def _compared(name, call: Call, wanted, actual, height, steps) -> LayerCompariso
     cell = call.operation.cell
     kind, duration = cell.neuron_type, steps * cell.dt
     once = neuron(kind).max_spikes == 1
-    limit = min(highest_rate(kind), 1 / cell.dt if once else math.inf)
+    limit = 1 / cell.dt if once else math.inf
+    # Where such a curve ends, so does the activation.
+    if not isinstance(rate_half(kind), nengo.Sigmoid | nengo.Tanh):
+        limit = min(highest_rate(kind), limit)
     wanted = np.reshape(wanted, (len(wanted), -1)).astype(float)
     said = np.reshape(actual * height, wanted.shape).astype(float)
     rates = np.abs(actual) / getattr(kind, "amplitude", 1.0)

@@ -8,7 +8,8 @@ import numpy as np
 from keras_spiking_nengo.convert import windows
 from keras_spiking_nengo.convert.composition import composed
 from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, array
-from keras_spiking_nengo.convert.rules.activations import CURVE_OPERATIONS, population
+from keras_spiking_nengo.convert.rate_types import CURVE_OPERATIONS
+from keras_spiking_nengo.convert.rules.activations import population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
 from keras_spiking_nengo.convert.rules.rearranging import (

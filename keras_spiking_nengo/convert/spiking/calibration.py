@@ -13,6 +13,11 @@ a share `c` of `h`, and `height` are those with the least square error on the da
 curve with a threshold, as that of LIF neurons, crosses a straight line, and a straight
 one is met by `c = 0` and `height = h / rate`.
 
+Where the neurons have the very curve of the activation, which need not be a line, a
+scale of their input would bend it: they fire `factor` times as fast for the same input.
+
+    f(x)  =  height (factor f(x)),     height = 1 / factor
+
 Reference:
     Rueckauer et al. (2017), *Conversion of continuous-valued deep networks to
     efficient event-driven networks for image classification*, Front. Neurosci. 11
@@ -22,7 +27,7 @@ Reference:
 
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
@@ -36,13 +41,23 @@ from keras_spiking_nengo.models.calls import Calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import Replay
 
-__all__ = ["Drive", "NeuronType", "calibrated", "drives_of", "highest_rate", "skew"]
+__all__ = [
+    "Drive",
+    "NeuronType",
+    "calibrated",
+    "driven",
+    "drives_of",
+    "highest_rate",
+    "rate_half",
+    "skew",
+]
 
 NeuronType: TypeAlias = nengo.neurons.NeuronType
 
 # What calibration aims at: spikes per step where neurons may fire any number, and a
-# share of the highest rate where a refractory period limits them.
-_PER_STEP = 4
+# share of the highest rate where a refractory period limits them. A curve bends what
+# it sees in each step, so that the coarser the spikes that come in, the more it is off.
+_PER_STEP, _PER_STEP_OF_CURVES = 4, 16
 _SHARE = 0.5
 # Shares of the highest activation at which neurons may begin to fire, 0 first.
 _BEGINS = np.linspace(0, 0.3, 16)
@@ -58,17 +73,43 @@ class Drive:
         gain, bias: floats, or arrays over the last axis: current for an input.
         height: what a spike per second counts.
         high: activation at the target rate, or None where nothing was calibrated.
+        factor: on the rate curve of neurons with the very curve of the activation.
     """
 
     gain: Any = 1.0
     bias: Any = 0.0
     height: Any = 1.0
     high: Any = None
+    factor: float = 1.0
+
+
+def rate_half(neuron_type: NeuronType) -> NeuronType:
+    """What computes the rates, of types that make spikes of them."""
+    return getattr(neuron_type, "base_type", neuron_type)
+
+
+def driven(neuron_type: NeuronType, drive: Drive) -> NeuronType:
+    """The neuron type as it is driven."""
+    if drive.factor != 1:
+        curve = rate_half(neuron_type)
+        changed = (
+            {"amplitude": drive.factor}
+            if hasattr(curve, "amplitude")
+            else {"tau_ref": 1 / drive.factor}  # of a sigmoid or tanh
+        )
+        curve = serialization.altered(curve, **changed)
+        neuron_type = serialization.altered(neuron_type, base_type=curve)
+    if not hasattr(neuron_type, "amplitude"):
+        return neuron_type
+    one = np.ndim(drive.height) == 0
+    amplitude = float(drive.height) if one else 1.0
+    return serialization.altered(neuron_type, amplitude=amplitude)
 
 
 def drives_of(
     old: Calls,
     replaced: Mapping[str, NeuronType],
+    curves: Collection[str],
     scale: float | Mapping[str, float] | str | None,
     data: Any,
     options: tuple[float, bool, float | None, float],
@@ -78,6 +119,7 @@ def drives_of(
     Args:
         old: the calls of the model.
         replaced: neuron types by call.
+        curves: calls whose neurons have the very curve of the activation.
         scale: as for `to_spiking`.
         data: to calibrate on.
         options: percentile, whether per channel, target rate and length of a step.
@@ -88,7 +130,7 @@ def drives_of(
             for name, kind in replaced.items()
         }
     for name, kind in replaced.items():
-        if not hasattr(kind, "amplitude"):
+        if name not in curves and not hasattr(kind, "amplitude"):
             raise NotImplementedError(
                 f"The neurons of layer {name!r}, {kind}, have no amplitude, so their"
                 " rates cannot be scaled. Use scale_firing_rates=None."
@@ -98,12 +140,32 @@ def drives_of(
         seen = _activations_on(old, tuple(replaced), data)
         axis = 0 if per_channel else None
         drives = {}
+        # A curve may fire with both signs.
+        seen |= {name: np.abs(seen[name]) for name in curves}
         _warn_of_silence({old[name].path: seen[name] for name in replaced})
         for name, kind in replaced.items():
+            if name in curves:
+                high = float(np.percentile(seen[name], percentile)) or 1.0
+                target = rate or _PER_STEP_OF_CURVES / dt
+                drives[name] = _faster(kind, target / high, high)
+                continue
             high = np.percentile(seen[name], percentile, axis=axis)
             drives[name] = calibrated(kind, high, rate, dt, _shares(seen[name], high))
         return drives
-    return _scaled_drives(old, replaced, scale)
+    scales = _scales_by_call(old, replaced, scale)
+    return {
+        name: _faster(kind, scales[name])
+        if name in curves
+        else Drive(scales[name], 0.0, kind.amplitude / scales[name])
+        for name, kind in replaced.items()
+    }
+
+
+def _faster(kind: NeuronType, factor: float, high: float | None = None) -> Drive:
+    """The drive of neurons with the very curve of an activation."""
+    if not kind.spiking:
+        return Drive(high=high)
+    return Drive(height=1 / factor, high=high, factor=factor)
 
 
 def _warn_of_silence(seen: Mapping[str, np.ndarray]) -> None:
@@ -117,17 +179,12 @@ def _warn_of_silence(seen: Mapping[str, np.ndarray]) -> None:
         )
 
 
-def _scaled_drives(old: Calls, replaced, scale) -> dict[str, Drive]:
-    if isinstance(scale, Mapping):
-        possible = sorted({old[name].path for name in replaced})
-        _check_names(scale, possible)
-        by_call = {name: scale.get(old[name].path, 1.0) for name in replaced}
-    else:
-        by_call = dict.fromkeys(replaced, scale)
-    return {
-        name: Drive(float(s), 0.0, replaced[name].amplitude / float(s))
-        for name, s in by_call.items()
-    }
+def _scales_by_call(old: Calls, replaced, scale) -> dict[str, float]:
+    if not isinstance(scale, Mapping):
+        return dict.fromkeys(replaced, float(scale))
+    possible = sorted({old[name].path for name in replaced})
+    _check_names(scale, possible)
+    return {name: float(scale.get(old[name].path, 1.0)) for name in replaced}
 
 
 def _check_names(scale: Mapping, possible: list[str]) -> None:
@@ -195,8 +252,7 @@ def _fitted(unit: NeuronType, rate: float, begin: float, shares: np.ndarray):
 
 def highest_rate(neuron_type: NeuronType) -> float:
     """Rate in Hz that neurons cannot exceed, by their refractory period."""
-    base = getattr(neuron_type, "base_type", neuron_type)
-    tau_ref = getattr(base, "tau_ref", 0.0)
+    tau_ref = getattr(rate_half(neuron_type), "tau_ref", 0.0)
     return 1 / tau_ref if tau_ref else math.inf
 
 
@@ -221,9 +277,7 @@ def skew(
     gain = float(np.min(drive.gain)) if np.ndim(drive.gain) else drive.gain
     height = float(np.max(drive.height)) if np.ndim(drive.height) else drive.height
     x = np.linspace(-high, high, 201)
-    unit = neuron_type
-    if hasattr(neuron_type, "amplitude"):
-        unit = serialization.altered(neuron_type, amplitude=1.0)
+    unit = driven(neuron_type, Drive(factor=drive.factor))
     seen = x if bounded is None else bounded(x.astype("float32"))
     seen = np.asarray(keras.ops.convert_to_numpy(seen), float)
     rates = unit.rates(seen, np.array([gain]), np.array([drive.bias]))[:, 0]

@@ -8,6 +8,8 @@ A rectified line may have a slope below zero, a threshold, and a largest value:
 Neurons `n` with that slope, and else straight, make it of a bounded input,
 `f(x) = n(g(x))`: `g` is `f` with a slope of one. So their rate ends at the largest
 value, too.
+
+Of other functions there are neurons with that very curve.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +19,10 @@ from inspect import signature
 from typing import Any
 
 import keras
+import nengo
 from keras import activations
 
+from keras_spiking_nengo.convert.rate_types import rate_type
 from keras_spiking_nengo.convert.recognition import Recognised, recognised
 
 __all__ = ["Form", "form_of"]
@@ -51,6 +55,7 @@ class Form:
         function: of a tensor.
         source: what the layer holds as its activation; None for others.
         slope: of `"leaky_relu"`, below zero; else None.
+        curve: rate neurons whose activity it is, unless it is a rectified line.
         bound: arguments of the `keras.layers.ReLU` that makes of an input what
             straight neurons take; none where they take it as it is.
     """
@@ -59,6 +64,7 @@ class Form:
     function: Callable
     source: Any = None
     slope: float | None = None
+    curve: nengo.neurons.NeuronType | None = None
     bound: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
@@ -107,6 +113,7 @@ def form_of(operation: Any) -> Form | None:
         function=partial(kind.function, **kind.arguments),
         source=source,
         slope=slope,
+        curve=None if kind.function in _LINES else rate_type(kind.function, arguments),
         bound=bound,
     )
 

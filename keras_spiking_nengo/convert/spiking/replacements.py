@@ -9,10 +9,10 @@ import keras
 import nengo
 
 from keras_spiking_nengo import serialization, types
-from keras_spiking_nengo.convert.spiking.calibration import NeuronType
+from keras_spiking_nengo.convert.spiking.calibration import NeuronType, rate_half
 from keras_spiking_nengo.convert.spiking.forms import Form
 
-__all__ = ["label_of", "replacement", "swaps_of", "warn_of_unused"]
+__all__ = ["has_curve", "label_of", "replacement", "swaps_of", "warn_of_unused"]
 
 # Neuron types by Keras's names, and by functions of the user's own.
 Swaps: TypeAlias = dict[str | Callable, NeuronType]
@@ -33,14 +33,7 @@ def swaps_of(activations: Any) -> Swaps:
         function = keras.activations.get(key)
         name = getattr(function, "__name__", "")
         known = getattr(keras.activations, name, None) is function
-        neurons = types.neuron_type(value)
-        if not neurons.spiking:
-            raise ValueError(
-                f"activations[{label_of(key)!r}] is {neurons}, which does not spike."
-                " Possible are nengo.SpikingRectifiedLinear(), nengo.LIF() and other"
-                " spiking types."
-            )
-        swaps[name if known else function] = neurons
+        swaps[name if known else function] = types.neuron_type(value)
     return swaps
 
 
@@ -57,7 +50,25 @@ def replacement(form: Form | None, swaps: Swaps) -> NeuronType | None:
     kind = next((v for k, v in swaps.items() if k is form.source), named)
     if form.slope is not None and getattr(kind, "negative_slope", None) is not None:
         return serialization.altered(kind, negative_slope=form.slope)
+    if kind is not None and form.curve is not None and _is_kin(kind, form.curve):
+        spikes = kind is not rate_half(kind)
+        return (
+            serialization.altered(kind, base_type=form.curve) if spikes else form.curve
+        )
     return kind
+
+
+def has_curve(kind: NeuronType, form: Form | None) -> bool:
+    """Whether neurons have the very curve of an activation."""
+    return form is not None and form.curve is not None and rate_half(kind) == form.curve
+
+
+def _is_kin(kind: NeuronType, curve: NeuronType) -> bool:
+    """Whether neurons have a curve as this, but for its parameters."""
+    rates = rate_half(kind)
+    names = (getattr(one, "function", "") for one in (rates, curve))
+    functions = {name.removesuffix("_tanh") for name in names}  # gelu has two forms
+    return type(rates) is type(curve) and len(functions) == 1
 
 
 def warn_of_unused(swaps: Swaps, used: list[Form], labels: list[str]) -> None:

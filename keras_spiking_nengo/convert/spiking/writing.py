@@ -10,12 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_spiking_nengo import layers, serialization
+from keras_spiking_nengo import layers
 from keras_spiking_nengo.checks import one_of, positive
 from keras_spiking_nengo.convert.layer_rules import refusal
-from keras_spiking_nengo.convert.spiking.calibration import NeuronType, drives_of, skew
-from keras_spiking_nengo.convert.spiking.forms import form_of
+from keras_spiking_nengo.convert.spiking.calibration import (
+    NeuronType,
+    driven,
+    drives_of,
+    skew,
+)
+from keras_spiking_nengo.convert.spiking.forms import Form, form_of
 from keras_spiking_nengo.convert.spiking.replacements import (
+    has_curve,
     label_of,
     replacement,
     swaps_of,
@@ -28,6 +34,7 @@ from keras_spiking_nengo.models.replay import replay
 from keras_spiking_nengo.models.temporal import Temporal, temporal
 from keras_spiking_nengo.models.time import takes_any_rank
 from keras_spiking_nengo.names import keras_name
+from keras_spiking_nengo.types import NEURON_TYPES
 
 __all__ = ["to_spiking"]
 
@@ -63,8 +70,11 @@ def to_spiking(
 
     Args:
         model: functional or `keras.Sequential`, built. It is not changed.
-        activations: from activations, by Keras's name or function, to spiking neurons.
-            Defaults to `{"relu": nengo.SpikingRectifiedLinear()}`. Layers such as
+        activations: from activations, by Keras's name or function, to neurons or their
+            names. Defaults to `{"relu": nengo.SpikingRectifiedLinear()}`. Neurons with
+            the very curve of the activation, such as `{"elu": "spiking_elu"}`, have
+            its parameters, and fire with both signs. Rate neurons, such as
+            `nengo.LIFRate()`, send their rate as it is. Layers such as
             `LeakyReLU` and `ELU`, operations such as `keras.ops.relu`, and functions
             that give the same numbers, such as `tf.nn.relu`, count as the activation
             of that name; any other function is a key itself. A rectified line with a
@@ -73,7 +83,9 @@ def to_spiking(
         synapse: filter after each layer of neurons, as for `ksn.layers.Synapse`: a
             Nengo synapse, or a time constant in seconds. Defaults to none.
         scale_firing_rates: float > 0 that multiplies what goes into neurons, and
-            divides what comes out; a dict of them by layer; or `"calibrate"`.
+            divides what comes out; where they have the very curve of the activation,
+            it multiplies their rate, and divides what a spike counts; a dict of them by
+            layer; or `"calibrate"`.
         calibration_data: inputs of `model`, some hundreds of items: an array, or a
             list or dict of them. For `"calibrate"`.
         n_steps: int. Number of steps to present a static input for. Without, the
@@ -83,9 +95,13 @@ def to_spiking(
             that ends the model and stays, such as softmax, is taken of the mean.
         percentile: float in (0, 100]. Of the activations of a layer on the data; what
             is above may fire faster than the target rate.
-        per_channel: bool. Calibrate each element of the last axis by itself.
+        per_channel: bool. Calibrate each element of the last axis by itself, but for
+            neurons with the very curve of the activation.
         target_rate: float, Hz. Rate for the percentile. Defaults to four spikes per
-            step, and where a refractory period limits the rate to half of that limit.
+            step, and where a refractory period limits the rate to half of that limit;
+            to 16 for neurons with the very curve of the activation, which see their
+            input step by step: where many of these follow each other, a higher rate
+            makes the bend of the curve exact.
             With a `synapse` less is enough, such as one spike per step, `1 / dt`.
         seed: int. Seed of the neurons' initial states, plus one per layer.
 
@@ -135,15 +151,20 @@ def to_spiking(
         raise ValueError(
             f"Model {model.name!r} has no activation to replace; received"
             f" {sorted(map(label_of, swaps))}, and its layers have {labels}. A function"
-            " of your own is replaced if it is a key of activations itself."
+            " of your own is replaced if it is a key of activations itself; for curves"
+            ' that are no rectified lines there are "spiking_elu", "spiking_tanh" and'
+            " so on."
         )
     if activations is not None:
         used = [forms[name] for name in replaced]
         warn_of_unused(swaps, [form for form in used if form], labels)
     aims = percentile, per_channel, target_rate, dt
-    drives = drives_of(old, replaced, scale_firing_rates, calibration_data, aims)
+    curves = [name for name, kind in replaced.items() if has_curve(kind, forms[name])]
+    drives = drives_of(
+        old, replaced, curves, scale_firing_rates, calibration_data, aims
+    )
     _warn_of_differences(old, replaced, drives)
-    if scale_firing_rates is None:
+    if scale_firing_rates is None and any(kind.spiking for kind in replaced.values()):
         _warn_of_slowness(n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
     return _SpikingModel(timed, replaced, drives, options).model()
@@ -183,10 +204,16 @@ def _warn_of_differences(old: Calls, replaced, drives) -> None:
                 f"Layer {old[name].path!r}: the rates of {kind} differ from"
                 f" {form.label} by up to {100 * error:.0f} % of the highest"
                 " activation. Train with the neurons' own rate curve"
-                f" (ksn.layers.Neurons, forward='rate'), or use"
-                " nengo.SpikingRectifiedLinear().",
+                f" (ksn.layers.Neurons, forward='rate'), or use {_alternative(form)}.",
                 stacklevel=3,
             )
+
+
+def _alternative(form: Form) -> str:
+    """Neurons with the curve of an activation."""
+    if form.curve is not None and f"spiking_{form.name}" in NEURON_TYPES:
+        return f"{{{form.name!r}: 'spiking_{form.name}'}}"
+    return "nengo.SpikingRectifiedLinear()"
 
 
 def _warn_of_slowness(n_steps: int | None, dt: float) -> None:
@@ -362,13 +389,9 @@ class _SpikingModel:
             x = bound(x)
         if np.any(drive.gain != 1) or drive.bias:
             x = self._rescaled(x, drive.gain, drive.bias, f"{call.name}_gain")
-        one = np.ndim(drive.height) == 0
-        if hasattr(kind, "amplitude"):
-            amplitude = float(drive.height) if one else 1.0
-            kind = serialization.altered(kind, amplitude=amplitude)
-        seed = next(self.seeds)
+        kind, seed = driven(kind, drive), next(self.seeds)
         x = self._over_time(layers.Neurons, kind, call, "neurons", seed=seed)(x)
-        if not one:
+        if np.ndim(drive.height):
             x = self._rescaled(x, drive.height, 0.0, f"{call.name}_height")
         synapse = self.options.synapse
         if synapse is None:

@@ -112,11 +112,13 @@ def _rate_of_elementwise(neuron_type) -> Neuron:
     curve, alpha = types.CURVES[neuron_type.function], neuron_type.alpha
 
     def rates(p, J):
-        return curve(_OPS, J, per_neuron(p["alpha"], J) if p else None)
+        values = curve(_OPS, J, per_neuron(p["alpha"], J) if "alpha" in p else None)
+        return p["amplitude"] * values
 
-    shared = ("alpha",) if isinstance(alpha, float) else ()
+    shared = ("amplitude", "alpha") if isinstance(alpha, float) else ("amplitude",)
     return replace(
         _rate_rule(rates, shared)(neuron_type),
-        parameters={} if alpha is None else {"alpha": alpha},
+        parameters={"amplitude": float(neuron_type.amplitude)}
+        | ({} if alpha is None else {"alpha": alpha}),
         variant=neuron_type.function,
     )
