@@ -322,10 +322,45 @@ def part_of_neurons():
     return net
 
 
-OTHERS = {f.__name__: f for f in (learning, voja, python, part_of_neurons)}
+class Bent(nengo.synapses.Synapse):
+    """A filter of a class of one's own, which is not linear."""
+
+    def make_state(self, shape_in, shape_out, dt, dtype=None, y0=0):
+        return {"y": np.zeros(shape_out)}
+
+    def make_step(self, shape_in, shape_out, dt, rng, state):
+        y = state["y"]
+
+        def step(t, x):
+            y[...] += 0.2 * (np.tanh(x) - y)
+            return y
+
+        return step
 
 
-@pytest.mark.parametrize("name", quick(OTHERS, ["learning", "part_of_neurons"]))
+def bent():
+    """Such filters on connections of all kinds, as the output of a node, on probes."""
+    bent = Bent(default_size_in=2, default_size_out=2)
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0, 0.0], label="x")
+        through = nengo.Node(bent, size_in=2, label="through")
+        first, last = (nengo.Ensemble(20, 2, label=label) for label in ("a", "b"))
+        out = nengo.Node(size_in=1, label="out")
+        nengo.Connection(x, through, synapse=None)
+        nengo.Connection(through, first, synapse=bent)
+        nengo.Connection(first, last, function=lambda x: x[::-1] ** 2, synapse=bent)
+        nengo.Connection(last.neurons[:3], out, transform=np.ones((1, 3)), synapse=bent)
+        nengo.Connection(last[0], out, synapse=0.01)
+        nengo.Probe(out, synapse=0.01)
+        nengo.Probe(last, synapse=bent)
+        nengo.Probe(first.neurons, synapse=bent)
+    return net
+
+
+OTHERS = {f.__name__: f for f in (learning, voja, python, part_of_neurons, bent)}
+
+
+@pytest.mark.parametrize("name", quick(OTHERS, ["learning", "part_of_neurons", "bent"]))
 def test_what_is_not_simple(name, float64):
     net = OTHERS[name]()
     given = noise(inputs_of(net), batch=1)
@@ -350,6 +385,21 @@ def test_python_that_cannot_be_stored_goes_back(float64):
     given = noise(net.nodes)[0]
     report = ksn.to_nengo(ksn.from_nengo(net)).verify(given)
     assert report.ok, report
+
+
+def test_a_synapse_of_ones_own_is_python_and_no_more():
+    """What lies around it stays layers."""
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0], label="x")
+        first, last = (nengo.Ensemble(20, 1, label=label) for label in ("a", "b"))
+        nengo.Connection(x, first)
+        nengo.Connection(first, last, synapse=Bent())
+        nengo.Probe(last, synapse=0.01)
+    model = ksn.from_nengo(net)
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds.count(ksn.layers.Network) == 1 and ksn.layers.Neurons in kinds
+    with pytest.raises(NotImplementedError, match="calls Python"):
+        ksn.to_nir(model)
 
 
 def test_trained_and_written_back(float64, tmp_path):

@@ -2,7 +2,8 @@
 
 An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
 neurons. Everything else becomes a network of its own, cut out with all its numbers:
-what lies on one cycle, learns, calls Python, is random, or shows its states.
+what lies on one cycle, learns, calls Python, is random, or shows its states. A synapse of
+the user's own is Python, too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from nengo.connection import LearningRule
 from nengo.ensemble import Neurons
 
 from keras_spiking_nengo.dynamics.neurons import NEURONS
+from keras_spiking_nengo.dynamics.synapses import SYNAPSES
 from keras_spiking_nengo.engine.functions import is_one
 from keras_spiking_nengo.graphs import components
 
@@ -57,9 +59,13 @@ def stays(connection: nengo.Connection) -> bool:
     decoded = isinstance(connection.pre_obj, nengo.Ensemble) and not is_direct(
         connection.pre_obj
     )
-    return connection.learning_rule is not None or (
-        callable(connection.function) and not decoded
-    )
+    calls = callable(connection.function) and not decoded
+    return connection.learning_rule is not None or calls or _is_own(connection.synapse)
+
+
+def _is_own(synapse: nengo.synapses.Synapse | None) -> bool:
+    """Whether a synapse is of a class that only Nengo can step."""
+    return synapse is not None and synapse not in SYNAPSES
 
 
 def is_direct(ensemble) -> bool:
@@ -143,9 +149,9 @@ def _bound(net, inputs: frozenset, outputs) -> Iterator[Object]:
         if ensemble.noise is not None or not ruled:
             yield ensemble
     for node in net.all_nodes:
-        plain = node.output is None or isinstance(
-            node.output, np.ndarray | nengo.synapses.Synapse
-        )
+        plain = node.output is None or isinstance(node.output, np.ndarray)
+        if isinstance(node.output, nengo.synapses.Synapse):
+            plain = not _is_own(node.output)
         if not plain and node not in inputs and not is_one(node.output):
             yield node
     for connection in net.all_connections:
@@ -168,4 +174,4 @@ def is_plain(probe) -> bool:
     """Whether a probe shows at every step what its target sends to others."""
     sent = {nengo.Ensemble: "decoded_output", nengo.Node: "output", Neurons: "output"}
     is_sent = sent.get(type(probe.obj)) == probe.attr
-    return is_sent and probe.sample_every is None
+    return is_sent and probe.sample_every is None and not _is_own(probe.synapse)
