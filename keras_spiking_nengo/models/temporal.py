@@ -6,10 +6,17 @@ and backwards. What nothing says is static, `(batch, *features)`.
 
 from collections.abc import Callable, Iterator
 
-from keras_spiking_nengo.models.calls import Call, Calls, Symbol, symbols_in
-from keras_spiking_nengo.models.time import Time, time_of
+import keras
 
-__all__ = ["Temporal", "temporal"]
+from keras_spiking_nengo.models.calls import Call, Calls, Symbol, symbols_in
+from keras_spiking_nengo.models.time import (
+    NOTHING_SAID,
+    Time,
+    stepwise_objection,
+    time_of,
+)
+
+__all__ = ["ON_STEPS", "Temporal", "temporal"]
 
 Refuse = Callable[[str, str, str], Exception]
 TimeOf = Callable[[Call], Time]
@@ -18,7 +25,7 @@ _STARTING = (Time.STARTS, Time.PRESENTS)
 
 
 def _time_of_operation(call: Call) -> Time:
-    return time_of(call.operation)
+    return time_of(call.operation, call.args)
 
 
 def _time_refusal(path: str, kind: str, reason: str) -> NotImplementedError:
@@ -137,6 +144,8 @@ class Temporal:
                     " only",
                 )
             yield from ((symbol, True) for symbol in (*call.inputs, *call.symbols))
+        elif time is Time.ENDS:
+            yield from ((symbol, False) for symbol in call.symbols)
         elif time in (Time.RUNS, *_STARTING, Time.REPEATS):
             runs = time is Time.RUNS
             yield from ((symbol, runs) for symbol in symbols_in(call.args[:1]))
@@ -161,10 +170,10 @@ class Temporal:
 
     def _set(self, call: Call, symbol: Symbol, value: bool) -> None:
         if self._is.setdefault(id(symbol), value) != value:
-            raise self._error(call, self._conflict(call, self._names[id(symbol)]))
+            raise self._error(call, self._conflict(call, symbol))
 
-    def _conflict(self, call: Call, name: str) -> str:
-        time = self._time[call.name]
+    def _conflict(self, call: Call, symbol: Symbol) -> str:
+        name, time = self._names[id(symbol)], self._time[call.name]
         if call.per_step:
             return (
                 f"it is in a TimeDistributed and takes {name!r}, which has no axis of"
@@ -175,10 +184,16 @@ class Temporal:
                 f"it runs over time, and {name!r} has no axis of time. Present it with"
                 " ksn.layers.Repeat, or give the layer before return_sequences=True"
             )
+        if time is Time.MIXES and len(symbol.shape) > len(call.inputs[0].shape):
+            return (
+                f"it would mix features into the axis of time of {name!r}. Give"
+                " keras.Input the shape (None, *features) where time comes from data,"
+                " or present a static value with ksn.layers.Repeat"
+            )
         if time is Time.MIXES:
             return (
-                f"{name!r} has an axis of time, whose steps it would mix. Wrap it in"
-                " keras.layers.TimeDistributed"
+                f"{name!r} has an axis of time, whose steps it would mix."
+                f" {_instead_of_mixing(call)}"
             )
         if time in (*_STARTING, Time.REPEATS):
             return (
@@ -205,6 +220,32 @@ class Temporal:
                     " only when the sequence is over. Export the parts before and after"
                     " as two models",
                 )
+
+
+_ALONG_TIME = (
+    "It acts along time, of which there is one step after the other: filter with a"
+    " ksn.layers.Synapse, or use another layer that carries states from step to step"
+)
+# What to do instead of an operation on a sequence.
+ON_STEPS = (
+    "x[:, -1] is the last step, and an average over time is taken where outputs are"
+    " read. What is done to each step, do in a layer, and that in ksn.layers.PerStep"
+)
+
+
+def _instead_of_mixing(call: Call) -> str:
+    """What to do where a call would mix steps."""
+    operation, shape = call.operation, tuple(call.inputs[0].shape)
+    if not isinstance(operation, keras.Layer):
+        return ON_STEPS
+    spec = getattr(operation, "input_spec", None)
+    needed = getattr(spec, "ndim", None) or getattr(spec, "min_ndim", None) or 0
+    reason = stepwise_objection(operation, shape)
+    says = bool(reason) and reason != NOTHING_SAID
+    if needed < len(shape) and not says:
+        return "Wrap it in keras.layers.TimeDistributed"
+    # Of one step, the layer could make nothing.
+    return reason[:1].upper() + reason[1:].rstrip(".") if says else _ALONG_TIME
 
 
 def _outputs_and_states(call: Call) -> tuple[list[Symbol], list[Symbol]]:

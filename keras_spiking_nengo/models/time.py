@@ -7,7 +7,7 @@ not treat the steps of a temporal tensor each by itself, and what to do.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -19,6 +19,7 @@ from keras_spiking_nengo.layers.sizes import Shape
 from keras_spiking_nengo.registry import Registry
 
 __all__ = [
+    "NOTHING_SAID",
     "TIMES",
     "Time",
     "TimeRule",
@@ -39,6 +40,9 @@ class Time(Enum):
 
     KEEPS = "acts on every step alike, and on a static tensor too"
     MIXES = "would mix steps: acts on static tensors only"
+    ENDS = (
+        "takes the last step of a temporal tensor, or such an element of a static one"
+    )
     RUNS = "runs over the steps of a temporal tensor"
     STARTS = "presents a static tensor for a number of steps"
     PRESENTS = "presents one, and runs over these steps"
@@ -49,7 +53,7 @@ def _apart(layer: Any, shape: Shape) -> str:
     return ""
 
 
-_NOTHING_SAID = (
+NOTHING_SAID = (
     "nothing says that it treats each step by itself. Wrap it in"
     " ksn.layers.PerStep(layer), which applies it to every step; a layer with states"
     " must be a keras.layers.RNN."
@@ -57,7 +61,7 @@ _NOTHING_SAID = (
 
 
 def _nothing_known(layer: Any, shape: Shape) -> str:
-    return _NOTHING_SAID
+    return NOTHING_SAID
 
 
 @dataclass(frozen=True)
@@ -91,10 +95,14 @@ def teach(time: Time, *classes: type) -> None:
 # --- what is asked ----------------------------------------------------------------
 
 
-def time_of(operation: Any) -> Time:
+def time_of(operation: Any, args: Sequence[Any] = ()) -> Time:
     """How a layer or operation treats time.
 
     What has no row runs if it has a cell, and else keeps time.
+
+    Args:
+        operation: a layer, or a Keras operation.
+        args: what it is called with, which says it of `x[:, -1]`.
 
     Example:
         >>> time_of(keras.layers.Flatten()).name, time_of(keras.layers.LSTM(2)).name
@@ -104,6 +112,8 @@ def time_of(operation: Any) -> Time:
         return Time.PRESENTS
     if runs(operation) or hasattr(operation, "cell"):
         return Time.RUNS
+    if _is_last_step(operation, args):
+        return Time.ENDS
     if not isinstance(operation, keras.Layer):
         return Time.MIXES if _kind_of(operation) in _MIXING else Time.KEEPS
     return TIMES.get(operation, _ANY).time
@@ -167,6 +177,12 @@ def is_causal(operation: Any) -> bool:
         and operation.strides == (1,)
         and operation.data_format == "channels_last"
     )
+
+
+def _is_last_step(operation: Any, args: Sequence[Any]) -> bool:
+    """Whether a call is `x[:, -1]`, or takes elements of that."""
+    key = args[1] if _kind_of(operation) == "GetItem" and len(args) > 1 else None
+    return isinstance(key, list | tuple) and [*key[:2]] == [slice(None), -1]
 
 
 def _kind_of(operation: Any) -> str:
@@ -280,7 +296,10 @@ TIMES.add(TimeRule(Time.MIXES, _reshaped, moves=True), _L.Reshape)
 TIMES.add(
     TimeRule(
         Time.MIXES,
-        _whole("Wrap it in ksn.layers.PerStep to flatten each step."),
+        _whole(
+            "Wrap it in ksn.layers.PerStep, or keras.layers.TimeDistributed, to flatten"
+            " each step."
+        ),
         moves=True,
     ),
     _L.Flatten,
@@ -292,7 +311,11 @@ TIMES.add(
 TIMES.add(
     TimeRule(Time.MIXES, _WHERE_READ), _L.GlobalAveragePooling1D, _L.GlobalMaxPooling1D
 )
-TIMES.add(TimeRule(Time.MIXES, _IF_NOT_TIME), _L.AveragePooling1D, _L.MaxPooling1D)
+TIMES.add(
+    TimeRule(Time.MIXES, _IF_NOT_TIME),
+    *(_L.AdaptiveAveragePooling1D, _L.AdaptiveMaxPooling1D, _L.AveragePooling1D),
+    *(_L.Conv1DTranspose, _L.DepthwiseConv1D, _L.MaxPooling1D, _L.SeparableConv1D),
+)
 TIMES.add(
     TimeRule(Time.MIXES, _IF_NOT_TIME, moves=True),
     *(_L.Cropping1D, _L.UpSampling1D, _L.ZeroPadding1D),
@@ -304,17 +327,17 @@ TIMES.add(
 )
 TIMES.add(
     TimeRule(Time.MIXES),
-    *(_L.AdaptiveAveragePooling1D, _L.AdaptiveAveragePooling2D),
-    *(_L.AdaptiveAveragePooling3D, _L.AdaptiveMaxPooling1D, _L.AdaptiveMaxPooling2D),
+    *(_L.AdaptiveAveragePooling2D, _L.AdaptiveAveragePooling3D),
+    _L.AdaptiveMaxPooling2D,
     *(_L.AdaptiveMaxPooling3D, _L.AutoContrast, _L.AveragePooling2D),
-    *(_L.AveragePooling3D, _L.CenterCrop, _L.Conv1DTranspose, _L.Conv2D),
+    *(_L.AveragePooling3D, _L.CenterCrop, _L.Conv2D),
     *(_L.ContrastLimitedAdaptiveHistogramEqualization, _L.Conv2DTranspose, _L.Conv3D),
-    *(_L.Conv3DTranspose, _L.DepthwiseConv1D, _L.DepthwiseConv2D, _L.Dot),
+    *(_L.Conv3DTranspose, _L.DepthwiseConv2D, _L.Dot),
     *(_L.EinsumDense, _L.Equalization, _L.GlobalAveragePooling2D),
     *(_L.GlobalAveragePooling3D, _L.GlobalMaxPooling2D, _L.GlobalMaxPooling3D),
     *(_L.GroupNormalization, _L.GroupQueryAttention, _L.MaxNumBoundingBoxes),
     *(_L.MaxPooling2D, _L.MaxPooling3D, _L.MelSpectrogram, _L.Pipeline),
-    *(_L.RandAugment, _L.Resizing, _L.STFTSpectrogram, _L.SeparableConv1D),
+    *(_L.RandAugment, _L.Resizing, _L.STFTSpectrogram),
     *(_L.SeparableConv2D, _L.Solarization, _L.UpSampling2D),
     *(
         getattr(_L, name)

@@ -15,7 +15,13 @@ import keras
 from keras_spiking_nengo.dynamics.loops import not_exported
 from keras_spiking_nengo.layers import NetworkCell
 from keras_spiking_nengo.models.calls import Call, Calls
-from keras_spiking_nengo.models.time import presents, runs, stepwise_objection
+from keras_spiking_nengo.models.time import (
+    Time,
+    presents,
+    runs,
+    stepwise_objection,
+    time_of,
+)
 
 __all__ = ["Kind", "is_recurrent", "kinds_of", "starts"]
 
@@ -74,6 +80,8 @@ def _kinds_given(call: Call, taken: set[Kind]) -> dict[int, Kind]:
     if not starts(call) and not is_recurrent(call):
         # What is made of a frame and of a last step is of the last step.
         kind = next((k for k in (Kind.TIME, Kind.LAST) if k in taken), Kind.FRAME)
+        if kind is Kind.TIME and _ends(call):
+            kind = Kind.LAST
         return dict.fromkeys(map(id, call.symbols), kind)
     kinds = dict.fromkeys(map(id, call.symbols), Kind.LAST)
     if getattr(call.operation, "return_sequences", True):
@@ -81,6 +89,11 @@ def _kinds_given(call: Call, taken: set[Kind]) -> dict[int, Kind]:
         output = call.outputs[0] if with_states else call.outputs
         kinds |= dict.fromkeys(map(id, keras.tree.flatten(output)), Kind.TIME)
     return kinds
+
+
+def _ends(call: Call) -> bool:
+    """Whether it takes the last step, which is the last so far."""
+    return time_of(call.operation, call.args) is Time.ENDS and not call.per_step
 
 
 def _makes_mask(call: Call) -> bool:
@@ -92,7 +105,7 @@ def _makes_mask(call: Call) -> bool:
 def _check_call(call: Call, taken: set[Kind]) -> None:
     if starts(call) or is_recurrent(call):
         _check_over_time(call, taken)
-    elif Kind.TIME in taken:
+    elif Kind.TIME in taken and not _ends(call):
         _check_stepwise(call, taken)
 
 

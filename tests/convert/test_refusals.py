@@ -93,7 +93,7 @@ REFUSED = {
     ),
     "pooling over time": (
         lambda: temporal(neurons(), layers.GlobalAveragePooling1D(name="named")),
-        "TimeDistributed",
+        "Average, or take the maximum of, the outputs where they are read",
     ),
     "masking": (lambda: temporal(layers.Masking(name="named"), neurons()), "cut"),
     "lstm": (lambda: temporal(layers.LSTM(3, name="named")), "no rule"),
@@ -152,7 +152,19 @@ REFUSED = {
     ),
     "convolution over time": (
         lambda: temporal(neurons(), layers.Conv1D(3, 2, name="named")),
-        "TimeDistributed",
+        "With padding='valid' and strides=(1,) it looks ahead",
+    ),
+    "causal convolution": (
+        lambda: temporal(layers.Conv1D(3, 2, padding="causal", name="named")),
+        "another layer that carries states",
+    ),
+    "convolution of each channel over time": (
+        lambda: temporal(neurons(), layers.DepthwiseConv1D(3, name="named")),
+        "if time is not the axis that it runs along",
+    ),
+    "mean over time": (
+        lambda: functional(lambda x: keras.ops.mean(neurons()(x), axis=1), (None, 5)),
+        "x[:, -1] is the last step, and an average over time is taken where",
     ),
     "flatten of time": (
         lambda: temporal(neurons(), layers.Flatten(name="named"), time=4),
@@ -160,11 +172,11 @@ REFUSED = {
     ),
     "sequence of unknown length": (
         lambda: temporal(layers.Conv1D(3, 2, name="named")),
-        "TimeDistributed",
+        "if time is not the axis that it runs along",
     ),
     "time out of features": (
         lambda: static(layers.Reshape((5, 1), name="named"), neurons()),
-        "TimeDistributed",
+        "present a static value with ksn.layers.Repeat",
     ),
     "no time to run over": (
         lambda: temporal(
@@ -317,7 +329,7 @@ REFUSED = {
 # Where the name is Keras's own.
 UNNAMED = ("product", "quotient", "power", "unknown operation", "numbers over time")
 UNNAMED += ("operation on the batch", "no time to run over", "neurons in a wrapper")
-UNNAMED += ("unknown features", "cells in one")
+UNNAMED += ("unknown features", "cells in one", "mean over time")
 
 
 @pytest.mark.parametrize("name", REFUSED)

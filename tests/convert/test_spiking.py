@@ -208,6 +208,21 @@ def test_time_that_a_model_has_is_kept():
     assert np.max(np.abs(found - wanted)) < 0.06 * np.max(wanted)
 
 
+def test_an_activation_after_time_stays():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            ksn.layers.Repeat(20),
+            layers.Dense(8, "relu", name="hidden"),
+            ksn.layers.Synapse(0.005),
+            layers.Dense(3, "softmax"),
+        ]
+    )
+    x = uniform(4, 6)
+    other = spiking(model, x, n_steps=None, target_rate=1e6)
+    np.testing.assert_allclose(predicted(other, x), predicted(model, x), atol=1e-3)
+
+
 def test_sequences_in_and_out():
     model = mlp()
     x = uniform(4, 6)

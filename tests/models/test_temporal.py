@@ -7,7 +7,7 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.temporal import temporal
-from keras_spiking_nengo.models.time import Time, time_of
+from keras_spiking_nengo.models.time import Time, teach, time_of
 from tests.models.nets import chain
 
 
@@ -110,11 +110,26 @@ def per_step(layer, shape):
     return chain(layers.TimeDistributed(layer, name="steps"), shape=shape)
 
 
+class Turned(layers.Layer):
+    def call(self, x):
+        return keras.ops.flip(x, axis=1)
+
+
+teach(Time.MIXES, Turned)
+
 # The model, and what the error has to say.
 REFUSED = {
     "mixing": (
         lambda: chain(neurons(), layers.Flatten(name="f"), shape=(5, 3)),
         "'f' .Flatten.*whose steps it would mix.*TimeDistributed",
+    ),
+    "of one step, too": (
+        lambda: chain(neurons(), Turned(name="t"), shape=(5, 4)),
+        "'t' .Turned.*would mix. Wrap it in keras.layers.TimeDistributed",
+    ),
+    "of time and features": (
+        lambda: chain(neurons(), layers.Permute((2, 1), name="p"), shape=(5, 3)),
+        "'p' .Permute.*would mix. It acts along time",
     ),
     "running over the last": (
         lambda: chain(

@@ -57,6 +57,12 @@ def states():
     return keras.Model(x, keras.tree.flatten([stacked(x), neurons()(x)]))
 
 
+def sliced():
+    x = keras.Input((None, 3))
+    y = neurons()(x)
+    return keras.Model(x, [layers.Dense(2)(y[:, -1]), y[:, -1, 1:]])
+
+
 MODELS = {
     "spiking": lambda: over(layers.Dense(4), neurons(), ksn.layers.Synapse(0.01)),
     "random": lambda: over(
@@ -93,6 +99,7 @@ MODELS = {
         neurons(),
         shape=(None, 2, 3),
     ),
+    "sliced": sliced,
     "encoded": lambda: over(
         ksn.layers.PoissonEncoder(500.0, n_steps=TIME, seed=1, return_sequences=True),
         shape=(3,),

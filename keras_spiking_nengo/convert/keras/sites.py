@@ -131,7 +131,8 @@ class _Ruling:
         """How it treats time."""
         # What only Python runs acts on every step alike, unless it has a cell.
         plain = self.hosted and not hasattr(self.layer, "cell")
-        return Time.KEEPS if plain else time_of(self.layer)
+        operands = getattr(self.layer, "operands", ())
+        return Time.KEEPS if plain else time_of(self.layer, operands)
 
 
 class _Judge:

@@ -2,8 +2,8 @@
 
 An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
 neurons. Everything else becomes a network of its own, cut out with all its numbers:
-what lies on one cycle, learns, calls Python, is random, or shows its states. A synapse of
-the user's own is Python, too.
+what lies on one cycle, learns, calls Python, is random, or shows its states. A synapse
+of the user's own is Python, too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -13,12 +13,15 @@ from keras_spiking_nengo.convert.rules.activations import population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
 from keras_spiking_nengo.convert.rules.rearranging import (
+    Function,
     gathered,
     layer_output,
     measured,
     origins,
 )
 from keras_spiking_nengo.models.operations import OperationLayer, Slot
+from keras_spiking_nengo.models.temporal import ON_STEPS
+from keras_spiking_nengo.models.time import Time, time_of
 from keras_spiking_nengo.types import Elementwise
 
 __all__ = ["OPERATIONS"]
@@ -94,18 +97,53 @@ def _one_objection(layer: OperationLayer) -> str:
     return "it takes several signals"
 
 
-def _two_items(site: Site) -> tuple[np.ndarray, np.ndarray]:
+def _of_features(site: Site) -> tuple[Function, tuple[int, ...]]:
+    """The operation as one of features, and the shape of these.
+
+    What gives a sequence does so step by step, and is tried on steps. What is given one
+    and gives none, `x[:, -1]`, is given one step here.
+    """
+    (shape,) = site.inputs
+    if site.leading == 2:
+        _require_stepwise(site)
+        return lambda x: site.layer(x[:, None])[:, 0], shape
+    takes_time = time_of(site.layer, site.layer.operands) is Time.ENDS
+    if takes_time and len(site.output) == len(_item_of((1, *shape), site)):
+        return site.layer, (1, *shape)
+    return site.layer, shape
+
+
+def _item_of(shape: tuple, site: Site) -> tuple[int, ...]:
+    """The shape of the features of `x[key]`."""
+    return np.empty((1, *shape))[tuple(site.layer.operands[1])].shape[1:]
+
+
+def _require_stepwise(site: Site) -> None:
+    x = np.random.RandomState(0).uniform(1, 2, (1, 3, *site.inputs[0]))
+    try:
+        whole = layer_output(site.layer, x)
+        steps = [layer_output(site.layer, x[:, i : i + 1]) for i in range(3)]
+    # Keras's, of any kind, where the operation is made for one number of steps.
+    except Exception as error:
+        raise site.refusal(f"it would mix steps of time. {ON_STEPS}") from error
+    apart = np.concatenate(steps, axis=1)
+    if apart.shape != whole.shape or not np.allclose(apart, whole, 1e-4):
+        raise site.refusal(f"it would mix steps of time. {ON_STEPS}")
+
+
+def _two_items(site: Site, function: Function, shape: tuple):
     """Random features for two items of a batch, and what the layer makes of them."""
-    x = np.random.RandomState(0).uniform(1, 2, (2, *site.inputs[0]))
-    y = layer_output(site.layer, x)
+    x = np.random.RandomState(0).uniform(1, 2, (2, *shape))
+    y = layer_output(function, x)
     if y.shape != (2, *site.output):
         raise site.refusal("it changes the axis of the batch")
     return x, y
 
 
 def _rearranged(site: Site) -> Part:
-    x, y = _two_items(site)
-    origin = origins(site.layer, site.inputs[0])
+    function, shape = _of_features(site)
+    x, y = _two_items(site, function, shape)
+    origin = origins(function, shape)
     expected = np.where(origin < 0, 0, x.reshape(2, -1)[:, origin])
     if not np.allclose(y, expected, 1e-2):
         raise site.refusal("it moves or mixes the items of a batch, or adds numbers")
@@ -113,10 +151,11 @@ def _rearranged(site: Site) -> Part:
 
 
 def _linear(site: Site) -> Part:
-    x, y = _two_items(site)
-    if not np.allclose(y[1:], layer_output(site.layer, x[1:]), 1e-2):
+    function, shape = _of_features(site)
+    x, y = _two_items(site, function, shape)
+    if not np.allclose(y[1:], layer_output(function, x[1:]), 1e-2):
         raise site.refusal("it mixes the items of a batch")
-    matrix, _ = measured(site.layer, site.inputs[0])
+    matrix, _ = measured(function, shape)
     return site.through(windows.stored(matrix))
 
 

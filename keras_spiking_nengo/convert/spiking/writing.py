@@ -312,7 +312,7 @@ class _SpikingModel:
 
     def _ends(self) -> dict[int, Call]:
         """Calls whose activation can wait until time is averaged, by their symbols."""
-        if self.options.output == "sequence":
+        if self.over_time or self.options.output == "sequence":
             return {}
         used = {id(symbol) for call in self.old for symbol in call.inputs}
         makers = (self.old.makers.get(id(y)) for y in self.old.outputs.values())
