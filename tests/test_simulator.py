@@ -190,6 +190,20 @@ def test_processes_draw_what_nengos_draw(seed):
     assert_as_nengo(sim, reference(net, 10, seed=seed))
 
 
+@pytest.mark.parametrize("make", [noisy, nengo.Network])
+def test_a_generator_is_left_as_nengos_is(make):
+    """What a script draws from it after building is what it drew there."""
+    net = make()
+    theirs = nengo.Simulator(net, seed=4, optimize=False, progress_bar=False)
+    with simulator(net, seed=4) as sim, theirs:
+        for _ in range(2):
+            np.testing.assert_array_equal(
+                sim.rng.randint(99, size=5), theirs.rng.randint(99, size=5)
+            )
+            sim.reset(seed=5)
+            theirs.reset(seed=5)
+
+
 def test_reset_gives_the_same_again_and_another_seed_others():
     net = noisy()
     white, _, own, _ = net.probes

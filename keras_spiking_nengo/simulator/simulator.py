@@ -287,9 +287,8 @@ class Simulator:
     def _reset_calls(self) -> None:
         """Give each operator in Python the random numbers that nengo gives it."""
         calls = dict(self._program.python_operators)
-        if not calls:
-            return
-        rng = np.random.RandomState(self.seed)
+        # As nengo's: the numbers that are left once all operators have theirs.
+        self.rng = rng = np.random.RandomState(self.seed)
         order = self.model.operators
         if any(_draws(op) for op in calls):
             order = toposort(operator_dependency_graph(order))
