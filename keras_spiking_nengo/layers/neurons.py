@@ -44,7 +44,8 @@ class NeuronsCell(Cell):
     The dynamics are those of `neuron_type`; none of its parameters is declared
     again here. `Neurons` runs this cell over time; `keras.layers.RNN` can, too, but
     asks for the sizes of states before they are known, so that its `return_state`
-    works outside functional models only.
+    works outside functional models only; and random types draw the same in each of its
+    calls, in training as well.
 
     Args:
         **kwargs: the arguments of `Neurons` that are not those of an RNN layer, and
@@ -99,6 +100,7 @@ class NeuronsCell(Cell):
         start = longest_start(self.neuron_type)
         self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
         self.state_names = self.dynamics.states
+        self.streams = (len(self.state_names) - 2,) if self.dynamics.random else ()
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
@@ -162,7 +164,8 @@ class NeuronsCell(Cell):
         if self.dynamics.random:
             # Items of a batch draw from different streams.
             ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
-            state[-2] = random.new_key(state[-2], ops.cumsum(ones, axis=0))
+            (at,) = self.streams
+            state[at] = random.new_key(state[at], ops.cumsum(ones, axis=0))
         return state
 
     def program(self, training=False):
@@ -302,8 +305,9 @@ class Neurons(SequenceLayer):
             `("tau_rc",)`, one value for the layer; or a dict from names to
             `"shared"` or `"unit"` (a value per neuron). Parameters that have to be
             positive are trained as their logarithm.
-        seed: int. Draws the initial state, and seeds random types. Defaults to
-            None, a draw from NumPy's global generator
+        seed: int. Draws the initial state, and seeds random types, which draw the
+            same numbers in every call, and new ones in each with `training=True`.
+            Defaults to None, a draw from NumPy's global generator
             (`keras.utils.set_random_seed` fixes it).
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.
