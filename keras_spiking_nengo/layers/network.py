@@ -32,6 +32,9 @@ class Network(SequenceLayer):
     called for one item of a batch after the other, and what it remembers itself, in an
     attribute or a closure, is shared by all items and calls.
 
+    Decoders are a thousand times smaller than a step of Adam at its default rate: train
+    with `ksn.optimizers.in_own_units`.
+
     Random neuron types, and processes without a seed of their own, draw the same
     numbers in every call, and new ones in each with `training=True`. Processes, whose
     numbers all items share, are then called while the model runs; where that is not

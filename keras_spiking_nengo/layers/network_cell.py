@@ -119,6 +119,9 @@ class NetworkCell(Cell):
             weight_from(self, name, values[w.signal], dtype, w.trainable)
             for w, name in zip(weights, _keras_names(weights), strict=True)
         ]
+        pairs = zip(self._variables, weights, strict=True)
+        # What Keras calls those that Nengo has drawn or solved.
+        self.built_paths = tuple(v.path for v, weight in pairs if weight.built)
 
     def values(self) -> dict[Any, np.ndarray]:
         """Present values of the weights, by nengo's signals."""
