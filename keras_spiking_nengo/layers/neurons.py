@@ -21,6 +21,7 @@ from keras_spiking_nengo.dynamics.neurons import (
     drawn_state,
     longest_start,
     neuron,
+    on_last_axes,
     suited_clock,
 )
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
@@ -104,6 +105,14 @@ class NeuronsCell(Cell):
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
+        for name, kind in self.trainable_parameters.items():
+            start = self.dynamics.parameters[name]
+            if kind == "shared" and isinstance(start, np.ndarray):
+                raise ValueError(
+                    f"{name} has a value for each neuron, which one for the layer"
+                    f" cannot stand for: train it with {{{name!r}: 'unit'}}; received"
+                    f" {start!r}."
+                )
         self.dt = dt
 
     @property
@@ -129,7 +138,7 @@ class NeuronsCell(Cell):
             name: Trained(
                 self,
                 name,
-                self.dynamics.parameters[name],
+                self._spread(self.dynamics.parameters[name]),
                 () if kind == "shared" else self.features,
                 positive=name in self.dynamics.positive,
             )
@@ -153,7 +162,22 @@ class NeuronsCell(Cell):
     def parameters(self) -> dict[str, Any]:
         """Values of the neuron parameters: floats, and tensors where trained."""
         trained = {name: trained.value() for name, trained in self._trained.items()}
-        return self.dynamics.parameters | trained
+        values = {k: self._spread(v) for k, v in self.dynamics.parameters.items()}
+        # What a tensor meets has to be one, too.
+        return (
+            values
+            | {
+                k: ops.cast(v, self.state_dtype)
+                for k, v in values.items()
+                if trained and isinstance(v, np.ndarray)
+            }
+            | trained
+        )
+
+    def _spread(self, value):
+        """A parameter where it stands among the features, if it has several values."""
+        is_array = isinstance(value, np.ndarray)
+        return on_last_axes(value, self.features) if is_array else value
 
     def initial_state(self, batch_size):
         state = [
@@ -303,8 +327,9 @@ class Neurons(SequenceLayer):
             adapts.
         trainable_parameters: names of neuron parameters to train, such as
             `("tau_rc",)`, one value for the layer; or a dict from names to
-            `"shared"` or `"unit"` (a value per neuron). Parameters that have to be
-            positive are trained as their logarithm.
+            `"shared"` or `"unit"` (a value per neuron). They start from the type's own
+            values: an array, where a type takes one, is trained with `"unit"`.
+            Parameters that have to be positive are trained as their logarithm.
         seed: int. Draws the initial state, and seeds random types, which draw the
             same numbers in every call, and new ones in each with `training=True`.
             Defaults to None, a draw from NumPy's global generator
