@@ -8,7 +8,14 @@ True
 
 import sys
 
-from keras_spiking_nengo import analysis, layers, serialization, serving, types
+from keras_spiking_nengo import (
+    analysis,
+    layers,
+    optimizers,
+    serialization,
+    serving,
+    types,
+)
 from keras_spiking_nengo.convert import (
     Comparison,
     NengoExport,
@@ -53,6 +60,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "optimizers",
     "regularizers",
     "serialization",
     "serving",

@@ -9,6 +9,7 @@ State and parameters go in and come out; nothing is kept here.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +24,7 @@ from keras_spiking_nengo.engine.operation import Mode, Operation
 from keras_spiking_nengo.engine.python_operators import PythonCall, TimedInput
 from keras_spiking_nengo.engine.signals import Gather, Value, concatenated, whole_slice
 
-__all__ = ["Program", "Stage", "in_blocks", "sliced"]
+__all__ = ["Program", "Stage", "in_blocks", "sliced", "streams_of"]
 
 Packed = list[dict[str, Any]]
 
@@ -147,7 +148,11 @@ class Program:
         for value, dtype in zip(self.initial, self.state_dtypes(mode), strict=True):
             start = ops.convert_to_tensor(value, dtype=dtype)
             state.append(ops.zeros((batch, *value.shape), dtype=dtype) + start)
-        return _own_streams(self.operations, state, batch)
+        for at in streams_of(self):
+            # Items of a batch draw from different streams.
+            item = ops.cumsum(ops.ones((batch, 1), dtype="int32"), axis=0)
+            state[at] = random.new_key(state[at], item)
+        return state
 
     # --- running ----------------------------------------------------------------
 
@@ -225,6 +230,18 @@ class Program:
         }
 
 
+def streams_of(program: Program) -> tuple[int, ...]:
+    """Positions of those states that are seeds of `dynamics.random`."""
+    ends = itertools.accumulate(len(n.initial) for n in program.operations)
+    pairs = zip(program.operations, ends, strict=True)
+    # Integers are in no other state, and the number of draws is the last one.
+    return tuple(
+        end - len(random.STATES)
+        for operation, end in pairs
+        if operation.initial and operation.initial[-1].dtype.kind == "i"
+    )
+
+
 def in_blocks(
     program: Program, packed: Packed, state: Sequence, inputs, mode: Mode, length: int
 ):
@@ -263,19 +280,6 @@ def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
             states.append(state[place : place + len(operation.initial)])
             place += len(operation.initial)
         yield stage, (p, states)
-
-
-def _own_streams(operations: Sequence[Operation], state: list, batch) -> list:
-    """Items of a batch draw from different streams."""
-    position = 0
-    for operation in operations:
-        n = len(operation.initial)
-        if n and operation.initial[-1].dtype.kind == "i":
-            at = position + n - 2
-            item = ops.cumsum(ops.ones((batch, 1), dtype="int32"), axis=0)
-            state[at] = random.new_key(state[at], item)
-        position += n
-    return state
 
 
 def _at_once(operation, steps) -> bool:

@@ -7,18 +7,21 @@ run; else a `PythonCall`, an operation that calls Python while the program runs.
 
 The number of the step comes with each call. Step 1 begins a sequence: what an item
 remembers is made anew then, as `nengo.Simulator.reset` does, from the random numbers
-that it was given first. Number 0 is no step, of an item that is masked.
+that it was given first; while training, from others in every sequence. Number 0 is no
+step, of an item that is masked.
 
 A reverse pass computes the steps of a loop again, backwards. Python, which goes
 forwards only, is not called again: its answers were recorded.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from nengo.builder.operator import Operator, SimPyFunc
+from nengo.builder.processes import SimProcess
 from nengo.builder.signal import Signal, SignalDict
 from nengo.exceptions import SimulationError
 from nengo.utils.functions import function_name
@@ -87,17 +90,27 @@ class PythonOperator:
     def reset(self, rng: np.random.RandomState) -> None:
         """Begin anew, drawing from `rng` what nengo would."""
         self.error = None
-        self._drawn = rng.get_state()
-        self._items = [self._item(rng)]
+        self._drawn = self._drawn_anew = rng.get_state()
+        self._items = [self.item(rng)]
 
-    def begin_anew(self) -> None:
-        """Begin a sequence in all items, with the random numbers of the last reset."""
+    def begin_anew(self, draw: bool = False) -> None:
+        """Begin a sequence in all items, with the random numbers of the last reset.
+
+        Args:
+            draw: with others instead, which no sequence had before.
+        """
         for position in range(len(self._items)):
-            self._begin_anew(position)
+            self._begin_anew(position, draw)
 
-    def _begin_anew(self, position: int) -> None:
-        if not self._items[position].fresh:
-            self._items[position] = self._item(self._generator(position))
+    def _begin_anew(self, position: int, draw: bool) -> None:
+        if draw and not position:
+            rng = np.random.RandomState()
+            rng.set_state(self._drawn_anew)
+            self._drawn_anew = np.random.RandomState(rng.randint(2**31)).get_state()
+        changed = self._drawn_anew is not self._drawn
+        if changed or not self._items[position].fresh:
+            drawn = self._drawn_anew if draw else self._drawn
+            self._items[position] = self.item(self._generator(position, drawn))
 
     def memory(self) -> list[dict]:
         """The values of each item's signals."""
@@ -119,39 +132,44 @@ class PythonOperator:
     def items(self, size: int) -> list[_Item]:
         """The first `size` items; those that are missing are made."""
         for position in range(len(self._items), size):
-            self._items.append(self._item(self._generator(position)))
+            generator = self._generator(position, self._drawn)
+            self._items.append(self.item(generator))
         return self._items[:size]
 
-    def _generator(self, position: int) -> np.random.RandomState:
+    def _generator(self, position: int, drawn) -> np.random.RandomState:
         rng = np.random.RandomState()
-        rng.set_state(self._drawn)
+        rng.set_state(drawn)
         if self.independent and position:
             rng = np.random.RandomState(rng.randint(2**31) ^ position)
         return rng
 
-    def _item(self, rng: np.random.RandomState) -> _Item:
+    def item(self, rng: np.random.RandomState) -> _Item:
+        """What is remembered of an item before its first step."""
         signals = SignalDict()
         self.op.init_signals(signals)
         return _Item(signals, self.op.make_step(signals, self.dt, rng))
 
-    def __call__(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+    def __call__(
+        self, steps: np.ndarray, *inputs: np.ndarray, draw: bool = False
+    ) -> np.ndarray:
         """Outputs of steps, in order.
 
         Args:
             steps: `(batch, [time,] 1)`, numbers of the steps. An item begins anew
                 where its number is 1, and does nothing where it is 0.
             *inputs: `(batch, [time,] size)` for each signal in `reads`.
+            draw: as for `begin_anew`.
 
         Returns:
             `(batch, [time,] size)`, with one element if there are no `writes`.
         """
         try:
-            return self._outputs(steps, inputs)
+            return self._outputs(steps, inputs, draw)
         except BaseException as error:  # an interruption by the user, too
             self.error = error
             raise
 
-    def _outputs(self, steps, inputs):
+    def _outputs(self, steps, inputs, draw):
         lead = steps.shape[:-1]
         numbers = np.reshape(steps, (lead[0], -1))
         frames = [np.reshape(x, (*numbers.shape, x.shape[-1])) for x in inputs]
@@ -160,20 +178,20 @@ class PythonOperator:
         for t in range(numbers.shape[1]):
             for b in range(lead[0]):
                 if numbers[b, t] == 1:
-                    self._begin_anew(b)
+                    self._begin_anew(b, draw)
                 if numbers[b, t]:
                     values = [x[b, t] for x in frames]
                     outputs[b, t, : self.size] = self.advance(self._items[b], values)
         return outputs.reshape((*lead, -1))
 
-    def record(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+    def record(self, *arrays: np.ndarray, draw: bool = False) -> np.ndarray:
         """As a call, and keep the answer until it is recalled."""
-        self.answers.append(self(steps, *inputs))
+        self.answers.append(self(*arrays, draw=draw))
         return self.answers[-1]
 
-    def recall(self, steps: np.ndarray, *inputs: np.ndarray) -> np.ndarray:
+    def recall(self, *arrays: np.ndarray, draw: bool = False) -> np.ndarray:
         """The last answer that was recorded and not recalled; else that of a call."""
-        return self.answers.pop() if self.answers else self(steps, *inputs)
+        return self.answers.pop() if self.answers else self(*arrays, draw=draw)
 
     def advance(self, item: _Item, values: Sequence[np.ndarray]) -> np.ndarray:
         """One step of an item: the elements of `writes`, one after the other.
@@ -210,6 +228,7 @@ class PythonCall(Operation):
             "record": self.operator.record,
             "recall": self.operator.recall,
         }[mode.python]
+        function = functools.partial(function, draw=mode.training)
         size = max(self.operator.size, 1)
         y = call_host(function, [steps, *x], size, mode.dtype, self.label)
         if not self.outs:
@@ -234,6 +253,7 @@ class TimedInput:
         self.value = value
         # Values of the steps after the first so many, for `at`.
         self._dropped = 0
+        self._drawn = False
         self._held = np.zeros((0, value.size))
 
     @property
@@ -241,11 +261,24 @@ class TimedInput:
         """Of the nengo object."""
         return self.operator.label
 
-    def __call__(self, first: int, n_steps: int, batch: int = 1) -> np.ndarray:
+    def draws(self, n_steps: int) -> bool:
+        """Whether other random numbers give so many first steps other values."""
+        if not isinstance(self.operator.op, SimProcess):
+            return False
+        steps = np.arange(1, n_steps + 1)
+        times = steps * self.operator.dt
+        items = [self.operator.item(np.random.RandomState(seed)) for seed in (0, 1)]
+        first, second = (self._values(item, steps, times) for item in items)
+        return not np.array_equal(first, second, equal_nan=True)
+
+    def __call__(
+        self, first: int, n_steps: int, batch: int = 1, draw: bool = False
+    ) -> np.ndarray:
         """Values `(batch or 1, n_steps, size)` of the steps after the `first` ones.
 
-        Without any `first` ones the operator begins anew. Items have values of their
-        own only if the operator is `independent`.
+        Without any `first` ones the operator begins anew, and may `draw`, as in
+        `PythonOperator.begin_anew`. Items have values of their own only if the operator
+        is `independent`.
         """
         op = self.operator.op
         steps = np.arange(first + 1, first + n_steps + 1)
@@ -253,7 +286,7 @@ class TimedInput:
         if isinstance(op, SimPyFunc) and op.t_passed:
             return _evaluated(op.fn, times, self.value.size)[None]
         if not first:
-            self.operator.begin_anew()
+            self.operator.begin_anew(draw)
         items = self.operator.items(batch if self.operator.independent else 1)
         return np.stack([self._values(item, steps, times) for item in items])
 
@@ -268,7 +301,7 @@ class TimedInput:
             outputs[i] = self.operator.advance(item, now)
         return outputs
 
-    def at(self, steps: np.ndarray) -> np.ndarray:
+    def at(self, steps: np.ndarray, draw: bool = False) -> np.ndarray:
         """Values of steps that go on from those of the last call.
 
         Each is computed once, in order, as a process must be. The present step of the
@@ -277,16 +310,21 @@ class TimedInput:
 
         Args:
             steps: `(batch, [time,] 1)`, numbers of the steps; items may be apart.
+            draw: begin anew at each first step, as in `PythonOperator.begin_anew`.
 
         Returns:
             `(batch, [time,] size)`.
         """
         numbers = np.round(steps[..., 0]).astype(int)
-        if np.min(numbers) <= self._dropped:
+        begins = (draw or self._drawn) and bool(np.any(numbers == 1))
+        if begins or np.min(numbers) <= self._dropped:
             self._dropped, self._held = 0, self._held[:0]
+        self._drawn = draw
         done, last = self._dropped + len(self._held), int(np.max(numbers))
         if last > done:
-            self._held = np.concatenate([self._held, self(done, last - done)[0]])
+            self._held = np.concatenate(
+                [self._held, self(done, last - done, draw=draw)[0]]
+            )
         values = self._held[numbers - 1 - self._dropped]
         passed = int(np.min(np.max(numbers.reshape(len(numbers), -1), axis=1))) - 1
         self._held = self._held[passed - self._dropped :].copy()

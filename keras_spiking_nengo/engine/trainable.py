@@ -95,27 +95,31 @@ class NamedWeight:
         name: unique within the network.
         signal: base signal.
         trainable: whether training may change it.
+        built: whether Nengo has drawn or solved it: encoders, biases and decoders.
     """
 
     name: str
     signal: Any
     trainable: bool
+    built: bool
 
 
 def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
     """Weights, encoders and biases of a built network, in nengo's order."""
     ruled, of_probes = _ruled(net), probe_connections(model)
-    weights: list[tuple[str, Any, bool]] = []
+    weights: list[tuple[str, Any, bool, bool]] = []
     for obj, configs in _each_once(_walk(net, [])):
         said = _configured(configs, obj)
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
             trained = bool(default if said is None else said)
-            weights.append((f"{_weight_label(obj)}.{kind}", signal, trained))
-    names = _unique([name for name, _, _ in weights])
+            source = getattr(obj, "pre_obj", getattr(obj, "obj", obj))
+            built = isinstance(source, nengo.Ensemble)
+            weights.append((f"{_weight_label(obj)}.{kind}", signal, trained, built))
+    names = _unique([name for name, *_ in weights])
     by_signal: dict[Any, NamedWeight] = {}
-    for name, (_, signal, trainable) in zip(names, weights, strict=True):
-        by_signal.setdefault(signal.base, NamedWeight(name, signal.base, trainable))
+    for name, (_, signal, *flags) in zip(names, weights, strict=True):
+        by_signal.setdefault(signal.base, NamedWeight(name, signal.base, *flags))
     return list(by_signal.values())
 
 

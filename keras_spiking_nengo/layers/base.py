@@ -5,7 +5,9 @@ that makes its own cell from the layer's arguments, so that a new layer is a cel
 and two lines. Over `keras.layers.RNN` it adds: features of any rank; states that
 start at the cell's own initial values, also after `reset_state`; states that keep
 their dtype under mixed precision, and survive `fit` and `predict` on every backend
-when `stateful`; masks that act the same on every backend; whole-sequence forms.
+when `stateful`; masks that act the same on every backend; whole-sequence forms; random
+numbers that are drawn anew in every call with `training=True`, as those of
+`keras.layers.Dropout`, and repeat without.
 """
 
 import inspect
@@ -16,6 +18,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
@@ -33,6 +36,10 @@ class Cell(keras.layers.Layer, ABC):
     """
 
     state_names: tuple[str, ...] = ()
+    # Of the random numbers, if it draws any; and which states are seeds of
+    # `dynamics.random`, by position.
+    seed: int | None = None
+    streams: tuple[int, ...] = ()
 
     def __init__(self, **kwargs):
         # Inputs are cast here, to the dtype of the state, and not by Keras.
@@ -191,6 +198,8 @@ class SequenceLayer(keras.layers.RNN):
         cell = type(self).cell_class(*args, dtype=options.get("dtype"), **kwargs)
         super().__init__(cell, autocast=False, **options)
         self.save_state = save_state
+        # None where nothing is drawn, so that no other layer gets a variable of it.
+        self.seed_generator = _seed_generator(cell)
 
     # --- shapes ---------------------------------------------------------------
 
@@ -303,6 +312,10 @@ class SequenceLayer(keras.layers.RNN):
         state = initial_state
         if state is not None:
             state = sizes.checked_states(self.name, cell, state)
+        if training and self.seed_generator is not None:
+            if state is None:
+                state = cell.initial_state(ops.shape(sequences)[0])
+            state = _with_new_streams(cell, state, self.seed_generator)
         inputs = ops.cast(sequences, cell.state_dtype)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)
@@ -341,6 +354,28 @@ class SequenceLayer(keras.layers.RNN):
     @classmethod
     def from_config(cls, config: dict, custom_objects=None):
         return cls(**config)
+
+
+def _seed_generator(cell: Cell) -> keras.random.SeedGenerator | None:
+    if not cell.streams:
+        return None
+    # Below what Keras has room for on every backend.
+    seed = None if cell.seed is None else cell.seed % 2**31
+    return keras.random.SeedGenerator(seed)
+
+
+def _with_new_streams(
+    cell: Cell, state: list, generator: keras.random.SeedGenerator
+) -> list:
+    """States from which a cell draws what no call before has drawn.
+
+    They carry it, so that a reverse pass, which computes steps again, draws the same.
+    """
+    seed, calls = ops.unstack(ops.cast(generator.next(), "int32"))
+    state = list(state)
+    for at in cell.streams:
+        state[at] = random.new_key(random.new_key(state[at], seed), calls)
+    return state
 
 
 def _state_variables(cell: Cell, batch_size: int) -> list[keras.Variable]:

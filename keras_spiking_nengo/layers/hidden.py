@@ -30,12 +30,14 @@ class _Link(ABC):
     Attributes:
         layer: the layer or cell.
         n_states: number of its states.
+        streams: positions of those that are seeds of `dynamics.random`.
         shapes, dtypes: of the states, once built; None for the dtype of the memory.
     """
 
     def __init__(self, layer: Any, n_states: int = 0):
         self.layer = layer
         self.n_states = n_states
+        self.streams: tuple[int, ...] = ()
         self.shapes: list[tuple[int, ...]] = []
         self.dtypes: list[str | None] = []
 
@@ -134,6 +136,7 @@ class _OwnCell(_Link):
 
     def __init__(self, cell: Cell):
         super().__init__(cell, len(cell.state_names))
+        self.streams = cell.streams
 
     def _describe(self, size):
         self.shapes = list(self.layer.state_shapes())
@@ -162,6 +165,7 @@ class HiddenPart:
 
     Attributes:
         n_states: number of states of all.
+        streams: positions of those that are seeds of `dynamics.random`.
         shows: position of the state that is the output, too, or None.
     """
 
@@ -170,6 +174,9 @@ class HiddenPart:
         self._dtype = dtype
         counts = [link.n_states for link in self._links]
         self.n_states = sum(counts)
+        firsts = [sum(counts[:i]) for i in range(len(counts))]
+        pairs = zip(firsts, self._links, strict=True)
+        self.streams = tuple(n + at for n, link in pairs for at in link.streams)
         shown = any(type(layer) in _SHOWING for layer in layers[-1:])
         self.shows = sum(counts[:-1]) if shown else None
 

@@ -110,6 +110,11 @@ class LMUCell(Cell):
         self._hidden = HiddenPart(self.hidden_layers, self.state_dtype)
         shows = self._hidden.shows
         self._keeps_output = self.hidden_to_memory and shows is None
+        before = 1 + self._keeps_output
+        self.streams = tuple(before + at for at in self._hidden.streams)
+        # Of what training draws: the first that there is.
+        seeds = (getattr(layer, "seed", None) for layer in self.hidden_layers)
+        self.seed = next((seed for seed in seeds if seed is not None), None)
         # Of the states after the memory, the one that is fed back.
         self._fed_back = shows or 0
         hidden = [f"hidden_{i}" for i in range(self._hidden.n_states)]

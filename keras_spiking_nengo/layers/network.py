@@ -28,7 +28,17 @@ class Network(SequenceLayer):
     their nengo labels; `ksn.configure` says which of them are trained. Weights that
     an online rule changes are states: every sequence begins with what was built,
     or goes on with what was learned if the layer is `stateful`. So does what Python in
-    the network remembers: processes, functions, and neuron types of your own.
+    the network remembers: processes, and neuron types of your own. A node's function is
+    called for one item of a batch after the other, and what it remembers itself, in an
+    attribute or a closure, is shared by all items and calls.
+
+    Decoders are a thousand times smaller than a step of Adam at its default rate: train
+    with `ksn.optimizers.in_own_units`.
+
+    Random neuron types, and processes without a seed of their own, draw the same
+    numbers in every call, and new ones in each with `training=True`. Processes, whose
+    numbers all items share, are then called while the model runs; where that is not
+    possible (TensorFlow's `jit_compile=True`, JAX on several devices) they repeat.
 
     Args:
         net: `nengo.Network`.
@@ -42,7 +52,8 @@ class Network(SequenceLayer):
         surrogate: stands in for the derivative of the spike, as in `Neurons`.
         forward: what spiking neurons do while training, as in `Neurons`:
             `"spikes"`, `"spike_aware"` or `"rate"`.
-        seed: int. Seeds random processes of the network that have no seed.
+        seed: int. Seeds random processes of the network that have no seed, and what
+            training draws.
         trained: names of the weights to train. Defaults to what the network's
             config says.
         model: `nengo.builder.Model` that `net` was built into. Defaults to a new one.
@@ -198,7 +209,7 @@ class Network(SequenceLayer):
                 state = self.cell.initial_state(ops.shape(inputs)[0])
             taken = ops.cast(mask, inputs.dtype)[..., None]
             steps = state[0][:, None] + 1 + ops.cumsum(taken, axis=1) - taken
-            timed = self.cell.timed(steps, masked=True)
+            timed = self.cell.timed(steps, training, masked=True)
             inputs = ops.concatenate([inputs, taken, *timed], axis=-1)
         return super()._run(inputs, state, mask, training)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,11 +13,16 @@ from nengo.builder import Model
 
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
 from keras_spiking_nengo.dynamics import surrogates
-from keras_spiking_nengo.dynamics.loops import call_host, static_length, weight_name
+from keras_spiking_nengo.dynamics.loops import (
+    call_host,
+    host_is_near,
+    static_length,
+    weight_name,
+)
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
-from keras_spiking_nengo.engine.program import sliced
+from keras_spiking_nengo.engine.program import sliced, streams_of
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
 from keras_spiking_nengo.graphs import unused
@@ -95,6 +101,7 @@ class NetworkCell(Cell):
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
         self.state_names = (*clock, *program.state_names)
+        self.streams = tuple(at + self.clocked for at in streams_of(program))
         self.trained = None if trained is None else tuple(trained)
         # Whether the layer goes on from where it was; then timed inputs do, too.
         self.continued = False
@@ -112,6 +119,9 @@ class NetworkCell(Cell):
             weight_from(self, name, values[w.signal], dtype, w.trainable)
             for w, name in zip(weights, _keras_names(weights), strict=True)
         ]
+        pairs = zip(self._variables, weights, strict=True)
+        # What Keras calls those that Nengo has drawn or solved.
+        self.built_paths = tuple(v.path for v, weight in pairs if weight.built)
 
     def values(self) -> dict[Any, np.ndarray]:
         """Present values of the weights, by nengo's signals."""
@@ -188,29 +198,33 @@ class NetworkCell(Cell):
         clocked, state = self.clocked, list(state)
         first = state.pop(0) if clocked else ops.zeros_like(inputs[:, 0, :1])
         steps = first[:, None] + ops.cumsum(ops.ones_like(inputs[..., :1]), axis=1)
-        values = _inputs(self, inputs, self.timed(steps), steps)
+        values = _inputs(self, inputs, self.timed(steps, training), steps)
         outputs, state = self.engine.sequence(
             self._packed(mode), state, values, mode, bool(training), unroll
         )
         new = [steps[:, -1], *state] if clocked else state
         return self.ports.side_by_side(outputs), new
 
-    def timed(self, steps, masked: bool = False) -> list:
+    def timed(self, steps, training=False, masked: bool = False) -> list:
         """Values `(batch, [time,] size)` of each timed input.
 
         They are computed now where the length of a sequence is known and it begins
-        at the first step; else by Python, when the program runs.
+        at the first step; else by Python, when the program runs. So are those that are
+        drawn, in training: other ones in every call.
 
         Args:
             steps: `(batch, [time,] 1)`, numbers of the steps.
+            training: whether it is.
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
         values = []
         for timed in self.engine.timed_inputs:
             size, dtype = timed.value.size, self.state_dtype
-            if self.continued or length is None:
-                values.append(call_host(timed.at, [steps], size, dtype, timed.label))
+            drawn = length and training and host_is_near() and timed.draws(length)
+            if self.continued or length is None or drawn:
+                at = partial(timed.at, draw=bool(training))
+                values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
             table = ops.convert_to_tensor(timed(0, length), dtype=dtype)
             if masked:

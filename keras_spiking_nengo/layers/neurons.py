@@ -21,6 +21,7 @@ from keras_spiking_nengo.dynamics.neurons import (
     drawn_state,
     longest_start,
     neuron,
+    on_last_axes,
     suited_clock,
 )
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
@@ -44,7 +45,8 @@ class NeuronsCell(Cell):
     The dynamics are those of `neuron_type`; none of its parameters is declared
     again here. `Neurons` runs this cell over time; `keras.layers.RNN` can, too, but
     asks for the sizes of states before they are known, so that its `return_state`
-    works outside functional models only.
+    works outside functional models only; and random types draw the same in each of its
+    calls, in training as well.
 
     Args:
         **kwargs: the arguments of `Neurons` that are not those of an RNN layer, and
@@ -99,9 +101,18 @@ class NeuronsCell(Cell):
         start = longest_start(self.neuron_type)
         self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
         self.state_names = self.dynamics.states
+        self.streams = (len(self.state_names) - 2,) if self.dynamics.random else ()
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
+        for name, kind in self.trainable_parameters.items():
+            start = self.dynamics.parameters[name]
+            if kind == "shared" and isinstance(start, np.ndarray):
+                raise ValueError(
+                    f"{name} has a value for each neuron, which one for the layer"
+                    f" cannot stand for: train it with {{{name!r}: 'unit'}}; received"
+                    f" {start!r}."
+                )
         self.dt = dt
 
     @property
@@ -127,7 +138,7 @@ class NeuronsCell(Cell):
             name: Trained(
                 self,
                 name,
-                self.dynamics.parameters[name],
+                self._spread(self.dynamics.parameters[name]),
                 () if kind == "shared" else self.features,
                 positive=name in self.dynamics.positive,
             )
@@ -151,7 +162,22 @@ class NeuronsCell(Cell):
     def parameters(self) -> dict[str, Any]:
         """Values of the neuron parameters: floats, and tensors where trained."""
         trained = {name: trained.value() for name, trained in self._trained.items()}
-        return self.dynamics.parameters | trained
+        values = {k: self._spread(v) for k, v in self.dynamics.parameters.items()}
+        # What a tensor meets has to be one, too.
+        return (
+            values
+            | {
+                k: ops.cast(v, self.state_dtype)
+                for k, v in values.items()
+                if trained and isinstance(v, np.ndarray)
+            }
+            | trained
+        )
+
+    def _spread(self, value):
+        """A parameter where it stands among the features, if it has several values."""
+        is_array = isinstance(value, np.ndarray)
+        return on_last_axes(value, self.features) if is_array else value
 
     def initial_state(self, batch_size):
         state = [
@@ -162,7 +188,8 @@ class NeuronsCell(Cell):
         if self.dynamics.random:
             # Items of a batch draw from different streams.
             ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
-            state[-2] = random.new_key(state[-2], ops.cumsum(ones, axis=0))
+            (at,) = self.streams
+            state[at] = random.new_key(state[at], ops.cumsum(ones, axis=0))
         return state
 
     def program(self, training=False):
@@ -300,10 +327,12 @@ class Neurons(SequenceLayer):
             adapts.
         trainable_parameters: names of neuron parameters to train, such as
             `("tau_rc",)`, one value for the layer; or a dict from names to
-            `"shared"` or `"unit"` (a value per neuron). Parameters that have to be
-            positive are trained as their logarithm.
-        seed: int. Draws the initial state, and seeds random types. Defaults to
-            None, a draw from NumPy's global generator
+            `"shared"` or `"unit"` (a value per neuron). They start from the type's own
+            values: an array, where a type takes one, is trained with `"unit"`.
+            Parameters that have to be positive are trained as their logarithm.
+        seed: int. Draws the initial state, and seeds random types, which draw the
+            same numbers in every call, and new ones in each with `training=True`.
+            Defaults to None, a draw from NumPy's global generator
             (`keras.utils.set_random_seed` fixes it).
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.

@@ -60,7 +60,7 @@ class Simulator:
 
     Unseeded random processes draw what `nengo.Simulator(..., optimize=False)` draws.
     Functions of nodes are called for one item of a minibatch after the other: what such
-    a function remembers is shared by all items.
+    a function remembers is shared by all items. A `nengo.Process` has a state for each.
 
     Args:
         network: `nengo.Network`, or None if `model` is built already.
@@ -197,7 +197,15 @@ class Simulator:
         """
         return self._training.model
 
-    def compile(self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs):
+    def compile(
+        self,
+        *args,
+        inputs=None,
+        forward="spikes",
+        surrogate=None,
+        own_units: bool | None = None,
+        **kwargs,
+    ):
         """Make `keras_model` ready to train: as `keras.Model.compile`.
 
         Args:
@@ -209,9 +217,21 @@ class Simulator:
                 output is no function and no process. Of these, nodes whose constant is
                 not 0 keep it where data leave them out.
             forward, surrogate: as in `ksn.layers.Network`.
+            own_units: bool. Train what Nengo has drawn and solved (encoders, biases,
+                decoders) in units of its own size, as `ksn.optimizers.in_own_units`
+                says. Decoders are a thousand times smaller than one step of Adam at its
+                default rate, which else loses a network that was right. Defaults to
+                True for an optimizer that is named, as "adam", and to False for one
+                that is given, whose learning rate may be chosen for the weights as
+                they are.
         """
         self._training.compile(
-            *args, inputs=inputs, forward=forward, surrogate=surrogate, **kwargs
+            *args,
+            inputs=inputs,
+            forward=forward,
+            surrogate=surrogate,
+            own_units=own_units,
+            **kwargs,
         )
 
     def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):

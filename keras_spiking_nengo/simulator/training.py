@@ -14,6 +14,7 @@ from nengo.exceptions import SimulatorClosed, ValidationError
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
+from keras_spiking_nengo.optimizers import in_own_units
 from keras_spiking_nengo.simulator.grading import (
     by_output,
     class_weighted,
@@ -141,10 +142,20 @@ class Training:
         self._layer.cell.assign(before)
 
     def compile(
-        self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs
+        self,
+        *args,
+        inputs=None,
+        forward="spikes",
+        surrogate=None,
+        own_units=None,
+        **kwargs,
     ) -> None:
         """As `Simulator.compile`."""
         _check_open(self, "compile")
+        if own_units not in (None, True, False):
+            raise ValidationError(
+                f"is True, False or None; received {own_units!r}.", attr="own_units"
+            )
         with precision(self._dtype):
             self._make(inputs, forward, surrogate)
         signature = inspect.signature(self.model.compile)
@@ -152,6 +163,11 @@ class Training:
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if isinstance(options.get(name), Mapping):
                 options[name] = self._keyed(options[name], self._outputs)
+        optimizer = options.get("optimizer", "rmsprop")
+        if isinstance(optimizer, str) if own_units is None else own_units:
+            options["optimizer"] = in_own_units(
+                optimizer, self.model, _built_variables(self.model, self._layer)
+            )
         options = by_output(options, list(self._outputs))
         self._graded = graded_outputs(options, self._outputs)
         with precision(self._dtype):
@@ -287,6 +303,12 @@ class Training:
                 raise ValidationError(f"{key} is given twice.", attr="data")
             keyed[name] = value
         return keyed
+
+
+def _built_variables(model, layer) -> list[keras.Variable]:
+    """Those that are trained and that Nengo has drawn or solved."""
+    paths = layer.cell.built_paths
+    return [v for v in model.trainable_variables if v.path in paths]
 
 
 def _check_open(training: Training, method: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import nengo
 import numpy as np
+from nengo.params import NdarrayParam
 
 from keras_spiking_nengo import layers, serialization
 from keras_spiking_nengo.convert.graph import Subnet, as_slice
@@ -48,19 +49,24 @@ def sequence_objection(layer) -> str:
     return ""
 
 
-# What a Nengo object may have one value for each neuron of.
-_ARRAYS = (["alpha"], ["base_alpha"])
-
-
 def _per_unit(layer) -> str:
     kinds = layer.cell.trainable_parameters
     names = [name for name, kind in kinds.items() if kind == "unit"]
-    if not names or names in _ARRAYS:
+    owner = getattr(layer.cell, "neuron_type", None)
+    names = [name for name in names if not _takes_array(owner, name)]
+    if not names:
         return ""
     return (
         f"it has one trained {names[0]!r} per neuron, and a Nengo object has one value"
         " for all. Train it with 'shared'"
     )
+
+
+def _takes_array(neuron_type, name: str) -> bool:
+    """Whether a Nengo object may have one value of a parameter for each neuron."""
+    if name.startswith("base_"):
+        neuron_type, name = neuron_type.base_type, name.removeprefix("base_")
+    return isinstance(getattr(type(neuron_type), name, None), NdarrayParam)
 
 
 def _neurons(site: Site) -> Part:

@@ -22,7 +22,11 @@ from keras_spiking_nengo.dynamics.loops.backends import (
     precision,
     weight_name,
 )
-from keras_spiking_nengo.dynamics.loops.host import call_host, not_exported
+from keras_spiking_nengo.dynamics.loops.host import (
+    call_host,
+    host_is_near,
+    not_exported,
+)
 from keras_spiking_nengo.dynamics.loops.recurrence import (
     scan,
     static_length,
@@ -34,6 +38,7 @@ __all__ = [
     "call_host",
     "compiled",
     "gather",
+    "host_is_near",
     "loops_are_fast",
     "not_exported",
     "precise",

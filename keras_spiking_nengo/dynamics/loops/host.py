@@ -3,12 +3,22 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
 
-__all__ = ["call_host", "not_exported"]
+__all__ = ["call_host", "host_is_near", "not_exported"]
+
+
+def host_is_near() -> bool:
+    """Whether what is traced now can call Python: not TensorFlow's XLA, one device."""
+    if backend_name() == "tensorflow":
+        from keras_spiking_nengo.dynamics.loops.stacks import is_compiled
+
+        return not is_compiled()
+    return keras.distribution.distribution() is None
 
 
 def call_host(

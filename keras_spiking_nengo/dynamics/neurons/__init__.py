@@ -41,6 +41,7 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     Neuron,
     drawn_state,
     neuron,
+    on_last_axes,
     refractory_clock,
 )
 from keras_spiking_nengo.dynamics.neurons.rates import SMOOTHING
@@ -56,6 +57,7 @@ __all__ = [
     "has_clock",
     "longest_start",
     "neuron",
+    "on_last_axes",
     "refractory_clock",
     "suited_clock",
     "timed",

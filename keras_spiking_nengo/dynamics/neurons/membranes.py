@@ -219,14 +219,13 @@ def _membrane(neuron_type) -> Neuron:
         spikes, v = _spikes_and_reset(c, v, spike, subtracts)
         return spikes * c["height"], [*current, v]
 
-    shared = tuple(k for k, v in parameters.items() if isinstance(v, float))
     return Neuron(
         parameters=parameters,
         states=states,
         constants=constants,
         step=step,
         rates=None,
-        trainable=shared,
+        trainable=tuple(parameters),
         spiking=spiking,
         max_spikes=1 if spiking else None,
         variant=f"{exact}, {subtracts}, {sorted(parameters)}",
@@ -246,7 +245,7 @@ def _threshold(neuron_type) -> Neuron:
         constants=spike_constants,
         step=step,
         rates=None,
-        trainable=tuple(k for k, v in parameters.items() if isinstance(v, float)),
+        trainable=tuple(parameters),
         max_spikes=1,
     )
 

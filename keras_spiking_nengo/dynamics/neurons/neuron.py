@@ -22,6 +22,7 @@ __all__ = [
     "exp",
     "neuron",
     "numbers",
+    "on_last_axes",
     "per_neuron",
     "refractory_clock",
     "spike_constants",
@@ -148,10 +149,15 @@ def per_neuron(values, J):
     """One value per neuron, as they stand on the last axes of `J`."""
     if not isinstance(values, np.ndarray):
         return values
+    return ops.cast(on_last_axes(values, J.shape), J.dtype)
+
+
+def on_last_axes(values: np.ndarray, features) -> np.ndarray:
+    """One value per neuron or channel, in the shape of the last axes of features."""
     shape: list[int] = []
-    while math.prod(shape) < values.size and len(shape) < len(J.shape):
-        shape.insert(0, J.shape[-1 - len(shape)])
-    return ops.cast(np.reshape(values, shape), J.dtype)
+    while math.prod(shape) < values.size and len(shape) < len(features):
+        shape.insert(0, features[-1 - len(shape)])
+    return np.reshape(values, shape)
 
 
 def spike_constants(p, dt):

@@ -24,6 +24,7 @@ class RandomCell(EncoderCell):
     """Spikes that are drawn: their number in a step depends on nothing before."""
 
     state_names = random.STATES
+    streams = (0,)
     plain_arguments: tuple[str, ...] = ("dt", "seed")
 
     def __init__(self, dt: float, seed: int | None, **kwargs: Any):
@@ -128,8 +129,8 @@ class PoissonEncoder(Encoder):
 
     The number of spikes in a step has mean and variance `max_rate * x * dt`, and may
     be more than 1. Its generator is part of the state, so that a seed gives the same
-    spikes on every backend, compiled or not. In training the gradient is that of the
-    mean.
+    spikes on every backend, compiled or not: those, in every call. With
+    `training=True` each call draws other ones, and the gradient is that of the mean.
 
     Args:
         max_rate: float > 0, Hz. Rate of a value of 1. Defaults to 1, for inputs that
@@ -217,7 +218,8 @@ class BernoulliEncoder(Encoder):
     """Spikes with given probabilities: at most one in a step, independent of others.
 
     Its generator is part of the state, so that a seed gives the same spikes on every
-    backend, compiled or not. In training the gradient is that of the probability.
+    backend, compiled or not: those, in every call. With `training=True` each call draws
+    other ones, and the gradient is that of the probability.
 
     Args:
         dt: float, seconds. Length of one step, which a spike is `1 / dt` high for.
