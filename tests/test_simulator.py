@@ -22,6 +22,7 @@ from nengo.exceptions import (
 from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.simulator.compiled import Compiled
 from tests.simulated import by_nengo
 
 OPTIONS = {"dtype": "float64", "progress_bar": False}
@@ -281,7 +282,7 @@ def test_a_run_in_blocks_equals_short_pieces(shared, monkeypatch):
     sim.run_steps(45)
     whole = [np.array(sim.data[probe]) for probe in (net.probe, net.sampled)]
     sim.reset()
-    monkeypatch.setattr(type(sim), "_longest", lambda self: 10)
+    monkeypatch.setattr(Compiled, "longest", 10)
     sim.run_steps(45)
     for probe, values in zip((net.probe, net.sampled), whole, strict=True):
         np.testing.assert_allclose(sim.data[probe], values, rtol=1e-12, atol=1e-13)
@@ -322,7 +323,7 @@ def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, st
     net, sim = shared  # 77 is 7 times 11; 47 has no divisor
     sim.run_steps(steps)
     together = [np.array(sim.data[probe]) for probe in (net.probe, net.sampled)]
-    module = "keras_spiking_nengo.simulator.simulator"
+    module = "keras_spiking_nengo.simulator.compiled"
     monkeypatch.setattr(f"{module}.cached_steps", lambda steps: steps)
     with simulator(net) as at_once:
         at_once.run_steps(steps)
@@ -336,7 +337,7 @@ def test_given_data_are_cut_to_blocks(shared, monkeypatch):
     x = np.random.RandomState(0).uniform(-1, 1, size=(25, 1))
     runs = []
     for longest in (100, 10):
-        monkeypatch.setattr(ksn.Simulator, "_longest", lambda self, n=longest: n)
+        monkeypatch.setattr(Compiled, "longest", longest)
         with simulator(net) as sim:
             sim.run_steps(25, data={"source": x})
         runs.append(np.array(sim.data[net.probe]))
@@ -735,7 +736,7 @@ def test_progress_is_shown_block_by_block(shared, monkeypatch):
             self.seen.append("closed")
 
     _, sim = shared
-    monkeypatch.setattr(type(sim), "_longest", lambda self: 10)
+    monkeypatch.setattr(Compiled, "longest", 10)
     bar = Bar()
     sim.run_steps(30, progress_bar=bar)
     assert bar.seen[-1] == "closed"

@@ -35,12 +35,14 @@ class SimulationData(Mapping):
         self._axis = 1 if batched else 0
         self.records: dict[nengo.Probe, list[np.ndarray]] = {}
         self._joined: dict[nengo.Probe, np.ndarray] = {}
+        self._buffers: dict[nengo.Probe, np.ndarray] = {}
         self.reset()
 
     def reset(self) -> None:
         """Forget what was probed."""
         self.records = {probe: [] for probe in self._model.probes}
         self._joined.clear()
+        self._buffers.clear()
 
     def last(self, probe: nengo.Probe) -> np.ndarray | None:
         """What the probe showed last, of the first item of a batch."""
@@ -68,13 +70,24 @@ class SimulationData(Mapping):
         if not record:
             return _readonly(np.zeros(0))
         if len(record) > 1 or key not in self._joined:
-            self._joined[key] = _readonly(self._join(record))
+            if len(record) > 1:
+                record[:] = [self._appended(key, record)]
+            self._joined[key] = _readonly(record[0])
         return self._joined[key]
 
-    def _join(self, record: list[np.ndarray]) -> np.ndarray:
-        if len(record) > 1:
-            record[:] = [np.concatenate(record, axis=self._axis)]
-        return record[0]
+    def _appended(self, key, record: list[np.ndarray]) -> np.ndarray:
+        """The arrays as one, in a buffer that doubles: steps are copied but twice."""
+        first, rest = record[0], np.concatenate(record[1:], axis=self._axis)
+        lead, steps = first.shape[: self._axis], first.shape[self._axis]
+        total = steps + rest.shape[self._axis]
+        buffer = self._buffers.get(key)
+        if buffer is None or first.base is not buffer or len(buffer) < total:
+            tail = first.shape[self._axis + 1 :]
+            buffer = np.empty((2 * total, *lead, *tail), first.dtype)
+            buffer[:steps] = np.moveaxis(first, self._axis, 0)
+            self._buffers[key] = buffer
+        buffer[steps:total] = np.moveaxis(rest, self._axis, 0)
+        return np.moveaxis(buffer[:total], 0, self._axis)
 
     def __iter__(self):
         return iter(self._model.params)

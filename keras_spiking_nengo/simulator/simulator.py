@@ -1,8 +1,9 @@
-"""`nengo.Simulator`'s interface over a compiled program.
+"""`nengo.Simulator`'s interface over a compiled program, or Nengo's own operators.
 
-A run goes block by block: the sources are evaluated ahead, one compiled call does
-all steps of the block, the state is carried. A block is as long as memory allows,
-so that any number of steps runs in constant memory but for what probes keep.
+A run goes block by block, so that any number of steps runs in constant memory but for
+what probes keep. `compiled` does all steps of a block in one call; `interpreted` does
+one after the other, which is quicker where Python is in the loop of a small network.
+`plan` says which it is.
 """
 
 import math
@@ -13,42 +14,30 @@ from typing import Any
 import keras
 import nengo
 import numpy as np
-from keras import ops
 from nengo.builder import Model
-from nengo.builder.processes import SimProcess
 from nengo.cache import get_default_decoder_cache
 from nengo.exceptions import ReadonlyError, SimulatorClosed, ValidationError
-from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.progress import Progress, ProgressTracker
-from nengo.utils.simulator import operator_dependency_graph
 
-from keras_spiking_nengo import engine
 from keras_spiking_nengo.checks import (
     checked_count,
     checked_dt,
     checked_seed,
     is_count,
     is_number,
+    one_of,
 )
-from keras_spiking_nengo.dynamics.loops import compiled, precision
+from keras_spiking_nengo.engine import without_collection
 from keras_spiking_nengo.engine.frozen import freeze
-from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
-from keras_spiking_nengo.simulator.blocks import cached_steps, pieces
+from keras_spiking_nengo.simulator.blocks import pieces
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
-from keras_spiking_nengo.simulator.records import (
-    Signals,
-    SimulationData,
-    written_signals,
-)
+from keras_spiking_nengo.simulator.plan import Plan, planned
+from keras_spiking_nengo.simulator.records import Signals, SimulationData
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
-
-# Bytes that the values of a block may take, and the most steps of a block.
-_BUDGET = 2**27
-_LONGEST = 2000
 
 
 class Simulator:
@@ -78,6 +67,10 @@ class Simulator:
             `keras.config.floatx()`, which is `"float32"`.
         independent_noise: bool. Give each item of a minibatch random processes of
             its own, instead of the same to all. Defaults to False.
+        compile: `"auto"`, True, or False, which has steps done by Nengo's own operators
+            in NumPy, in double precision: for single steps, for Python in the loop,
+            and for a start without delay. Defaults to `"auto"`: compiled, unless Python
+            is in the loop of so small a network that it would be slower; see `plan`.
 
     Raises:
         BuildError: if connections without a synapse form a loop, or nengo's builder
@@ -108,6 +101,7 @@ class Simulator:
         minibatch_size: int | None = None,
         dtype: str | None = None,
         independent_noise: bool = False,
+        compile: bool | str = "auto",
     ):
         self.closed = True  # in case the constructor raises
         self.progress_bar = progress_bar
@@ -116,6 +110,7 @@ class Simulator:
         self.dtype = _checked_dtype(_default_dtype() if dtype is None else dtype)
         dt, seed = checked_dt(dt), checked_seed(seed)
         self.independent_noise = independent_noise
+        self._compiles = _checked_compile(compile, self.minibatch_size)
         self.network_given = network
         if model is None:
             model = TrainableModel(
@@ -128,14 +123,13 @@ class Simulator:
         if isinstance(model, TrainableModel):
             model.attach(self._training)
         progress = ProgressTracker(progress_bar, Progress("Building", "Build"))
-        with engine.without_collection(), progress as tracker:
+        with without_collection(), progress as tracker:
             if network is not None:
                 stage = tracker.next_stage("Building", "Build")
                 self.model.build(network, progress=stage)
-            self._compile()
+            self._prepare()
         batched = minibatch_size is not None
         self.data = SimulationData(self.model, self._training.values, batched)
-        self._watched: dict[Any, np.ndarray] = {}
         if seed is None and network is not None and network.seed is not None:
             seed = network.seed + 1
         if seed is None:
@@ -145,47 +139,26 @@ class Simulator:
 
     # --- building ---------------------------------------------------------------
 
-    def _compile(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
+    def _prepare(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._inputs = inputs
-        many = (self.minibatch_size or 1) > 1
-        passes = [n for n in engine.PASSES if many or n != "fuse_into_loop"]
-        passes = passes if self.optimize else []
-        # Without probes, signals are all there is to look at.
-        watched = None if self.model.probes else written_signals(self.model)
-        self._program: engine.Program = engine.compile_model(
-            self.model, inputs, watched, passes
+        self._runner, self._plan = planned(
+            self.model,
+            inputs,
+            self.dtype,
+            batch=self.minibatch_size or 1,
+            optimize=self.optimize,
+            independent=self.independent_noise,
+            wanted=self._compiles,
         )
-        for _, call in self._program.python_operators:
-            call.independent = self.independent_noise
-        self._mode = engine.Mode(dtype=self.dtype, differentiable=False, many=many)
-        self._lengths: set[int] = set()
-        with precision(self.dtype):
-            self._load({})
-        self._run = compiled(self._function, host=bool(self._program.python_calls))
 
-    def _load(self, values: Mapping) -> None:
-        """Take parameters: numbers are compiled in, arrays are passed."""
-        packed = self._program.pack(values, self._mode)
-        self._numbers = [
-            {k: v for k, v in p.items() if isinstance(v, int | float)} for p in packed
-        ]
-        self._tensors = [
-            {k: v for k, v in p.items() if not isinstance(v, int | float)}
-            for p in packed
-        ]
+    def plan(self) -> Plan:
+        """How steps are done, and why.
 
-    def _function(self, tensors, state, inputs):
-        packed = [n | t for n, t in zip(self._numbers, tensors, strict=True)]
-        values = dict(zip(self._program.inputs, inputs, strict=True))
-        arguments = packed, state, values, self._mode
-        steps = inputs[0].shape[1]
-        parted = self._program.outputs and not self._program.python_calls
-        length = cached_steps(steps) if parted else steps
-        if length < steps:
-            outputs, state = in_blocks(self._program, *arguments, length)
-        else:
-            outputs, state = self._program.sequence(*arguments)
-        return [outputs[probe] for probe in self._program.outputs], state
+        Returns:
+            A `Plan`: whether they are compiled, and what a step is thought to take.
+            It depends on the model and the arguments alone.
+        """
+        return self._plan
 
     # --- training ---------------------------------------------------------------
 
@@ -274,7 +247,8 @@ class Simulator:
     @property
     def signals(self) -> "Signals":
         """Arrays of the signals that outlive a step: constants, time, and probes."""
-        return Signals(self.model, self.data, self._watched, lambda: self._n_steps)
+        watched = self._runner.watched()
+        return Signals(self.model, self.data, watched, lambda: self._n_steps)
 
     @property
     def n_steps(self) -> int:
@@ -297,26 +271,13 @@ class Simulator:
         if seed is not None:
             self.seed = self._training.seed = checked_seed(seed)
         self._n_steps = 0
-        self._watched = {}
-        with precision(self.dtype):
-            batch = self.minibatch_size or 1
-            self._state = self._program.initial_state(batch, self._mode)
-        self._reset_calls()
-        self.clear_probes()
-
-    def _reset_calls(self) -> None:
-        """Give each operator in Python the random numbers that nengo gives it."""
-        calls = dict(self._program.python_operators)
+        values = self._training.values()
         # As nengo's: the numbers that are left once all operators have theirs.
-        self.rng = rng = np.random.RandomState(self.seed)
-        order = self.model.operators
-        if any(_draws(op) for op in calls):
-            order = toposort(operator_dependency_graph(order))
-        for op in order:
-            if op in calls:
-                calls[op].reset(rng)
-            elif _draws(op):
-                rng.randint(maxint)  # as nengo's process would
+        self.rng = np.random.RandomState(self.seed)
+        self._runner.reset(self.rng)
+        if values:
+            self._runner.take(values)
+        self.clear_probes()
 
     def clear_probes(self) -> None:
         """Forget what was probed."""
@@ -325,8 +286,7 @@ class Simulator:
     def close(self) -> None:
         """Free what the simulator holds; probed data stay."""
         self.closed = self._training.closed = True
-        self._state = []
-        self._tensors = []
+        self._runner.close()
 
     def step(self) -> None:
         """Advance by one step."""
@@ -372,7 +332,8 @@ class Simulator:
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
             start = 0
-            for length in pieces(steps, self._longest(), set(self._lengths)):
+            runner = self._runner
+            for length in pieces(steps, runner.longest, set(runner.lengths)):
                 part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)
                 start += length
@@ -405,14 +366,14 @@ class Simulator:
     def __getstate__(self) -> dict:
         names = ["model", "seed", "progress_bar", "optimize", "minibatch_size"]
         names += ["dtype", "independent_noise"]
+        arguments = {name: getattr(self, name) for name in names}
         return {
-            "arguments": {name: getattr(self, name) for name in names},
+            "arguments": arguments | {"compile": self._compiles},
             "inputs": self._inputs,
             "trained": list(self._training.values().items()),
-            "state": [ops.convert_to_numpy(value) for value in self._state],
+            "memory": self._runner.memory(),
             "n_steps": self._n_steps,
             "records": self.data.records,
-            "memory": [call.memory() for _, call in self._program.python_operators],
             "closed": self.closed,
         }
 
@@ -420,16 +381,12 @@ class Simulator:
         # Processes begin a new sequence of random numbers, as nengo's do.
         self.__init__(None, **state["arguments"])  # type: ignore[misc]
         if state["inputs"]:
-            self._compile(state["inputs"])
+            self._prepare(state["inputs"])
             self.reset()
         self._training.keep(dict(state["trained"]))
-        with precision(self.dtype):
-            self._state = [ops.convert_to_tensor(value) for value in state["state"]]
+        self._runner.restore(state["memory"])
         self._n_steps = state["n_steps"]
         self.data.records = state["records"]
-        calls = (call for _, call in self._program.python_operators)
-        for call, memory in zip(calls, state["memory"], strict=True):
-            call.restore(memory)
         if state["closed"]:
             self.close()
 
@@ -452,65 +409,21 @@ class Simulator:
 
     # --- running ----------------------------------------------------------------
 
-    def _longest(self) -> int:
-        itemsize = np.dtype(self.dtype).itemsize * (self.minibatch_size or 1)
-        fitting = _BUDGET // max(1, itemsize * self._program.width)
-        return int(np.clip(fitting, 1, _LONGEST))
-
     def _steps(self, n_steps: int, frames=()) -> None:
         if self.closed:
             raise SimulatorClosed("Simulator cannot run because it is closed.")
-        self._take_trained()
-        self._lengths.add(n_steps)
-        batch = self.minibatch_size or 1
-        steps = np.arange(self._n_steps + 1, self._n_steps + n_steps + 1)[None, :, None]
-        timed = self._program.timed_inputs
-        sources = [source(self._n_steps, n_steps, batch) for source in timed]
-        inputs = [steps, steps * self.dt, *frames, *sources]
-        inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
-        with precision(self.dtype):
-            inputs = [ops.convert_to_tensor(v, dtype=self.dtype) for v in inputs]
-            outputs, state = self._guarded(inputs)
-            outputs = [ops.convert_to_numpy(y) for y in outputs]
-        # Only now, so that an interruption leaves the last block's end.
-        self._state = state
-        self._n_steps += n_steps
-        for key, values in zip(self._program.outputs, outputs, strict=True):
-            if isinstance(key, nengo.Probe):
-                self._record(key, values, steps[0, :, 0])
-            else:
-                self._watched[key] = values[0, -1]
-
-    def _take_trained(self) -> None:
-        """Run with what training has made of the parameters."""
         values = self._training.values()
-        if values:
-            with precision(self.dtype):
-                self._load(values)
-
-    def _guarded(self, inputs):
-        calls = [call for _, call in self._program.python_operators]
+        if values:  # run with what training has made of the parameters
+            self._runner.take(values)
         try:
-            outputs, state = self._run(self._tensors, self._state, inputs)
-            if self._program.python_calls:  # errors of callbacks arrive late
-                arrays = map(ops.convert_to_numpy, outputs)
-                outputs = list(map(ops.convert_to_tensor, arrays))
-            return outputs, state
-        except BaseException:
-            for call in calls:
-                if call.error is not None:
-                    error, call.error = call.error, None
-                    raise error from None
-            raise
-
-    def _record(self, probe, values, steps) -> None:
-        due = sampled(steps, probe.sample_every, self.dt)
-        shape = self.model.sig[probe]["in"].shape
-        values = values[:, due] if not due.all() else values
-        values = values.reshape((*values.shape[:2], *shape))
-        if values.shape[1]:
-            values = values if self.minibatch_size else values[0]
-            self.data.records[probe].append(values)
+            self._runner.advance(self._n_steps, n_steps, frames)
+        finally:
+            done, shown = self._runner.collected()
+            self._n_steps += done
+            for probe, rows in shown.items():
+                if rows.shape[1]:
+                    rows = rows if self.minibatch_size else rows[0]
+                    self.data.records[probe].append(rows)
 
     def _frames(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
@@ -524,14 +437,21 @@ class Simulator:
                     attr="data",
                     obj=self,
                 )
-            self._compile((*self._inputs, *missing))
+            self._prepare((*self._inputs, *missing))
             self.reset()
         batch = self.minibatch_size or 1
         return [frames_of(node, nodes.get(node), batch, steps) for node in self._inputs]
 
 
-def _draws(op) -> bool:
-    return isinstance(op, SimProcess) and op.process.seed is None
+def _checked_compile(value, size) -> bool | str:
+    one_of("compile", value, ("auto", True, False))
+    if value is False and (size or 1) > 1:
+        raise ValidationError(
+            f"compile=False steps one copy of a network; received minibatch_size={size}"
+            '. Leave it at "auto".',
+            attr="compile",
+        )
+    return value
 
 
 def _checked_size(size):

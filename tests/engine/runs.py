@@ -33,7 +33,8 @@ def by_nengo(name, steps=STEPS):
 
 @functools.cache
 def by_us(name, steps=STEPS, **options):
-    options = {"seed": SEED, "dtype": "float64", "progress_bar": False} | options
+    common = {"seed": SEED, "dtype": "float64", "progress_bar": False, "compile": True}
+    options = common | options
     return recorded(ksn.Simulator(NETWORKS[name](), **options), steps)[1]
 
 
@@ -41,7 +42,7 @@ def by_us_quickly(name, steps):
     """As `by_us`, on TensorFlow without its compiler, which takes longer than that."""
     if keras.backend.backend() != "tensorflow":
         return by_us(name, steps)
-    module = "keras_spiking_nengo.simulator.simulator"
+    module = "keras_spiking_nengo.simulator.compiled"
     with mock.patch(f"{module}.compiled", lambda function, host=False: function):
         return by_us.__wrapped__(name, steps)
 

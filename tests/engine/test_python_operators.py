@@ -110,7 +110,7 @@ def test_impossible_values_are_refused_by_name(function, words):
         nengo.Probe(node)
     node.output = lambda t: 0.0 if t < 0.0015 else function(t)
     with (
-        ksn.Simulator(net, progress_bar=False) as sim,
+        ksn.Simulator(net, progress_bar=False, compile=True) as sim,
         pytest.raises(nengo.exceptions.SimulationError, match=words),
     ):
         sim.run_steps(4)

@@ -1,0 +1,250 @@
+"""A built model that is stepped as Nengo steps it: operator by operator, in NumPy.
+
+A call of Python from within a compiled program costs more than a whole step of a small
+network does in NumPy. Where Python is in the loop, a small network is stepped by the
+operators of Nengo's own builder. Numbers, draws, the order of calls, and what they
+raise are then Nengo's by construction.
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import nengo
+import numpy as np
+from nengo.builder import Model
+from nengo.builder.neurons import SimNeurons
+from nengo.builder.operator import Operator
+from nengo.builder.optimizer import optimize as merge_operators
+from nengo.builder.processes import SimProcess
+from nengo.builder.signal import SignalDict
+from nengo.exceptions import SimulationError
+from nengo.utils.graphs import toposort
+from nengo.utils.numpy import maxint
+from nengo.utils.simulator import operator_dependency_graph
+
+__all__ = ["Interpreted", "draws"]
+
+# Up to so many elements are copied before a single step, so that it can be undone.
+_KEPT = 100_000
+
+
+def draws(op: Operator) -> bool:
+    """Whether an operator takes a number from the simulator's generator."""
+    return isinstance(op, SimProcess) and op.process.seed is None
+
+
+class Interpreted:
+    """A model's operators, and the present values of its signals.
+
+    Args:
+        model: nengo's, built; it is not changed.
+        inputs: source nodes whose values are given with each step.
+        dtype: of what the probes show.
+        merged: whether operators are merged where they can be.
+    """
+
+    longest = 1000
+
+    def __init__(
+        self,
+        model: Model,
+        inputs: Sequence[nengo.Node] = (),
+        dtype: str = "float64",
+        merged: bool = True,
+    ):
+        self._model, self._dtype = model, dtype
+        self.lengths: set[int] = set()
+        originals = list(_without_sources(model, inputs))
+        copied, order, self._present = _copies(model, originals, merged)
+        self._order = [op for op in order if hasattr(op, "make_step")]
+        # Processes draw in the order of a network whose operators are not merged.
+        graph = toposort(operator_dependency_graph(originals))
+        self._drawing = [copied[op] for op in graph if draws(op)]
+        self._signals = SignalDict()
+        for op in order:
+            op.init_signals(self._signals)
+        self._written = {
+            signal.base
+            for op in originals
+            for signal in (*op.sets, *op.incs, *op.updates)
+        }
+        self._frames = [self[model.sig[node]["out"]] for node in inputs]
+        probed = [(probe, model.sig[probe]["in"]) for probe in model.probes]
+        self._probed: list[tuple[list, np.ndarray, float]] = [
+            ([], self[signal], _period(probe, model.dt)) for probe, signal in probed
+        ]
+        self._steps: list[Callable[[], None]] = []
+        self._done = 0
+        self._changed = list(self._bases(self._written))
+        self._before = [np.empty_like(array) for array in self._changed]
+        self._torn: BaseException | None = None
+
+    def _bases(self, signals) -> Iterator[np.ndarray]:
+        """The arrays that hold signals, each once."""
+        present = (self._present[signal] for signal in signals if signal in self)
+        yield from {id(s.base): self._signals[s.base] for s in present}.values()
+
+    def __len__(self) -> int:
+        """Number of operators in a step."""
+        return len(self._order)
+
+    def __getitem__(self, signal) -> np.ndarray:
+        """The array of a signal of the model, which each step changes in place."""
+        return self._signals[self._present.get(signal, signal)]
+
+    def __contains__(self, signal) -> bool:
+        return self._present.get(signal, signal).base in self._signals
+
+    def take(self, values: Mapping[Any, np.ndarray]) -> None:
+        """Set constant signals to other values, such as trained ones."""
+        for signal, value in values.items():
+            if signal in self and signal.base not in self._written:
+                for base in self._bases([signal]):
+                    base.setflags(write=True)
+                array = self[signal]
+                array[...] = np.reshape(value, array.shape)
+
+    def reset(self, rng: np.random.RandomState) -> None:
+        """Go back to the start, drawing from `rng` what nengo would."""
+        for signal in self._signals:
+            self._signals.reset(signal)
+        generators = {}
+        for op in self._drawing:
+            generators[op] = copy.deepcopy(rng)
+            rng.randint(maxint)
+        dt, signals = self._model.dt, self._signals
+        self._steps = [
+            _at_start(op).make_step(signals, dt, generators.get(op, rng))
+            for op in self._order
+        ]
+        self._torn = None
+        self.collected()
+
+    def close(self) -> None:
+        """Free what is held."""
+        self._steps = []
+
+    # --- running ----------------------------------------------------------------
+
+    def advance(self, first: int, n_steps: int, frames: Sequence[np.ndarray]) -> None:
+        """Do steps, one after the other.
+
+        Args:
+            first: number of steps done before.
+            n_steps: how many to do.
+            frames: values `(1, n_steps, size)` of each input.
+
+        Raises:
+            SimulationError: if the last step ended in the middle.
+        """
+        if self._torn is not None:
+            raise SimulationError(
+                f"A step ended in the middle, by {self._torn!r}: call reset()."
+            ) from self._torn
+        kept = n_steps > 1 or sum(a.size for a in self._changed) <= _KEPT
+        if kept:
+            for before, array in zip(self._before, self._changed, strict=True):
+                np.copyto(before, array)
+        try:
+            self._step(first, n_steps, list(zip(self._frames, frames, strict=True)))
+        except BaseException as error:
+            for record, *_ in self._probed:
+                record.clear()
+            if not kept:
+                self._torn = error
+                raise
+            for before, array in zip(self._before, self._changed, strict=True):
+                np.copyto(array, before)
+            raise
+        self._done = n_steps
+
+    def _step(self, first: int, n_steps: int, inputs: list) -> None:
+        with np.errstate(invalid="raise", divide="ignore"):
+            for i in range(n_steps):
+                for array, values in inputs:
+                    array[...] = values[0, i]
+                for step in self._steps:
+                    step()
+                for record, array, period in self._probed:
+                    if period == 1 or (first + i + 1) % period < 1:
+                        record.append(array.copy())
+
+    def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
+        """How many steps were done since the last call, and what probes showed."""
+        shown = {}
+        for probe, (record, array, _) in zip(
+            self._model.probes, self._probed, strict=True
+        ):
+            rows = np.array(record, self._dtype)
+            shown[probe] = rows.reshape((1, len(record), *array.shape))
+            record.clear()
+        done, self._done = self._done, 0
+        return done, shown
+
+    def watched(self) -> dict[Any, np.ndarray]:
+        """Present values of all base signals that are written."""
+        written = (base for base in self._written if base in self)
+        return {base: np.array(self[base]) for base in written}
+
+    # --- memory -----------------------------------------------------------------
+
+    def memory(self) -> list[np.ndarray]:
+        """Values of what is written in a step, in the order of the operators."""
+        return [np.array(self[signal]) for signal in self._remembered()]
+
+    def restore(self, memory: Sequence[np.ndarray]) -> None:
+        """Set signals to what `memory` returned."""
+        for signal, value in zip(self._remembered(), memory, strict=True):
+            self[signal][...] = value
+
+    def _remembered(self) -> Iterator[Any]:
+        signals = (s for op in self._model.operators for s in op.all_signals)
+        for signal in dict.fromkeys(signals):
+            if signal.base in self._written and signal in self:
+                yield signal
+
+
+def _without_sources(model: Model, inputs: Sequence[nengo.Node]) -> Iterator[Operator]:
+    """The operators that do more than to write what is given."""
+    outside = {model.sig[node]["out"].base for node in inputs}
+    for op in model.operators:
+        written = [*op.sets, *op.incs]
+        if not written or any(signal.base not in outside for signal in written):
+            yield op
+
+
+def _copies(model: Model, originals: Sequence[Operator], merged: bool):
+    """Operators of our own, which may be merged.
+
+    Returns:
+        The copy of each operator, what is stepped, in order, and the signal that stands
+        for each of the model's.
+    """
+    copied = {op: copy.copy(op) for op in originals}
+    graph = operator_dependency_graph(list(copied.values()))
+    signals = dict.fromkeys(s for op in originals for s in op.all_signals)
+    signals |= dict.fromkeys(signal.base for signal in signals)
+    # Nengo's merging notes there what has become of each signal.
+    notes = Model(dt=model.dt)
+    notes.sig["present"] = {signal: signal for signal in signals}
+    if merged and not any(map(_is_random, originals)):
+        merge_operators(notes, graph)
+    return copied, toposort(graph), notes.sig["present"]
+
+
+def _is_random(op: Operator) -> bool:
+    return isinstance(op, SimNeurons) and bool(op.state_extra)
+
+
+def _at_start(op: Operator) -> Operator:
+    """The operator with random numbers of its own, which the next reset draws again."""
+    if not _is_random(op):
+        return op
+    op = copy.copy(op)
+    op.state_extra = copy.deepcopy(op.state_extra)
+    return op
+
+
+def _period(probe: nengo.Probe, dt: float) -> float:
+    return 1 if probe.sample_every is None else probe.sample_every / dt
