@@ -20,7 +20,7 @@ from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
 from keras_spiking_nengo.analysis.energy_report import EnergyReport, LayerEnergy
 from keras_spiking_nengo.analysis.operation_counts import LayerSignal, unmoved
-from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.checks import check_switches, checked_count
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import replay
@@ -97,6 +97,7 @@ def energy(
     layer_calls = calls(model)
     steps = checked_count("steps", steps)
     batch_size = checked_count("batch_size", batch_size)
+    check_switches(strict=strict)
     compared = chosen(devices)
     arrays = arrays_of(layer_calls, x)
     counter = Counter(layer_calls, strict)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import check_float, check_policy, checked_switch
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
@@ -35,6 +36,8 @@ class Cell(keras.layers.Layer, ABC):
     state_names: tuple[str, ...] = ()
 
     def __init__(self, **kwargs):
+        check_policy(kwargs.get("dtype"))
+        check_trainable(kwargs.get("trainable", True))
         # Inputs are cast here, to the dtype of the state, and not by Keras.
         super().__init__(autocast=False, **kwargs)
         self._features: tuple[int, ...] | None = None
@@ -110,11 +113,27 @@ class Cell(keras.layers.Layer, ABC):
 
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
+        check_float("inputs", inputs.dtype)
         sizes.check_precision(self, states)
+        sizes.check_states(self.name, self, states, "states", inputs.shape[0])
         step, parameters = self.program(training)
         named = states if self.state_names else []
         output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], named)
         return ops.cast(output, self.compute_dtype), list(new) or states
+
+
+def check_trainable(value: Any) -> None:
+    """Refuses names of parameters where Keras has a switch.
+
+    Raises:
+        TypeError: unless it is True or False.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(
+            "trainable is Keras's switch for all of a layer's weights, True or False;"
+            f" received {value!r}. To make time constants and other physics trainable,"
+            " pass their names as trainable_parameters=(...)."
+        )
 
 
 _FLAGS = (
@@ -181,16 +200,12 @@ class SequenceLayer(keras.layers.RNN):
             for name in (*_FLAGS, *_LAYER_ARGUMENTS)
             if name in kwargs
         }
-        if not isinstance(options.get("trainable", True), bool):
-            raise TypeError(
-                f"trainable is Keras's switch for all of a layer's weights, True or"
-                f" False; received {options['trainable']!r}. To make time constants and"
-                " other physics trainable, pass their names as"
-                " trainable_parameters=(...)."
-            )
+        for name in {*_FLAGS} & {*options}:
+            options[name] = checked_switch(name, options[name])
+        check_trainable(options.get("trainable", True))
         cell = type(self).cell_class(*args, dtype=options.get("dtype"), **kwargs)
         super().__init__(cell, autocast=False, **options)
-        self.save_state = save_state
+        self.save_state = checked_switch("save_state", save_state)
 
     # --- shapes ---------------------------------------------------------------
 
@@ -236,6 +251,7 @@ class SequenceLayer(keras.layers.RNN):
     def compute_output_spec(self, sequences, *args, **kwargs):
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)
+        sizes.check_mask(self.name, kwargs.get("mask"), sequences.shape)
         shapes = self.compute_output_shape(sequences.shape)
         if not self.return_state:
             return keras.KerasTensor(shapes, dtype=self.compute_dtype)
@@ -298,11 +314,13 @@ class SequenceLayer(keras.layers.RNN):
         cell = self.cell
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)
+        check_float("sequences", sequences.dtype, "Give the parts as features.")
+        sizes.check_mask(self.name, mask, sequences.shape)
         if initial_state is None and self.stateful:
             initial_state = self.states
         state = initial_state
         if state is not None:
-            state = sizes.checked_states(self.name, cell, state)
+            state = sizes.checked_states(self.name, cell, state, sequences.shape[0])
         inputs = ops.cast(sequences, cell.state_dtype)
         if self.go_backwards:
             inputs = ops.flip(inputs, axis=1)

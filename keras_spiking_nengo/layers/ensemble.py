@@ -6,13 +6,17 @@ from typing import Any
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.checks import checked_count, checked_seed
 from keras_spiking_nengo.layers.design import Design, VectorFunction, ensemble_network
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
+from keras_spiking_nengo.layers.parameters import checked_synapse, warn_of_seconds
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Ensemble", "EnsembleCell"]
+
+# What a configuration stores of the network that was built.
+_STORED = ("net", "inputs", "outputs")
 
 
 @registered()
@@ -80,6 +84,8 @@ class EnsembleCell(NetworkCell):
         built: dict | None = None,
         **kwargs: Any,
     ):
+        n_neurons = checked_count("n_neurons", n_neurons)
+        dimensions = checked_count("dimensions", dimensions)
         design = Design(
             neuron_type=neuron_type,
             encoders=encoders,
@@ -101,12 +107,13 @@ class EnsembleCell(NetworkCell):
             transform=transform,
             learning_rule=learning_rule,
             teacher=teacher,
-            encoded=built is not None,
+            encoded=_is_stored(built),
         )
         seed = _seed_or_draw(seed)
-        built = built or ensemble_network(
-            design, n_neurons, dimensions, function, recurrent, seed
-        )
+        if built is None:
+            built = ensemble_network(
+                design, n_neurons, dimensions, function, recurrent, seed
+            )
         super().__init__(
             **built,
             dt=dt,
@@ -116,6 +123,9 @@ class EnsembleCell(NetworkCell):
             trained=trained,
             **kwargs,
         )
+        for name in ("synapse", "recurrent_synapse"):
+            tau = getattr(checked_synapse(name, getattr(design, name)), "tau", None)
+            warn_of_seconds(self.dt, **{name: tau})
         self.n_neurons = n_neurons
         self.dimensions = dimensions
         self.design = design
@@ -127,15 +137,25 @@ class EnsembleCell(NetworkCell):
 
     def get_config(self):
         config = super().get_config()
-        built = {name: config.pop(name) for name in ("net", "inputs", "outputs")}
+        built = {name: config.pop(name) for name in _STORED}
         return {
             **config,
-            "n_neurons": int(self.n_neurons),
-            "dimensions": int(self.dimensions),
+            "n_neurons": self.n_neurons,
+            "dimensions": self.dimensions,
             **self.design.to_config(),
             "recurrent": any(c.label == "recurrent" for c in self.net.connections),
             "built": built,
         }
+
+
+def _is_stored(built: Any) -> bool:
+    """Whether there is what a configuration stores."""
+    if built is not None and (not isinstance(built, dict) or {*built} != {*_STORED}):
+        raise ValueError(
+            f"built is what get_config stores, a dict of {_STORED}, or None;"
+            f" received {built!r}."
+        )
+    return built is not None
 
 
 def _seed_or_draw(seed: int | None) -> int:

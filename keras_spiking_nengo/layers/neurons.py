@@ -29,6 +29,7 @@ from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_surrogate,
     checked_trainable,
+    warn_of_seconds,
     weight_from,
 )
 from keras_spiking_nengo.saving import registered
@@ -103,6 +104,10 @@ class NeuronsCell(Cell):
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
         self.dt = dt
+        numbers = self.dynamics.parameters
+        warn_of_seconds(
+            self.dt, **{name: numbers[name] for name in numbers if name[:4] == "tau_"}
+        )
 
     @property
     def dt(self) -> float:

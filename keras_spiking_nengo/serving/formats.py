@@ -11,6 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_nengo.checks import (
+    check_switches,
+    checked_count,
+    checked_path,
+    one_of,
+)
 from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
@@ -24,9 +30,12 @@ from keras_spiking_nengo.serving.exported import (
 )
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.streaming import export_streaming
+from keras_spiking_nengo.serving.tensors import check_model
 
 __all__ = ["export"]
 
+
+FORMATS = ("savedmodel", "streaming", *file_formats.FILE_FORMATS)
 
 # --- all of them ------------------------------------------------------------------
 
@@ -82,17 +91,18 @@ def export(
         ...     ksn.export(model, folder + "/model").name
         'model'
     """
-    path = Path(path)
+    check_model(model)
+    path = checked_path("path", path)
+    check_switches(step=step, verify=verify)
+    for name, size in (("batch_size", batch_size), ("n_steps", n_steps)):
+        if size is not None:
+            checked_count(name, size)
+    one_of("format", format, FORMATS)
     if format in ("savedmodel", "streaming"):
         _check_plain(format, step, batch_size, n_steps)
         if format == "streaming":
             return export_streaming(model, path, verify)
         return _saved_model(model, path, verify)
-    if format not in file_formats.FILE_FORMATS:
-        possible = ", ".join(
-            map(repr, ("savedmodel", "streaming", *file_formats.FILE_FORMATS))
-        )
-        raise ValueError(f"format is one of {possible}; received {format!r}.")
     kind = file_formats.FILE_FORMATS[format]
     saved_model.check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)

@@ -67,7 +67,7 @@ def check_model(model) -> None:
     functional = isinstance(model, keras.Model) and hasattr(model, "operations")
     if not functional and not isinstance(model, keras.Sequential):
         raise TypeError(
-            "Only functional and Sequential models are cut into steps; received"
+            "model: Only functional and Sequential models are cut into steps; received"
             f" {model!r} of type {type(model).__name__}. Build it with keras.Input and"
             " keras.Model(inputs, outputs)."
         )

@@ -4,6 +4,8 @@ import nengo
 import numpy as np
 from nengo.exceptions import ValidationError
 
+from keras_spiking_nengo.checks import checked_array
+
 __all__ = ["frames_of", "node_of"]
 
 
@@ -31,7 +33,7 @@ def frames_of(node, value, batch: int, steps: int) -> np.ndarray:
             " making a new simulator.",
             attr="data",
         )
-    frames = np.asarray(value, dtype=float)
+    frames = checked_array(f"data for {node}", value, finite=False)
     frames = frames[None] if frames.ndim == 2 else frames
     if (
         frames.ndim != 3

@@ -9,11 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_count, checked_dt
+from keras_spiking_nengo.checks import (
+    check_float,
+    checked_count,
+    checked_dt,
+    checked_path,
+    checked_switch,
+    is_number,
+    one_of,
+)
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
-from keras_spiking_nengo.training.metrics import chosen_layers, watch
+from keras_spiking_nengo.training.metrics import chosen_layers, listed, watch
 
 __all__ = ["DtScheduler", "SpikeSummaries"]
 
@@ -85,17 +93,18 @@ class DtScheduler(keras.callbacks.Callback):
     ):
         super().__init__()
         if not callable(schedule):
-            several = isinstance(schedule, Sequence) and not isinstance(schedule, str)
+            text = isinstance(schedule, str | bytes)
+            several = isinstance(schedule, Sequence) and not text
             if not several or not schedule:
                 raise TypeError(
                     "schedule is a function of the epoch, or a sequence of one or more"
                     f" step lengths in seconds; received {schedule!r}."
                 )
-            schedule = list(map(checked_dt, schedule))
+            schedule = [_checked_step(dt) for dt in schedule]
         self.schedule = schedule
-        self.layers = layers
-        self.verbose = verbose
-        self.restore = restore
+        self.layers = None if layers is None else listed(layers)
+        self.verbose = one_of("verbose", verbose, (0, 1, 2, False, True))
+        self.restore = checked_switch("restore", restore)
         self._before: list[tuple[Cell, float]] = []
 
     def on_train_begin(self, logs=None):
@@ -118,7 +127,7 @@ class DtScheduler(keras.callbacks.Callback):
 
     def _at(self, epoch: int) -> float:
         if callable(self.schedule):
-            return checked_dt(float(ops.convert_to_numpy(self.schedule(epoch))))
+            return _checked_step(float(ops.convert_to_numpy(self.schedule(epoch))))
         return self.schedule[min(epoch, len(self.schedule) - 1)]
 
     def _set(self, values: Iterable[tuple[Cell, float]]) -> None:
@@ -127,6 +136,13 @@ class DtScheduler(keras.callbacks.Callback):
             cell.dt = dt
         if changed:
             _forget_compiled(self.model)
+
+
+def _checked_step(dt) -> float:
+    try:
+        return checked_dt(dt)
+    except ValueError as error:
+        raise ValueError(f"schedule has a value that is no step: {error}") from error
 
 
 _STEPS = ("train_step", "test_step")
@@ -151,7 +167,6 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
     if layers is None:
         chosen = list(model.layers)
     else:
-        layers = [layers] if isinstance(layers, str | keras.Layer) else layers
         named = {layer.name: layer for layer in _layers_in(model)}
         chosen = [_layer_named(named, x) if isinstance(x, str) else x for x in layers]
     within = [layer for top in chosen for layer in _layers_in(top)]
@@ -243,9 +258,9 @@ class SpikeSummaries(keras.callbacks.Callback):
         self, log_dir: str | os.PathLike, x: Any, layers: Layers = None, every: int = 1
     ):
         super().__init__()
-        self.log_dir = os.fspath(log_dir)
-        self.x = x
-        self.layers = layers
+        self.log_dir = str(checked_path("log_dir", log_dir))
+        self.x = _checked_data(x)
+        self.layers = None if layers is None else listed(layers)
         self.every = checked_count("every", every, "It is a number of epochs.")
         self._writer: Any = None
 
@@ -274,6 +289,20 @@ class SpikeSummaries(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self._writer.close()
+
+
+def _checked_data(x):
+    """Data that a model may take: whether this one does is known when it is trained."""
+    leaves = keras.tree.flatten(x)
+    arrays = [leaf for leaf in leaves if hasattr(leaf, "shape") or is_number(leaf)]
+    if not arrays or len(arrays) < len(leaves) or is_number(x):
+        raise TypeError(
+            "x is input data, as for model.predict: an array, or a list or dict of"
+            f" them; received {x!r}."
+        )
+    for array in arrays:
+        check_float("x", getattr(array, "dtype", float))
+    return x
 
 
 def _activities(model, x) -> dict[str, np.ndarray]:

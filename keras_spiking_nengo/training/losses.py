@@ -17,11 +17,20 @@ Reference:
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, checked_number, is_number, positive
+from keras_spiking_nengo.checks import (
+    check_policy,
+    checked_dt,
+    checked_name,
+    checked_number,
+    is_number,
+    one_of,
+    positive,
+)
 from keras_spiking_nengo.saving import registered
 
 __all__ = [
@@ -30,6 +39,13 @@ __all__ = [
     "SpikeRateCrossEntropy",
     "TemporalCrossEntropy",
 ]
+
+
+# Keras's.
+_REDUCTIONS = (
+    *("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"),
+    None,
+)
 
 
 def per_step(weights, shape):
@@ -41,6 +57,12 @@ def per_step(weights, shape):
 
 class _Loss(keras.losses.Loss):
     """Keras's, which leaves its dtype out of its configuration."""
+
+    def __init__(self, name: str | None, reduction: str | None, dtype: Any):
+        one_of("reduction", reduction, _REDUCTIONS)
+        check_policy(dtype)
+        name = checked_name("name", name)
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def get_config(self):
         return {**super().get_config(), "dtype": self.dtype}
@@ -301,7 +323,8 @@ class SpikeCountCrossEntropy(_ItemLoss):
 
 
 def _checked_window(window, dt: float) -> tuple[float, float]:
-    times = tuple(window) if isinstance(window, Sequence) else ()
+    several = isinstance(window, Sequence) and not isinstance(window, str | bytes)
+    times = tuple(window) if several else ()
     if len(times) != 2 or not all(is_number(t) and math.isfinite(t) for t in times):
         raise ValueError(
             f"window is (start, stop) in seconds, or None; received {window!r}."

@@ -16,7 +16,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, positive
+from keras_spiking_nengo.checks import (
+    check_kind,
+    check_policy,
+    checked_dt,
+    checked_items,
+    checked_name,
+    positive,
+)
 from keras_spiking_nengo.layers import Neurons
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
@@ -61,7 +68,7 @@ class FiringRate(keras.metrics.Mean):
     """
 
     def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
@@ -109,7 +116,7 @@ class Sparsity(keras.metrics.Mean):
     """
 
     def __init__(self, name: str = "sparsity", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         silent = ops.equal(_checked_activity(self, y_pred), 0)
@@ -157,7 +164,7 @@ class SpikesPerInference(keras.metrics.Mean):
         name: str = "spikes_per_inference",
         dtype=None,
     ):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         self.dt = checked_dt(dt)
         self.amplitude = positive("amplitude", amplitude)
 
@@ -217,7 +224,7 @@ class DeadNeurons(keras.metrics.Metric):
     """
 
     def __init__(self, name: str = "dead_neurons", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         # Made by the first call, which tells its shape, as in Keras's own metrics.
         self.fired: Any = None
 
@@ -244,6 +251,12 @@ class DeadNeurons(keras.metrics.Metric):
             return ops.zeros((), dtype=self.dtype)
         # Replicas of a distributed run are summed.
         return ops.mean(ops.cast(ops.equal(self.fired, 0), self.dtype))
+
+
+def _checked_options(name: str | None, dtype: Any) -> dict[str, Any]:
+    """Arguments of every metric of Keras's."""
+    check_policy(dtype)
+    return {"name": checked_name("name", name), "dtype": dtype}
 
 
 def _checked_activity(metric, y_pred):
@@ -359,8 +372,8 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
     """
     if not getattr(model, "inputs", None):
         raise ValueError(
-            f"watch takes a functional or Sequential model that is built; received"
-            f" {model!r}. Give a Sequential a keras.Input first."
+            "model: watch takes a functional or Sequential model that is built;"
+            f" received {model!r}. Give a Sequential a keras.Input first."
         )
     targeted, chosen = _output_names(model), chosen_layers(model, layers)
     model_outputs, of_layers = _called_again(model)
@@ -418,14 +431,32 @@ def chosen_layers(model: keras.Model, layers) -> list[keras.Layer]:
                 " return_sequences=True, or name other layers to watch."
             )
         return spiking
-    if isinstance(layers, str | keras.Layer):
-        layers = [layers]
-    chosen = [model.get_layer(x) if isinstance(x, str) else x for x in layers]
-    for layer in chosen:
-        if not any(layer is one for one in model.layers):
-            names = [one.name for one in model.layers]
-            raise ValueError(f"{layer!r} is not among the model's layers {names}.")
+    named = {layer.name: layer for layer in model.layers}
+    chosen = []
+    for layer in listed(layers):
+        if isinstance(layer, str) and layer not in named:
+            raise ValueError(f"layers: No such layer: {layer}. There are {[*named]}.")
+        chosen.append(named[layer] if isinstance(layer, str) else layer)
+        if not any(chosen[-1] is one for one in model.layers):
+            raise ValueError(
+                f"layers: {layer!r} is not among the model's layers {[*named]}."
+            )
     return chosen
+
+
+def listed(layers) -> tuple:
+    """Layers, or their names, as a user gives one or several of them.
+
+    Raises:
+        TypeError: for what is neither.
+    """
+    if isinstance(layers, keras.Layer):
+        return (layers,)
+    possible = "layers, or their names, or None"
+    several = checked_items("layers", layers, possible)
+    for layer in several:
+        check_kind(f"Each of layers={layers!r}", layer, (keras.Layer, str), possible)
+    return several
 
 
 def _is_spiking(layer) -> bool:

@@ -17,6 +17,7 @@ from keras import ops
 from rich.table import Table
 
 from keras_spiking_nengo import layers
+from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate
@@ -223,6 +224,9 @@ def compare(
         >>> report["hidden"].correlation > 0.9
         True
     """
+    if n_steps is not None:
+        n_steps = checked_count("n_steps", n_steps)
+    batch_size = checked_count("batch_size", batch_size)
     spiking = _model_of(other)
     called, spiking_calls = calls(model), calls(spiking)
     pairs = dict(_pairs(called, spiking_calls))
