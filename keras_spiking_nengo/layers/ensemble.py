@@ -84,8 +84,6 @@ class EnsembleCell(NetworkCell):
         built: dict | None = None,
         **kwargs: Any,
     ):
-        n_neurons = checked_count("n_neurons", n_neurons)
-        dimensions = checked_count("dimensions", dimensions)
         design = Design(
             neuron_type=neuron_type,
             encoders=encoders,
@@ -110,10 +108,9 @@ class EnsembleCell(NetworkCell):
             encoded=_is_stored(built),
         )
         seed = _seed_or_draw(seed)
+        sizes = _checked_sizes(n_neurons, dimensions)
         if built is None:
-            built = ensemble_network(
-                design, n_neurons, dimensions, function, recurrent, seed
-            )
+            built = ensemble_network(design, *sizes, function, recurrent, seed)
         super().__init__(
             **built,
             dt=dt,
@@ -123,11 +120,8 @@ class EnsembleCell(NetworkCell):
             trained=trained,
             **kwargs,
         )
-        for name in ("synapse", "recurrent_synapse"):
-            tau = getattr(checked_synapse(name, getattr(design, name)), "tau", None)
-            warn_of_seconds(self.dt, **{name: tau})
-        self.n_neurons = n_neurons
-        self.dimensions = dimensions
+        _warn_of_synapses(design, self.dt)
+        self.n_neurons, self.dimensions = sizes
         self.design = design
 
     @property
@@ -146,6 +140,19 @@ class EnsembleCell(NetworkCell):
             "recurrent": any(c.label == "recurrent" for c in self.net.connections),
             "built": built,
         }
+
+
+def _checked_sizes(n_neurons, dimensions) -> tuple[int, int]:
+    return (
+        checked_count("n_neurons", n_neurons),
+        checked_count("dimensions", dimensions),
+    )
+
+
+def _warn_of_synapses(design: Design, dt: float) -> None:
+    for name in ("synapse", "recurrent_synapse"):
+        tau = getattr(checked_synapse(name, getattr(design, name)), "tau", None)
+        warn_of_seconds(dt, **{name: tau})
 
 
 def _is_stored(built: Any) -> bool:

@@ -4,9 +4,9 @@ import nengo
 import numpy as np
 from nengo.exceptions import ValidationError
 
-from keras_spiking_nengo.checks import checked_array
+from keras_spiking_nengo.checks import checked_array, checked_items
 
-__all__ = ["frames_of", "node_of"]
+__all__ = ["frames_of", "node_of", "nodes_of"]
 
 
 def node_of(key, network) -> nengo.Node:
@@ -23,6 +23,17 @@ def node_of(key, network) -> nengo.Node:
             attr="data",
         )
     return nodes[0]
+
+
+def nodes_of(inputs, network) -> list[nengo.Node]:
+    """The source nodes that a user names as `inputs`."""
+    if isinstance(inputs, nengo.Node):
+        inputs = [inputs]
+    keys = checked_items("inputs", inputs, "source nodes, or their labels, or None")
+    try:
+        return [node_of(key, network) for key in keys]
+    except ValidationError as error:
+        raise ValidationError(f"of {inputs!r}: {error}", attr="inputs") from error
 
 
 def frames_of(node, value, batch: int, steps: int) -> np.ndarray:

@@ -11,11 +11,11 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import SimulatorClosed, ValidationError
 
-from keras_spiking_nengo.checks import check_float, checked_count, checked_items
+from keras_spiking_nengo.checks import check_float, checked_count
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
-from keras_spiking_nengo.simulator.frames import node_of
+from keras_spiking_nengo.simulator.frames import nodes_of
 from keras_spiking_nengo.simulator.grading import (
     by_output,
     class_weighted,
@@ -112,7 +112,9 @@ class Training:
                 attr="network",
             )
         before = self.values()
-        nodes = held(self._network) if inputs is None else self._named(inputs)
+        nodes = (
+            held(self._network) if inputs is None else nodes_of(inputs, self._network)
+        )
         self._inputs, self._outputs = _by_label(nodes), _by_label(self._built.probes)
         # Nodes that need data: without any, a constant that is not 0 stands.
         self._open = {
@@ -141,17 +143,6 @@ class Training:
         outputs = self._layer(symbols or clock)
         self._model = keras.Model(symbols or {_CLOCK: clock}, outputs)
         self._layer.cell.assign(before)
-
-    def _named(self, inputs) -> list[nengo.Node]:
-        """The source nodes that a user names as inputs."""
-        if isinstance(inputs, nengo.Node):
-            inputs = [inputs]
-        possible = "source nodes, or their labels, or None"
-        try:
-            keys = checked_items("inputs", inputs, possible)
-            return [node_of(key, self._network) for key in keys]
-        except ValidationError as error:
-            raise ValidationError(f"of {inputs!r}: {error}", attr="inputs") from error
 
     def compile(
         self, *args, inputs=None, forward="spikes", surrogate=None, **kwargs

@@ -1,7 +1,8 @@
-"""What is done between the epochs of `fit`: the step is changed, spikes are shown."""
+"""What is done around the epochs of `fit`: steps are changed, spikes are looked at."""
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
 from keras_spiking_nengo.training.metrics import chosen_layers, listed, watch
 
-__all__ = ["DtScheduler", "SpikeSummaries"]
+__all__ = ["DeadLayers", "DtScheduler", "SpikeSummaries"]
 
 Layers = Iterable[keras.Layer | str] | None
 # Cells that take another dt after they were built.
@@ -216,7 +217,87 @@ def _inner(layer) -> list[keras.Layer]:
     return [layer.cell] if isinstance(layer, keras.layers.RNN) else []
 
 
-class SpikeSummaries(keras.callbacks.Callback):
+class _Observer(keras.callbacks.Callback):
+    """Runs the model on data, and looks at the activity of its layers."""
+
+    def __init__(self, x: Any, layers: Layers):
+        super().__init__()
+        self.x = _checked_data(x)
+        self.layers = None if layers is None else listed(layers)
+
+    def on_train_begin(self, logs=None):
+        self._chosen = chosen_layers(self.model, self.layers)
+        self._watched = watch(self.model, self._chosen)
+        self._compiled_for: list[float] = []
+        self._dead: set[str] = set()
+
+    def _activities(self) -> dict[str, np.ndarray]:
+        """By layer, `(batch, time, *features)`; warns of what is dead, once."""
+        steps = [x.dt for x in _layers_in(self._watched) if _has_step(x)]
+        if steps != self._compiled_for:
+            # A DtScheduler has changed what is computed.
+            self._watched.make_predict_function(force=True)
+            self._compiled_for = steps
+        outputs = _predicted(self._watched, self.x)
+        activities = {layer.name: outputs[layer.name] for layer in self._chosen}
+        dead = {name for name, activity in activities.items() if not np.any(activity)}
+        for name in sorted(dead - self._dead):
+            warnings.warn(_DEAD_LAYER.format(name), stacklevel=2)
+        self._dead |= dead
+        return activities
+
+
+_DEAD_LAYER = (
+    "No neuron of layer {!r} fires on x, so that nothing after it has an input. Make"
+    " its currents larger (weights and biases before it, a Rescaling), show more steps,"
+    " or give it activity_regularizer=ksn.regularizers.FiringRate((5, 200), l1=0.01),"
+    " which pushes silent neurons up."
+)
+
+
+class DeadLayers(_Observer):
+    """Warns, before the first batch of `fit`, of layers in which no neuron fires.
+
+    Such a layer sends nothing on, and learns only as far as the surrogate gradient
+    reaches. The states of stateful layers are as before, and `x` has to be one of their
+    batches.
+
+    Args:
+        x: input data, as for `model.predict`; a first batch is enough.
+        layers: layers, or their names, as in `ksn.metrics.watch`. Defaults to all
+            `ksn.layers.Neurons` that return sequences.
+
+    Raises:
+        TypeError: for `x` or `layers` of another kind.
+        ValueError: when training begins, for layers that `watch` refuses.
+
+    Warns:
+        UserWarning: for each such layer, with what to change.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((10, 3)), ksn.layers.Neurons(return_sequences=True),
+        ... ])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.full((2, 10, 3), 5.0)
+        >>> history = model.fit(
+        ...     x, x, callbacks=[ksn.callbacks.DeadLayers(x)], verbose=0)
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (dead neurons).
+    """
+
+    def __init__(self, x: Any, layers: Layers = None):
+        super().__init__(x, layers)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._activities()
+
+
+class SpikeSummaries(_Observer):
     """Writes what neurons do on given data, for TensorBoard.
 
     At the end of an epoch, of each layer: `<layer>/firing_rate`, the mean rate, in Hz;
@@ -240,6 +321,9 @@ class SpikeSummaries(keras.callbacks.Callback):
         ValueError: if `every` is not positive; when training begins, for layers that
             `watch` refuses.
 
+    Warns:
+        UserWarning: for a layer in which no neuron fires, as `DeadLayers`.
+
     Example:
         >>> import keras, numpy as np, tempfile, keras_spiking_nengo as ksn
         >>> model = keras.Sequential([
@@ -257,30 +341,21 @@ class SpikeSummaries(keras.callbacks.Callback):
     def __init__(
         self, log_dir: str | os.PathLike, x: Any, layers: Layers = None, every: int = 1
     ):
-        super().__init__()
+        super().__init__(x, layers)
         self.log_dir = str(checked_path("log_dir", log_dir))
-        self.x = _checked_data(x)
-        self.layers = None if layers is None else listed(layers)
         self.every = checked_count("every", every, "It is a number of epochs.")
         self._writer: Any = None
 
     def on_train_begin(self, logs=None):
         import tensorflow as tf
 
-        self._chosen = chosen_layers(self.model, self.layers)
-        self._watched = watch(self.model, self._chosen)
-        self._compiled_for: list[float] = []
+        super().on_train_begin(logs)
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % self.every:
             return
-        steps = [x.dt for x in _layers_in(self._watched) if _has_step(x)]
-        if steps != self._compiled_for:
-            # A DtScheduler has changed what is computed.
-            self._watched.make_predict_function(force=True)
-            self._compiled_for = steps
-        activities = _activities(self._watched, self.x)
+        activities = self._activities()
         with self._writer.as_default(step=epoch):
             for layer in self._chosen:
                 activity = activities[layer.name].astype("float32")
@@ -305,7 +380,7 @@ def _checked_data(x):
     return x
 
 
-def _activities(model, x) -> dict[str, np.ndarray]:
+def _predicted(model, x) -> dict[str, np.ndarray]:
     """The model's outputs, with its states as they were."""
     states = [
         variable
