@@ -54,7 +54,8 @@ def energy(
     whatever their height; so does any input whose values that are not 0 have one
     magnitude. All else is real-valued. A sequence is one inference, of all its steps;
     those that a mask has taken out count, too: with what a layer puts out there, which
-    is its last output again unless it has `zero_output_for_mask=True`, or as any others
+    is no spike, and of rates the last output again unless it has
+    `zero_output_for_mask=True`, or as any others
     in a layer that returns its last output only.
 
     Args:

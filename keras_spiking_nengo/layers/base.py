@@ -106,6 +106,10 @@ class Cell(keras.layers.Layer, ABC):
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
 
+    def sends_spikes(self, training: bool) -> bool:
+        """Whether its output is spikes, of which a step that is left out sends none."""
+        return False
+
     def get_initial_state(self, batch_size=None) -> list:
         """`initial_state` for `keras.layers.RNN`, which cannot do without a state."""
         unused = [ops.zeros((batch_size, 1), dtype=self.state_dtype)]
@@ -187,7 +191,7 @@ class SequenceLayer(keras.layers.RNN):
         initial_state: list of state tensors. Defaults to the initial values of
             the cell or, if `stateful`, to where the last call ended.
         mask: `(batch, time)` booleans; a step that is False leaves the state as
-            it is, and repeats the last output.
+            it is, and repeats the last output; where that is spikes, it sends none.
         training: bool.
     """
 
@@ -343,7 +347,8 @@ class SequenceLayer(keras.layers.RNN):
         if mask is None:
             run = cell.sequence if whole else cell.last
             return run(inputs, state, training, self.unroll)
-        zeros = self.zero_output_for_mask
+        # Of spikes, the last step alone is that of the sequence without the mask.
+        zeros = self.zero_output_for_mask or (whole and cell.sends_spikes(training))
         return masked_sequence(cell, inputs, state, mask, training, self.unroll, zeros)
 
     # --- configuration --------------------------------------------------------

@@ -170,6 +170,9 @@ class NeuronsCell(Cell):
             state[-2] = random.new_key(state[-2], ops.cumsum(ones, axis=0))
         return state
 
+    def sends_spikes(self, training):
+        return self.dynamics.spiking and _mode_of(self, training) != "rate"
+
     def program(self, training=False):
         mode = _mode_of(self, training)
         step = _step_of(self, self.dynamics, mode, _spike_of(self, training))
@@ -319,7 +322,8 @@ class Neurons(SequenceLayer):
         sequences: `(batch, time, *features)`. Input currents.
         initial_state: list of `(batch, *features)` tensors, as returned with
             `return_state=True`.
-        mask: `(batch, time)` booleans.
+        mask: `(batch, time)` booleans. A step that is False leaves the state as it is;
+            spiking types send no spike then, and others repeat the last output.
         training: bool.
 
     Output shape:

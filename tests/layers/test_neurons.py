@@ -595,3 +595,21 @@ def test_time_may_count_in_steps():
     ksn.layers.Neurons(nengo.LIF(tau_rc=20, tau_ref=2), dt=1)
     ksn.layers.Synapse(20, dt=1)
     ksn.layers.Neurons("adaptive_lif")
+
+
+@pytest.mark.parametrize("forward", ["spikes", "spike_aware", "rate"])
+def test_a_masked_step_sends_no_spike(forward):
+    """Counts of a padded sequence are those of the sequence without its padding."""
+    layer = Neurons(nengo.LIF(tau_rc=0.003), forward=forward, return_sequences=True)
+    x, mask = np.full((1, 30, 4), 9.0), np.arange(30)[None] < 17
+    padded = numpy(layer(x, mask=mask)).sum(axis=1)
+    np.testing.assert_array_equal(padded, numpy(layer(x[:, :17])).sum(axis=1))
+    assert padded.min() > 0
+    rates = numpy(layer(x, mask=mask, training=True))
+    assert np.any(rates[:, 17:]) == (forward == "rate")
+
+
+def test_spikes_of_an_encoder_are_none_where_a_mask_says_so():
+    layer = ksn.layers.PoissonEncoder(500, seed=0, return_sequences=True)
+    x, mask = np.ones((1, 30, 4)), np.arange(30)[None] < 17
+    assert not np.any(numpy(layer(x, mask=mask))[:, 17:])

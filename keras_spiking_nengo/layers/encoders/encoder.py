@@ -32,6 +32,9 @@ class EncoderCell(Cell):
         super().__init__(**kwargs)
         self.dt = checked_dt(dt)
 
+    def sends_spikes(self, training):
+        return True
+
     @property
     def height(self) -> float:
         """Of a spike, which lasts one step."""
