@@ -363,6 +363,7 @@ NEEDED = {
     "losses.TemporalCrossEntropy": {},
     "metrics.DeadNeurons": {},
     "metrics.FiringRate": {},
+    "metrics.RateAccuracy": {},
     "metrics.Sparsity": {},
     "metrics.SpikesPerInference": {"dt": 0.001},
     "regularizers.FiringRate": {"target": 1, "l1": 1},

@@ -6,6 +6,7 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
     rate     mean |y| / amplitude                  in Hz, over all there is
     spikes   sum_t |y[t]| dt / amplitude           of an item, summed over neurons
     silent   y = 0                                 of a neuron in a step
+    right    argmax sum_t y[t] is the label        of an item
 
 `watch` gives a model the activities of its inner layers as outputs.
 """
@@ -30,7 +31,14 @@ from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.training.losses import per_step
 
-__all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
+__all__ = [
+    "DeadNeurons",
+    "FiringRate",
+    "RateAccuracy",
+    "Sparsity",
+    "SpikesPerInference",
+    "watch",
+]
 
 
 # Regularizers have a FiringRate, too.
@@ -186,6 +194,66 @@ class SpikesPerInference(keras.metrics.Mean):
 
     def get_config(self):
         return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
+
+
+@registered()
+class RateAccuracy(keras.metrics.Mean):
+    """Share of items for which the class of their label fires most, over all steps.
+
+    What `"accuracy"` is beside the losses of spikes: Keras's own compares a label with
+    every step, and takes no labels `(batch,)` for sequences.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes)`. Spikes, rates or currents.
+        sample_weight: `(batch,)`; or `(batch, time)`, by which steps count, an item by
+            the largest of its own.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = RateAccuracy()
+        >>> spikes = np.array([[[1000.0, 0.0], [0.0, 1000.0], [1000.0, 0.0]]])
+        >>> metric.update_state(np.array([0]), spikes)
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (accuracy of rates).
+    """
+
+    def __init__(self, name: str = "rate_accuracy", dtype=None):
+        super().__init__(**_checked_options(name, dtype))
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = _checked_activity(self, y_pred)
+        labels, classes = ops.convert_to_tensor(y_true), activity.shape[-1]
+        if len(activity.shape) > 3 or labels.shape[1:] not in ((), (1,), (classes,)):
+            raise ValueError(
+                "RateAccuracy takes labels (batch,), (batch, 1) or (batch, classes) and"
+                f" outputs (batch, time, classes); received the shapes"
+                f" {tuple(labels.shape)} and {tuple(activity.shape)}."
+            )
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            if len(sample_weight.shape) == 2:
+                activity = activity * sample_weight[..., None]
+                sample_weight = ops.max(sample_weight, axis=1)
+        if classes > 1 and labels.shape[1:] == (classes,):
+            labels = ops.argmax(labels, axis=-1)
+        fastest = ops.cast(ops.argmax(ops.sum(activity, axis=1), axis=-1), "int32")
+        same = ops.equal(fastest, ops.cast(ops.reshape(labels, (-1,)), "int32"))
+        super().update_state(ops.cast(same, self.dtype), sample_weight)
 
 
 @registered()
