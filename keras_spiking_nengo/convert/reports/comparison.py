@@ -449,6 +449,9 @@ def _outputs(wanted: ArraysByName, said: ArraysByName) -> Iterator[OutputCompari
     for (name, one), two in zip(wanted.items(), said.values(), strict=True):
         if two.ndim == one.ndim + 1:
             two = np.mean(two, axis=1)
+        if one.ndim == two.ndim + 1 and one.size > two.size:
+            # What Nengo ran is a mean over time.
+            one = np.mean(one, axis=1)
         one, two = one.astype(float), np.reshape(two, one.shape).astype(float)
         same = None
         if one.shape[-1] > 1:
