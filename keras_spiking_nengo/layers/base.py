@@ -34,6 +34,8 @@ class Cell(keras.layers.Layer, ABC):
     """
 
     state_names: tuple[str, ...] = ()
+    # Whether its output is spikes, of which a step that is left out sends none.
+    sends_spikes: bool = False
 
     def __init__(self, **kwargs):
         check_policy(kwargs.get("dtype"))
@@ -105,10 +107,6 @@ class Cell(keras.layers.Layer, ABC):
     @abstractmethod
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
-
-    def sends_spikes(self, training: bool) -> bool:
-        """Whether its output is spikes, of which a step that is left out sends none."""
-        return False
 
     def get_initial_state(self, batch_size=None) -> list:
         """`initial_state` for `keras.layers.RNN`, which cannot do without a state."""
@@ -348,7 +346,7 @@ class SequenceLayer(keras.layers.RNN):
             run = cell.sequence if whole else cell.last
             return run(inputs, state, training, self.unroll)
         # Of spikes, the last step alone is that of the sequence without the mask.
-        zeros = self.zero_output_for_mask or (whole and cell.sends_spikes(training))
+        zeros = self.zero_output_for_mask or (whole and cell.sends_spikes)
         return masked_sequence(cell, inputs, state, mask, training, self.unroll, zeros)
 
     # --- configuration --------------------------------------------------------

@@ -100,6 +100,7 @@ class NeuronsCell(Cell):
         start = longest_start(self.neuron_type)
         self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
         self.state_names = self.dynamics.states
+        self.sends_spikes = self.dynamics.spiking
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
@@ -169,9 +170,6 @@ class NeuronsCell(Cell):
             ones = ops.ones((batch_size, *(1 for _ in self.features)), dtype="int32")
             state[-2] = random.new_key(state[-2], ops.cumsum(ones, axis=0))
         return state
-
-    def sends_spikes(self, training):
-        return self.dynamics.spiking and _mode_of(self, training) != "rate"
 
     def program(self, training=False):
         mode = _mode_of(self, training)
