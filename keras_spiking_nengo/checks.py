@@ -4,20 +4,33 @@ Errors name the argument, what was received, and what is possible.
 """
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 
 __all__ = [
     "check_fits",
+    "check_float",
+    "check_kind",
+    "check_policy",
+    "check_switches",
     "checked_array",
     "checked_count",
     "checked_dt",
+    "checked_items",
+    "checked_name",
     "checked_number",
+    "checked_path",
     "checked_seed",
+    "checked_switch",
+    "from_keras",
     "is_count",
     "is_number",
+    "is_whole",
     "one_of",
     "positive",
 ]
@@ -92,7 +105,7 @@ def _refused(name, value, possible: str, advice: str) -> ValueError:
 
 def is_count(value: Any) -> bool:
     """Whether it is an integer, of Python or NumPy, of at least 1; True is none."""
-    return _is_whole(value) and bool(value >= 1)
+    return is_whole(value) and bool(value >= 1)
 
 
 def checked_count(name: str, value: Any, advice: str = "") -> int:
@@ -111,29 +124,44 @@ def checked_count(name: str, value: Any, advice: str = "") -> int:
 
 
 def checked_array(
-    name: str, value: Any, low: float = -math.inf, advice: str = ""
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    advice: str = "",
+    finite: bool = True,
 ) -> np.ndarray:
-    """`value` as an array of floats, from `low` on, and finite.
+    """`value` as an array of floats, from `low` on.
+
+    Args:
+        name, value, low, advice: as for `checked_number`.
+        finite: whether infinite numbers, NaN and an empty array are refused.
 
     Raises:
-        ValueError: for anything else, an empty array included.
+        ValueError: for anything else.
 
     Example:
         >>> checked_array("delay", [1, 2], low=0).tolist()
         [1.0, 2.0]
     """
     try:
-        numbers = np.asarray(value, dtype=float)
+        raw = np.asarray(value)
+        # What NumPy makes numbers of, but nobody means: "1", None and dates.
+        numbers = np.asarray(raw, float) if raw.dtype.kind in "biufV" else None
     except (TypeError, ValueError):
-        numbers = np.array(math.nan)
-    if numbers.size and np.all(np.isfinite(numbers) & (numbers >= low)):
+        numbers = None
+    if numbers is not None and (not finite or _are_finite(numbers, low)):
         return numbers
     least = "" if low == -math.inf else f" of at least {low:g}"
-    possible = f"a finite number{least}, or an array of them"
-    raise _refused(name, value, possible, advice)
+    kind = "a finite number" if finite else "a number"
+    raise _refused(name, value, f"{kind}{least}, or an array of them", advice)
 
 
-def _is_whole(value) -> bool:
+def _are_finite(numbers: np.ndarray, low: float) -> bool:
+    return bool(numbers.size and np.all(np.isfinite(numbers) & (numbers >= low)))
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is an integer, of Python or NumPy; True is none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
@@ -173,7 +201,7 @@ def checked_seed(seed: int | None) -> int | None:
     Raises:
         ValueError: unless it is None or an integer that NumPy takes.
     """
-    if seed is not None and not (_is_whole(seed) and 0 <= seed < 2**32):
+    if seed is not None and not (is_whole(seed) and 0 <= seed < 2**32):
         raise ValueError(
             f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
         )
@@ -193,3 +221,148 @@ def check_fits(name: str, value: np.ndarray, features: tuple[int, ...]) -> None:
             f"{name} has shape {value.shape}, which does not fit the features"
             f" {features}. Pass a number, or an array of that shape."
         ) from None
+
+
+def checked_switch(name: str, value: Any, possible: str = "True or False") -> bool:
+    """`value` as a bool: True or False, or 1 or 0 in their place.
+
+    Raises:
+        ValueError: for anything else.
+
+    Example:
+        >>> checked_switch("strict", np.bool_(True))
+        True
+    """
+    if isinstance(value, bool | np.bool_) or (is_whole(value) and value in (0, 1)):
+        return bool(value)
+    raise _refused(name, value, possible, "")
+
+
+def check_switches(**values: Any) -> None:
+    """Refuses what is no switch, by its name.
+
+    Raises:
+        ValueError: for the first that is neither True nor False.
+    """
+    for name, value in values.items():
+        checked_switch(name, value)
+
+
+def check_kind(
+    name: str, value: Any, kinds: type | tuple[type, ...], possible: str
+) -> None:
+    """Refuses what is not of some classes.
+
+    Args:
+        name: of the argument.
+        value: what was received.
+        kinds: the classes.
+        possible: what it may be, for the message.
+
+    Raises:
+        TypeError: if it is of none of them.
+    """
+    if not isinstance(value, kinds):
+        raise TypeError(
+            f"{name} is {possible}; received {value!r} of type {type(value).__name__}."
+        )
+
+
+def checked_path(name: str, value: Any) -> Path:
+    """`value` as a path.
+
+    Raises:
+        TypeError: unless it is a string or a path.
+
+    Example:
+        >>> checked_path("path", "model.onnx").suffix
+        '.onnx'
+    """
+    check_kind(name, value, (str, os.PathLike), "the path of a file or folder")
+    return Path(value)
+
+
+def checked_name(name: str, value: Any) -> str | None:
+    """`value`, if it is a name, or None for that of the class.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    check_kind(name, value, (str, type(None)), "a name, or None")
+    return value
+
+
+def checked_items(name: str, value: Any, possible: str) -> tuple:
+    """Items of what may be gone over; a string is one of them.
+
+    Args:
+        name: of the argument.
+        value: what was received.
+        possible: what it may be, for the message.
+
+    Raises:
+        TypeError: if it cannot be gone over.
+
+    Example:
+        >>> checked_items("layers", "hidden", "names of layers")
+        ('hidden',)
+    """
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, bytes | type):
+        raise TypeError(f"{name} is {possible}; received {value!r}.")
+    return tuple(value)
+
+
+# --- what Keras has a say in ------------------------------------------------------
+
+
+def from_keras(name: str, get: Callable[[Any], Any], value: Any) -> Any:
+    """What Keras makes of `value`, with `keras.initializers.get` and its like.
+
+    Raises:
+        ValueError: for what Keras does not know.
+
+    Example:
+        >>> from_keras("kernel_regularizer", keras.regularizers.get, None) is None
+        True
+    """
+    kind = get.__module__.rpartition(".")[2].removesuffix("s")
+    possible = f"what keras.{kind}s.get takes: its name, a {kind}, or None"
+    if isinstance(value, type | np.ndarray):
+        raise _refused(name, value, possible, "")
+    try:
+        return get(value)
+    except (TypeError, ValueError) as error:
+        raise _refused(name, value, possible, "") from error
+
+
+def check_policy(dtype: Any) -> None:
+    """Refuses a dtype, or policy, in which nothing can be computed here.
+
+    Raises:
+        ValueError: for what is no dtype, or none of real numbers.
+    """
+    advice = (
+        "Possible are None, 'float32', 'float64', 'mixed_float16', 'mixed_bfloat16' and"
+        " other floats."
+    )
+    possible = "a dtype of real numbers, or a keras.dtype_policies.DTypePolicy"
+    try:
+        policy = keras.dtype_policies.get(dtype)
+    except (TypeError, ValueError) as error:
+        raise _refused("dtype", dtype, possible, advice) from error
+    for kind in (policy.compute_dtype, policy.variable_dtype):
+        if kind is not None and "float" not in kind:
+            raise _refused("dtype", dtype, possible, advice)
+
+
+def check_float(name: str, dtype: Any, advice: str = "") -> None:
+    """Refuses tensors whose dtype is no real number: complex ones, and text.
+
+    Raises:
+        ValueError: for them.
+    """
+    kind = str(getattr(dtype, "name", dtype))
+    if any(word in kind for word in ("complex", "str", "bytes", "object")):
+        raise _refused(name, kind, "of real numbers", advice)

@@ -150,6 +150,11 @@ def altered(frozen: Frozen, **changes: Any) -> Frozen:
         >>> altered(nengo.LIF(), tau_rc=0.1)
         LIF(tau_rc=0.1)
     """
+    if not isinstance(frozen, FrozenObject):
+        raise TypeError(
+            "frozen is an object of Nengo's such as nengo.LIF(), of a class in"
+            f" supported(); received {frozen!r}."
+        )
     if not changes:
         return frozen
     cls = type(frozen)

@@ -18,6 +18,7 @@ from typing import Any
 import nengo
 import numpy as np
 import scipy.special
+from nengo.exceptions import ValidationError
 from nengo.params import EnumParam, NdarrayParam, NumberParam
 
 __all__ = [
@@ -33,6 +34,23 @@ __all__ = [
     "Threshold",
     "neuron_type",
 ]
+
+
+class _Number(NumberParam):
+    """A number of Nengo's, which is none if it is NaN, nor, but for some, infinite."""
+
+    def __init__(self, name, finite: bool = True, **kwargs):
+        super().__init__(name, **kwargs)
+        self.finite = finite
+
+    def coerce(self, instance, value):
+        if isinstance(value, float | np.floating) and (
+            math.isnan(value) or (self.finite and math.isinf(value))
+        ):
+            raise ValidationError(
+                f"Must be a finite number; got {value!r}", attr=self.name, obj=instance
+            )
+        return super().coerce(instance, value)
 
 
 class LeakyReLU(nengo.RectifiedLinear):
@@ -58,7 +76,8 @@ class LeakyReLU(nengo.RectifiedLinear):
     """
 
     negative = True
-    negative_slope = NumberParam("negative_slope", low=0)
+    negative_slope = _Number("negative_slope", low=0)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(self, negative_slope=0.3, amplitude=1, initial_state=None):
         super().__init__(amplitude=amplitude, initial_state=initial_state)
@@ -136,10 +155,10 @@ class BoundedReLU(nengo.neurons.NeuronType):
         largest value of 6).
     """
 
-    max_value = NumberParam("max_value", low=0)
-    negative_slope = NumberParam("negative_slope", low=0)
-    threshold = NumberParam("threshold", low=0)
-    amplitude = NumberParam("amplitude", low=0, low_open=True)
+    max_value = _Number("max_value", low=0, finite=False)
+    negative_slope = _Number("negative_slope", low=0)
+    threshold = _Number("threshold", low=0)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -188,7 +207,10 @@ class SoftLIFRate(nengo.LIFRate):
         arXiv:1510.08829.
     """
 
-    sigma = NumberParam("sigma", low=0, low_open=True)
+    sigma = _Number("sigma", low=0, low_open=True)
+    tau_rc = _Number("tau_rc", low=0, low_open=True)
+    tau_ref = _Number("tau_ref", low=0)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self, sigma=0.02, tau_rc=0.02, tau_ref=0.002, amplitude=1, initial_state=None
@@ -289,8 +311,11 @@ class _NumberOrArray(NdarrayParam):
     """A finite number, or an array with one for each neuron."""
 
     def coerce_ndarray(self, instance, ndarray):
-        values = np.array(super().coerce_ndarray(instance, ndarray), float)
-        if values.ndim > 1 or not np.all(np.isfinite(values)):
+        try:
+            values = np.array(super().coerce_ndarray(instance, ndarray), float)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from error
+        if values.ndim > 1 or not values.size or not np.all(np.isfinite(values)):
             raise ValueError(
                 f"{self.name} is a finite number, or an array with one for each neuron;"
                 f" received {ndarray!r}."
@@ -454,7 +479,7 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
     v_leak: Any = _NumberOrArray("v_leak")
     w_in: Any = _NumberOrArray("w_in")
     discretization = EnumParam("discretization", values=("exact", "euler"))
-    amplitude = NumberParam("amplitude", low=0, low_open=True)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -612,7 +637,7 @@ class Threshold(nengo.neurons.NeuronType):
     spiking = True
     negative = False
     threshold: Any = _NumberOrArray("threshold")
-    amplitude = NumberParam("amplitude", low=0, low_open=True)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(self, threshold=1, amplitude=1, initial_state=None):
         super().__init__(initial_state)
@@ -681,7 +706,7 @@ def neuron_type(value: "str | nengo.neurons.NeuronType") -> nengo.neurons.Neuron
         if value in NEURON_TYPES:
             return NEURON_TYPES[value]()
         raise ValueError(
-            f"Unknown neuron type {value!r}. Known names: "
+            f"neuron_type: Unknown neuron type {value!r}. Known names: "
             f"{', '.join(sorted(NEURON_TYPES))}. Pass one of them, or an instance "
             "such as nengo.LIF(tau_rc=0.05)."
         )

@@ -10,7 +10,12 @@ the larger part, so these figures bound from below and compare orders of magnitu
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from keras_spiking_nengo.checks import checked_number
+from keras_spiking_nengo.checks import (
+    check_kind,
+    check_switches,
+    checked_items,
+    checked_number,
+)
 
 __all__ = ["DEVICES", "Device", "chosen", "device"]
 
@@ -44,6 +49,9 @@ class Device:
     source: str = "given by the user"
 
     def __post_init__(self):
+        check_kind("name", self.name, str, "the name of a device")
+        check_kind("source", self.source, str, "text that says where figures are from")
+        check_switches(skips_zeros=self.skips_zeros)
         for field in ("mac", "ac", "update"):
             name, value = f"{field} of {self.name!r}", getattr(self, field)
             advice = "A picojoule is 1e-12."
@@ -58,6 +66,9 @@ class Device:
             macs, acs: effective multiply-accumulates and accumulates.
             updates: of neurons and synaptic filters.
         """
+        numbers = {"dense": dense, "macs": macs, "acs": acs, "updates": updates}
+        for name, number in numbers.items():
+            checked_number(name, number, 0)
         if not self.skips_zeros:
             return dense * self.mac + updates * self.update
         return macs * self.mac + acs * self.ac + updates * self.update
@@ -119,12 +130,12 @@ def device(value: "str | Device") -> Device:
         if value in DEVICES:
             return DEVICES[value]
         raise ValueError(
-            f"Unknown device {value!r}. Known: {', '.join(DEVICES)}. For another one"
-            " pass ksn.analysis.Device(name, mac=..., ac=..., update=...)."
+            f"devices: Unknown device {value!r}. Known: {', '.join(DEVICES)}. For"
+            " another one pass ksn.analysis.Device(name, mac=..., ac=..., update=...)."
         )
     raise TypeError(
-        f"A device is a name or a ksn.analysis.Device; received {value!r} of type"
-        f" {type(value).__name__}."
+        f"Each of devices is a name or a ksn.analysis.Device; received {value!r} of"
+        f" type {type(value).__name__}."
     )
 
 
@@ -139,9 +150,10 @@ def chosen(
     """
     if value is None:
         return tuple(DEVICES.values())
-    if isinstance(value, str | Device):
+    if isinstance(value, Device):
         value = (value,)
-    devices = tuple(map(device, value))
+    possible = "names, ksn.analysis.Device objects, or None for all that are known"
+    devices = tuple(map(device, checked_items("devices", value, possible)))
     names = [one.name for one in devices]
     if len(set(names)) < len(names):
         raise ValueError(f"Devices need names of their own; received {names}.")

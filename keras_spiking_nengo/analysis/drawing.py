@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_spiking_nengo.checks import checked_array, checked_dt
+
 __all__ = ["COLORS", "histograms", "new_axes", "new_figure", "raster", "tidy"]
 
 # Of Okabe and Ito, in an order of their own.
@@ -33,6 +35,8 @@ def new_figure(width: float = 6.4, height: float = 3.8):
 
 def new_axes(ax):
     """Axes that were given, or those of a new figure."""
+    if ax is not None and not hasattr(ax, "plot"):
+        raise TypeError(f"ax is matplotlib axes, or None; received {ax!r}.")
     return new_figure().subplots() if ax is None else ax
 
 
@@ -69,11 +73,12 @@ def raster(values: Any, dt: float = 0.001, ax=None):
         >>> axes.get_xlabel()
         'time (s)'
     """
-    values = np.asarray(values)
+    values, dt = checked_array("values", values, finite=False), checked_dt(dt)
     if values.ndim < 2:
         raise ValueError(
-            "A raster needs (time, *features) of one item of a batch; received an array"
-            f" of shape {values.shape}. Pass spikes[0] of (batch, time, *features)."
+            "values: A raster needs (time, *features) of one item of a batch; received"
+            f" an array of shape {values.shape}. Pass spikes[0] of (batch, time,"
+            " *features)."
         )
     ax = new_axes(ax)
     flat = values.reshape(len(values), -1)

@@ -20,7 +20,7 @@ from keras_spiking_nengo.analysis.counter import Counter
 from keras_spiking_nengo.analysis.devices import DEVICES, Device, chosen
 from keras_spiking_nengo.analysis.energy_report import EnergyReport, LayerEnergy
 from keras_spiking_nengo.analysis.operation_counts import LayerSignal
-from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.checks import check_switches, checked_count
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import replay
@@ -55,7 +55,8 @@ def energy(
     whatever their height; so does any input whose values that are not 0 have one
     magnitude. All else is real-valued. A sequence is one inference, of all its steps;
     those that a mask has taken out count, too: with what a layer puts out there, which
-    is its last output again unless it has `zero_output_for_mask=True`, or as any others
+    is no spike, and of rates the last output again unless it has
+    `zero_output_for_mask=True`, or as any others
     in a layer that returns its last output only.
 
     Args:
@@ -98,6 +99,7 @@ def energy(
     layer_calls = calls(model)
     steps = checked_count("steps", steps)
     batch_size = checked_count("batch_size", batch_size)
+    check_switches(strict=strict)
     compared = chosen(devices)
     arrays = arrays_of(layer_calls, x)
     counter = Counter(layer_calls, strict)

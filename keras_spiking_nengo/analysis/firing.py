@@ -8,6 +8,7 @@ import numpy as np
 from keras_spiking_nengo.analysis import spikes
 from keras_spiking_nengo.analysis.drawing import histograms, new_axes
 from keras_spiking_nengo.analysis.recording import record
+from keras_spiking_nengo.checks import checked_array, checked_count
 
 __all__ = ["rate_histograms"]
 
@@ -38,6 +39,7 @@ def rate_histograms(
         >>> axes.get_xlabel()
         'firing rate (Hz)'
     """
+    bins = checked_count("bins", bins)
     if isinstance(values, keras.Model):
         if x is None:
             raise ValueError("The rates of a model depend on data: give x, too.")
@@ -45,10 +47,14 @@ def rate_histograms(
         if not named:
             raise ValueError(f"{values.name!r} has no spiking layer.")
         return histograms(named, bins, new_axes(ax))
-    values = np.asarray(values, dtype=float)
+    values = checked_array("values", values, finite=False)
+    if x is not None:
+        raise ValueError(
+            f"x is data for a model; received x={x!r} with an array of values."
+        )
     if values.ndim < 3:
         raise ValueError(
-            "Rates need (batch, time, *features); received an array of shape"
+            "values: Rates need (batch, time, *features); received an array of shape"
             f" {values.shape}. Add an axis for a batch of one item, as values[None]."
         )
     firing_rates = np.mean(spikes.rates(values, amplitude, axis=1), axis=0)

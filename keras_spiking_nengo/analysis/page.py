@@ -14,6 +14,7 @@ from keras_spiking_nengo.analysis.drawing import (
 )
 from keras_spiking_nengo.analysis.energy import EnergyReport, energy
 from keras_spiking_nengo.analysis.recording import Recording, record
+from keras_spiking_nengo.checks import check_switches, is_whole
 
 __all__ = ["overview"]
 
@@ -45,8 +46,9 @@ def overview(model: keras.Model, x: Any, item: int = 0, strict: bool = True):
         >>> len(overview(model, np.full((2, 4), 3.0)).axes)
         4
     """
+    check_switches(strict=strict)
     recorded, outputs = record(model, x)
-    if not -len(outputs[0]) <= item < len(outputs[0]):
+    if not is_whole(item) or not -len(outputs[0]) <= item < len(outputs[0]):
         raise ValueError(f"x has {len(outputs[0])} items; received item={item!r}.")
     # Encoders are of interest where no neurons are.
     recorded = [r for r in recorded if r.neurons] or recorded

@@ -29,6 +29,14 @@ from keras_spiking_nengo.analysis.drawing import (
 )
 from keras_spiking_nengo.analysis.firing import rate_histograms as rates
 from keras_spiking_nengo.analysis.page import overview
+from keras_spiking_nengo.checks import (
+    checked_array,
+    checked_count,
+    checked_dt,
+    checked_items,
+    checked_seed,
+    positive,
+)
 from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.synapses import LinearSystem
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
@@ -85,13 +93,16 @@ def tuning_curves(
     """
     population = _population(ensemble, sim)
     dimensions = population["encoders"].shape[1]
-    line = np.eye(dimensions)[0] if direction is None else np.asarray(direction, float)
+    line = np.eye(dimensions)[0]
+    if direction is not None:
+        line = checked_array("direction", direction)
     if line.shape != (dimensions,) or not np.any(line):
         raise ValueError(
             f"direction is a vector of {dimensions} numbers that is not 0; received"
             f" {direction!r}."
         )
     line = line / np.linalg.norm(line)
+    n_points = checked_count("n_points", n_points)
     x = np.linspace(-population["radius"], population["radius"], n_points)
     along = np.outer(x, (population["encoders"] @ line) / population["radius"])
     kind = population["neuron_type"]
@@ -122,6 +133,8 @@ def _neuron_output(neuron_type, currents: np.ndarray) -> np.ndarray:
 
 
 def _population(ensemble, sim) -> dict[str, Any]:
+    if sim is not None and not hasattr(sim, "model"):
+        raise TypeError(f"sim is the simulator of a nengo.Ensemble; received {sim!r}.")
     if isinstance(ensemble, layers.Ensemble):
         if not ensemble.built:
             raise ValueError(f"{ensemble.name} is not built: call it on data first.")
@@ -131,8 +144,9 @@ def _population(ensemble, sim) -> dict[str, Any]:
         built = sim.data[ensemble]
     else:
         raise TypeError(
-            "Tuning curves are of a ksn.layers.Ensemble, or of a nengo.Ensemble"
-            f" together with the simulator that built it; received {ensemble!r}."
+            "ensemble: Tuning curves are of a ksn.layers.Ensemble, or of a"
+            " nengo.Ensemble together with the simulator that built it; received"
+            f" {ensemble!r}."
         )
     encoders = np.asarray(built.encoders, dtype=float)
     if built is ensemble and ensemble.normalize_encoders:
@@ -180,13 +194,24 @@ def response_curves(
         >>> axes.get_ylabel()
         'output: amplitude x rate (Hz)'
     """
-    single = isinstance(neuron_types, str | nengo.neurons.NeuronType)
-    kinds = list(map(to_neuron_type, [neuron_types] if single else neuron_types))
+    single = isinstance(neuron_types, nengo.neurons.NeuronType)
+    possible = "neuron types, or names of them"
+    several = (
+        checked_items("neuron_types", neuron_types, possible) if not single else ()
+    )
+    try:
+        kinds = [to_neuron_type(kind) for kind in (several or [neuron_types])]
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"neuron_types: {error}") from error
+    dt, time = checked_dt(dt), positive("time", time, "s")
+    checked_seed(seed)
+    if currents is not None:
+        currents = checked_array("currents", currents)
     ax = new_axes(ax)
     has_curve = any(neuron(kind).rates is not None for kind in kinds)
     for i, kind in enumerate(kinds):
         high = 30.0 if isinstance(kind, nengo.Izhikevich) else 5.0
-        shown = np.linspace(0, high, 201) if currents is None else np.asarray(currents)
+        shown = np.linspace(0, high, 201) if currents is None else np.ravel(currents)
         color, label = COLORS[i % len(COLORS)], repr(kind)
         if neuron(kind).rates is not None:
             curve = _neuron_output(kind, shown[:, None])[:, 0]

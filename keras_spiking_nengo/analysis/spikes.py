@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_spiking_nengo.checks import checked_array, is_whole, positive
+
 __all__ = ["common_height", "count", "rates", "sparsity"]
 
 # Rounding by which a spike may differ from its height: bfloat16 has two digits.
@@ -30,8 +32,15 @@ def count(values: Any, height: Any) -> np.ndarray:
         >>> count([0.0, 1000.0, -2000.0], 1000.0).tolist()
         [0.0, 1.0, 2.0]
     """
-    values = np.abs(np.asarray(values, dtype=float))
-    height = np.asarray(height, dtype=float)
+    values = np.abs(checked_array("values", values, finite=False))
+    height = checked_array("height", height)
+    try:
+        np.broadcast_shapes(values.shape, height.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"height is a number, or an array for values of shape {values.shape};"
+            f" received one of shape {height.shape}."
+        ) from error
     exact = np.where(height > 0, values / np.where(height > 0, height, 1.0), 0.0)
     number = np.rint(exact)
     with np.errstate(invalid="ignore"):  # infinity less infinity
@@ -39,9 +48,9 @@ def count(values: Any, height: Any) -> np.ndarray:
     if not np.all(off <= _CLOSE * np.maximum(number, 1)):
         worst = values.flat[np.argmax(off)]  # the first that is not a number, if any
         raise ValueError(
-            f"Spikes are multiples of their height, {np.max(height):g}; received a"
-            f" value of {worst:g}. Pass the activity of a spiking neuron type, and its"
-            " amplitude / dt."
+            f"values: Spikes are multiples of their height, {np.max(height):g};"
+            f" received a value of {worst:g}. Pass the activity of a spiking neuron"
+            " type, and its amplitude / dt."
         )
     return number
 
@@ -57,7 +66,7 @@ def common_height(values: Any) -> float | None:
         >>> common_height([0.5, 1.0]) is None
         True
     """
-    magnitude = np.abs(np.asarray(values, dtype=float))
+    magnitude = np.abs(checked_array("values", values, finite=False))
     highest = float(np.max(magnitude, initial=0.0))
     if not 0 < highest < np.inf:
         return None
@@ -77,7 +86,14 @@ def rates(values: Any, amplitude: float = 1.0, axis: int = 0) -> np.ndarray:
         >>> rates([[0.0, 1000.0], [0.0, 0.0]]).tolist()
         [0.0, 500.0]
     """
-    return np.mean(np.asarray(values, dtype=float), axis=axis) / amplitude
+    values = checked_array("values", values, finite=False)
+    amplitude = positive("amplitude", amplitude)
+    if not is_whole(axis) or not -values.ndim <= axis < values.ndim:
+        raise ValueError(
+            f"axis is one of the {values.ndim} axes of values, from 0 on; received"
+            f" axis={axis!r}, and values of shape {values.shape}."
+        )
+    return np.mean(values, axis=axis) / amplitude
 
 
 def sparsity(values: Any) -> float:
@@ -87,5 +103,5 @@ def sparsity(values: Any) -> float:
         >>> sparsity([0.0, 1.0, 0.0, 0.0])
         0.75
     """
-    values = np.asarray(values)
+    values = checked_array("values", values, finite=False)
     return float(np.mean(values == 0)) if values.size else 0.0

@@ -6,6 +6,12 @@ from typing import Any
 from keras import Model
 from nengo import Network
 
+from keras_spiking_nengo.checks import (
+    check_kind,
+    check_switches,
+    checked_dt,
+    checked_seed,
+)
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.graph import Edge, Graph, Port, Vertex
 from keras_spiking_nengo.convert.keras.reading import read
@@ -84,6 +90,8 @@ def to_nengo(
         >>> export.run(np.ones((3, 28))).shape
         (3, 10)
     """
+    check_switches(strict=strict, max_to_avg_pool=max_to_avg_pool)
+    seed = checked_seed(seed)
     options = ("max_to_avg_pool",) if max_to_avg_pool else ()
     return replace(write(read(model, strict, options), seed), model=model)
 
@@ -132,11 +140,13 @@ def verify(
         >>> ksn.verify(model, net, np.ones((1, 20, 1))).spikes[0].name
         'ens'
     """
+    check_kind("net", net, Network, "a nengo.Network")
     if net.seed is None:
         raise ValueError(
             f"{net} has no seed, so that each build of it draws other numbers. Give it"
             " one, nengo.Network(seed=0), before ksn.from_nengo."
         )
+    dt = checked_dt(dt)
     ports = model_ports(net, inputs, outputs)
     if not ports.nodes and n_steps is None:
         raise ValueError("The network has no inputs: say n_steps.")

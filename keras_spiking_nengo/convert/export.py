@@ -10,7 +10,12 @@ import keras
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.checks import (
+    check_switches,
+    checked_array,
+    checked_count,
+    checked_items,
+)
 from keras_spiking_nengo.convert.graph import Graph, Port
 from keras_spiking_nengo.convert.reports.comparison import Comparison, compare
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName
@@ -110,6 +115,8 @@ class NengoExport:
         Returns:
             Two dicts of arrays by name; activity is `(batch, time, *features)`.
         """
+        check_switches(progress_bar=progress_bar)
+        self._check_watched(watch)
         frames = self._frames(x)
         steps = self._n_steps(frames, n_steps)
         batch = len(next(iter(frames.values()))) if frames else 1
@@ -196,11 +203,17 @@ class NengoExport:
 
     # --- data -----------------------------------------------------------------
 
+    def _check_watched(self, watch) -> None:
+        spiking = [v.name for v in self.graph.vertices if v.neuron_type is not None]
+        names = checked_items("watch", watch, f"names among {spiking}")
+        if not all(isinstance(name, str) and name in spiking for name in names):
+            raise ValueError(f"watch has names among {spiking}; received {watch!r}.")
+
     def _frames(self, x) -> dict[str, np.ndarray]:
         """Inputs by vertex, `(batch, time or 1, size)`."""
         ports = self.graph.inputs
         values = {
-            port: np.asarray(value, dtype=np.float64)
+            port: checked_array(f"x, for input {port.name!r},", value, finite=False)
             for port, value in zip(ports, self.arrays(x), strict=True)
         }
         pairs = values.items()
@@ -211,20 +224,23 @@ class NengoExport:
                 axes = ("batch", "time")[: 1 + port.temporal]
                 expected = ", ".join((*axes, *map(str, shape)))
                 raise ValueError(
-                    f"Input {port.name!r} needs an array of shape ({expected});"
+                    f"x: Input {port.name!r} needs an array of shape ({expected});"
                     f" received {value.shape}."
                 )
             if not np.all(np.isfinite(value)):
                 raise ValueError(
-                    f"Input {port.name!r} has values that are not finite, which Nengo's"
-                    " simulator does not take. Replace them before."
+                    f"x: Input {port.name!r} has values that are not finite, which"
+                    " Nengo's simulator does not take. Replace them before."
                 )
         sizes = {len(value) for value in values.values()}
         if len(sizes) > 1 or 0 in sizes:
             raise ValueError(
-                f"Inputs need one batch size, of at least 1; received {sorted(sizes)}."
+                "x: Inputs need one batch size, of at least 1; received"
+                f" {sorted(sizes)}."
             )
         steps = {port: value.shape[1] if port.temporal else 1 for port, value in pairs}
+        if 0 in steps.values():
+            raise ValueError("x: Sequences need at least one step; received none.")
         return {port.vertex: v.reshape(len(v), steps[port], -1) for port, v in pairs}
 
     def arrays(self, x: Any) -> list:
@@ -235,8 +251,8 @@ class NengoExport:
         if isinstance(x, Mapping):
             if set(x) != set(names):
                 raise ValueError(
-                    f"The inputs are called {names}; received a dict with the keys"
-                    f" {sorted(x)}."
+                    f"x: The inputs are called {names}; received a dict with the keys"
+                    f" {sorted(map(str, x))}."
                 )
             return [x[name] for name in names]
         # A list of numbers is data for the one input, a list of arrays is not.
@@ -244,7 +260,7 @@ class NengoExport:
         x = list(x) if several else [x]
         if len(x) != len(names):
             raise ValueError(
-                f"The inputs are {names}; received {len(x)} arrays. Pass a dict by"
+                f"x: The inputs are {names}; received {len(x)} arrays. Pass a dict by"
                 " name, or a list in this order."
             )
         return x

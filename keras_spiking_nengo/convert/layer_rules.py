@@ -17,6 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import one_of
 from keras_spiking_nengo.convert.graph import Edge, Vertex
 from keras_spiking_nengo.models.time import Time, teach
 from keras_spiking_nengo.registry import Registry
@@ -191,8 +192,13 @@ def layer_rule(*classes: type, time: str = "keeps") -> Callable:
         array([[3., 3.]])
     """
     possible = {"keeps": Time.KEEPS, "mixes": Time.MIXES}
-    if time not in possible:
-        raise ValueError(f"time is one of {sorted(possible)}; received {time!r}.")
+    one_of("time", time, sorted(possible))
+    for cls in classes:
+        if not isinstance(cls, type) or not issubclass(cls, keras.layers.Layer):
+            raise TypeError(
+                "classes are of layers, as in @ksn.layer_rule(MyLayer); received"
+                f" {cls!r}."
+            )
 
     def keep(read: Callable[[Site], Part]) -> Callable[[Site], Part]:
         LAYERS.add(LayerRule(read), *classes)

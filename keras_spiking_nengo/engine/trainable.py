@@ -12,11 +12,13 @@ from itertools import count
 from typing import Any
 
 import nengo
+import numpy as np
 from nengo.builder import Model
 from nengo.config import Config
 from nengo.exceptions import ConfigError
 from nengo.params import BoolParam
 
+from keras_spiking_nengo.checks import check_kind
 from keras_spiking_nengo.engine.signals import probe_connections
 
 __all__ = ["NamedWeight", "configure", "weights_of"]
@@ -48,7 +50,8 @@ def configure(net: nengo.Network, *targets: Any, trainable: bool | None = None) 
         >>> configure(net, trainable=False)
         >>> configure(net, ens, trainable=True)
     """
-    if trainable not in (True, False, None):
+    check_kind("net", net, nengo.Network, "a nengo.Network")
+    if trainable is not None and not isinstance(trainable, bool | np.bool_):
         raise ValueError(f"trainable is True, False or None; received {trainable!r}.")
     for target in targets or _CLASSES:
         _check_target(net, target)
@@ -60,16 +63,19 @@ def configure(net: nengo.Network, *targets: Any, trainable: bool | None = None) 
             parameters.set_param(
                 _PARAMETER, BoolParam(_PARAMETER, default=None, optional=True)
             )
-        net.config[target].trainable = trainable
+        value = None if trainable is None else bool(trainable)
+        net.config[target].trainable = value
 
 
 def _check_target(net, target) -> None:
     cls = target if isinstance(target, type) else type(target)
     if cls not in _CLASSES:
         names = ", ".join(c.__name__ for c in _CLASSES)
-        raise TypeError(f"Received {target!r}; possible: {names}, and their instances.")
+        raise TypeError(
+            f"targets: Received {target!r}; possible: {names}, and their instances."
+        )
     if not isinstance(target, type) and target not in net.all_objects:
-        raise ValueError(f"{target} is not in {net}.")
+        raise ValueError(f"targets: {target} is not in {net}.")
 
 
 def _configured(configs: list[Config], obj) -> bool | None:

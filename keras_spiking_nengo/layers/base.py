@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import check_float, check_policy, checked_switch
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
@@ -40,8 +41,12 @@ class Cell(keras.layers.Layer, ABC):
     # `dynamics.random`, by position.
     seed: int | None = None
     streams: tuple[int, ...] = ()
+    # Whether its output is spikes, of which a step that is left out sends none.
+    sends_spikes: bool = False
 
     def __init__(self, **kwargs):
+        check_policy(kwargs.get("dtype"))
+        check_trainable(kwargs.get("trainable", True))
         # Inputs are cast here, to the dtype of the state, and not by Keras.
         super().__init__(autocast=False, **kwargs)
         self._features: tuple[int, ...] | None = None
@@ -117,11 +122,27 @@ class Cell(keras.layers.Layer, ABC):
 
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
+        check_float("inputs", inputs.dtype)
         sizes.check_precision(self, states)
+        sizes.check_states(self.name, self, states, "states", inputs.shape[0])
         step, parameters = self.program(training)
         named = states if self.state_names else []
         output, new = step(parameters, [ops.cast(inputs, self.state_dtype)], named)
         return ops.cast(output, self.compute_dtype), list(new) or states
+
+
+def check_trainable(value: Any) -> None:
+    """Refuses names of parameters where Keras has a switch.
+
+    Raises:
+        TypeError: unless it is True or False.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(
+            "trainable is Keras's switch for all of a layer's weights, True or False;"
+            f" received {value!r}. To make time constants and other physics trainable,"
+            " pass their names as trainable_parameters=(...)."
+        )
 
 
 _FLAGS = (
@@ -175,7 +196,7 @@ class SequenceLayer(keras.layers.RNN):
         initial_state: list of state tensors. Defaults to the initial values of
             the cell or, if `stateful`, to where the last call ended.
         mask: `(batch, time)` booleans; a step that is False leaves the state as
-            it is, and repeats the last output.
+            it is, and repeats the last output; where that is spikes, it sends none.
         training: bool.
     """
 
@@ -188,16 +209,12 @@ class SequenceLayer(keras.layers.RNN):
             for name in (*_FLAGS, *_LAYER_ARGUMENTS)
             if name in kwargs
         }
-        if not isinstance(options.get("trainable", True), bool):
-            raise TypeError(
-                f"trainable is Keras's switch for all of a layer's weights, True or"
-                f" False; received {options['trainable']!r}. To make time constants and"
-                " other physics trainable, pass their names as"
-                " trainable_parameters=(...)."
-            )
+        for name in {*_FLAGS} & {*options}:
+            options[name] = checked_switch(name, options[name])
+        check_trainable(options.get("trainable", True))
         cell = type(self).cell_class(*args, dtype=options.get("dtype"), **kwargs)
         super().__init__(cell, autocast=False, **options)
-        self.save_state = save_state
+        self.save_state = checked_switch("save_state", save_state)
         # None where nothing is drawn, so that no other layer gets a variable of it.
         self.seed_generator = _seed_generator(cell)
 
@@ -245,6 +262,7 @@ class SequenceLayer(keras.layers.RNN):
     def compute_output_spec(self, sequences, *args, **kwargs):
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)
+        sizes.check_mask(self.name, kwargs.get("mask"), sequences.shape)
         shapes = self.compute_output_shape(sequences.shape)
         if not self.return_state:
             return keras.KerasTensor(shapes, dtype=self.compute_dtype)
@@ -307,11 +325,13 @@ class SequenceLayer(keras.layers.RNN):
         cell = self.cell
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)
+        check_float("sequences", sequences.dtype, "Give the parts as features.")
+        sizes.check_mask(self.name, mask, sequences.shape)
         if initial_state is None and self.stateful:
             initial_state = self.states
         state = initial_state
         if state is not None:
-            state = sizes.checked_states(self.name, cell, state)
+            state = sizes.checked_states(self.name, cell, state, sequences.shape[0])
         if training and self.seed_generator is not None:
             if state is None:
                 state = cell.initial_state(ops.shape(sequences)[0])
@@ -338,7 +358,8 @@ class SequenceLayer(keras.layers.RNN):
         if mask is None:
             run = cell.sequence if whole else cell.last
             return run(inputs, state, training, self.unroll)
-        zeros = self.zero_output_for_mask
+        # Of spikes, the last step alone is that of the sequence without the mask.
+        zeros = self.zero_output_for_mask or (whole and cell.sends_spikes)
         return masked_sequence(cell, inputs, state, mask, training, self.unroll, zeros)
 
     # --- configuration --------------------------------------------------------

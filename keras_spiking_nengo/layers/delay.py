@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_spiking_nengo.checks import check_fits, checked_array, checked_dt
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.parameters import warn_of_seconds
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Delay", "DelayCell"]
@@ -49,6 +50,7 @@ class DelayCell(Cell):
         self.delay = checked_array(
             "delay", delay, 0, "It is a time in seconds, in the shape of the features."
         )
+        warn_of_seconds(self.dt, delay=self.delay)
         steps = self.delay / self.dt
         self.steps = np.rint(steps).astype(int)
         if not np.allclose(steps, self.steps, rtol=1e-6, atol=1e-6):

@@ -16,7 +16,15 @@ import numpy as np
 from nengo.learning_rules import LearningRuleType
 
 from keras_spiking_nengo import serialization
-from keras_spiking_nengo.checks import one_of
+from keras_spiking_nengo.checks import (
+    check_kind,
+    checked_array,
+    checked_count,
+    checked_switch,
+    one_of,
+    positive,
+)
+from keras_spiking_nengo.layers.parameters import checked_synapse
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
 __all__ = ["Design", "VectorFunction", "ensemble_network"]
@@ -68,6 +76,9 @@ class Design:
         for name, value in self._values().items() if encoded else ():
             object.__setattr__(self, name, serialization.from_config(value))
         object.__setattr__(self, "neuron_type", to_neuron_type(self.neuron_type))
+        on = checked_switch("normalize_encoders", self.normalize_encoders)
+        object.__setattr__(self, "normalize_encoders", on)  # Nengo takes no 1
+        _check_numbers(self)
 
     def to_config(self) -> dict[str, Any]:
         """As JSON."""
@@ -90,7 +101,7 @@ def ensemble_network(
     Raises:
         ValueError, TypeError: for what is not possible.
     """
-    _check_design(design, function, recurrent)
+    _check_design(design, dimensions, function, recurrent)
     functions = function if isinstance(function, Mapping) else {"": function}
     rules = _rules_by_name(design.learning_rule, functions, recurrent)
     with nengo.Network(label="ensemble", seed=seed) as net:
@@ -242,7 +253,31 @@ def _rules_by_name(rule, functions: Mapping, recurrent) -> dict[str, Any]:
     return rules
 
 
-def _check_design(design: Design, function, recurrent) -> None:
+def _check_numbers(design: Design) -> None:
+    """Refuses values that Nengo refuses in words of its own, or not at all."""
+    for name in ("encoders", "max_rates", "intercepts", "gain", "bias", "eval_points"):
+        value = getattr(design, name)
+        if value is not None and not isinstance(value, nengo.dists.Distribution):
+            checked_array(name, value, advice="A nengo.dists.Distribution is possible.")
+    positive("radius", design.radius)
+    for name in ("synapse", "recurrent_synapse"):
+        checked_synapse(name, getattr(design, name))
+    if design.n_eval_points is not None:
+        checked_count("n_eval_points", design.n_eval_points)
+    for name in ("solver", "recurrent_solver"):
+        kinds = (nengo.solvers.Solver, type(None))
+        check_kind(name, getattr(design, name), kinds, "a nengo.solvers.Solver")
+    for name in ("transform", "recurrent_transform"):
+        value = getattr(design, name)
+        if value is not None and not isinstance(value, nengo.transforms.Transform):
+            advice = "A matrix (outputs, inputs) or a nengo.transforms.Transform, too."
+            if np.ndim(checked_array(name, value, advice=advice)) > 2:
+                raise ValueError(
+                    f"{name} has {np.ndim(value)} axes; received {value!r}. {advice}"
+                )
+
+
+def _check_design(design: Design, dimensions: int, function, recurrent) -> None:
     one_of("output", design.output, ("decoded", "neurons"))
     one_of("teacher", design.teacher, ("error", "target"))
     if design.output == "neurons" and function is not None:
@@ -257,10 +292,10 @@ def _check_design(design: Design, function, recurrent) -> None:
         **(function if isinstance(function, Mapping) else {"function": function}),
         "recurrent": None if isinstance(recurrent, bool) else recurrent,
     }.items():
-        _check_function(name, image, design.eval_points)
+        _check_function(name, image, design.eval_points, dimensions)
 
 
-def _check_function(name: str, image, eval_points) -> None:
+def _check_function(name: str, image, eval_points, dimensions: int) -> None:
     is_array = isinstance(image, np.ndarray) and image.ndim == 2
     if image is not None and not callable(image) and not is_array:
         raise TypeError(
@@ -272,3 +307,11 @@ def _check_function(name: str, image, eval_points) -> None:
             f"{name} is an array of values: give eval_points, the points that they"
             " belong to, too."
         )
+    if callable(image):
+        try:
+            image(np.zeros(dimensions))
+        except TypeError as error:
+            raise TypeError(
+                f"{name} is a function of a vector of {dimensions} numbers; called with"
+                f" one, {image!r} raised: {error}."
+            ) from error

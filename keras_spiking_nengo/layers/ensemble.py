@@ -6,13 +6,17 @@ from typing import Any
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.checks import checked_count, checked_seed
 from keras_spiking_nengo.layers.design import Design, VectorFunction, ensemble_network
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
+from keras_spiking_nengo.layers.parameters import checked_synapse, warn_of_seconds
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Ensemble", "EnsembleCell"]
+
+# What a configuration stores of the network that was built.
+_STORED = ("net", "inputs", "outputs")
 
 
 @registered()
@@ -101,12 +105,12 @@ class EnsembleCell(NetworkCell):
             transform=transform,
             learning_rule=learning_rule,
             teacher=teacher,
-            encoded=built is not None,
+            encoded=_is_stored(built),
         )
         seed = _seed_or_draw(seed)
-        built = built or ensemble_network(
-            design, n_neurons, dimensions, function, recurrent, seed
-        )
+        sizes = _checked_sizes(n_neurons, dimensions)
+        if built is None:
+            built = ensemble_network(design, *sizes, function, recurrent, seed)
         super().__init__(
             **built,
             dt=dt,
@@ -116,8 +120,8 @@ class EnsembleCell(NetworkCell):
             trained=trained,
             **kwargs,
         )
-        self.n_neurons = n_neurons
-        self.dimensions = dimensions
+        _warn_of_synapses(design, self.dt)
+        self.n_neurons, self.dimensions = sizes
         self.design = design
 
     @property
@@ -127,15 +131,38 @@ class EnsembleCell(NetworkCell):
 
     def get_config(self):
         config = super().get_config()
-        built = {name: config.pop(name) for name in ("net", "inputs", "outputs")}
+        built = {name: config.pop(name) for name in _STORED}
         return {
             **config,
-            "n_neurons": int(self.n_neurons),
-            "dimensions": int(self.dimensions),
+            "n_neurons": self.n_neurons,
+            "dimensions": self.dimensions,
             **self.design.to_config(),
             "recurrent": any(c.label == "recurrent" for c in self.net.connections),
             "built": built,
         }
+
+
+def _checked_sizes(n_neurons, dimensions) -> tuple[int, int]:
+    return (
+        checked_count("n_neurons", n_neurons),
+        checked_count("dimensions", dimensions),
+    )
+
+
+def _warn_of_synapses(design: Design, dt: float) -> None:
+    for name in ("synapse", "recurrent_synapse"):
+        tau = getattr(checked_synapse(name, getattr(design, name)), "tau", None)
+        warn_of_seconds(dt, **{name: tau})
+
+
+def _is_stored(built: Any) -> bool:
+    """Whether there is what a configuration stores."""
+    if built is not None and (not isinstance(built, dict) or {*built} != {*_STORED}):
+        raise ValueError(
+            f"built is what get_config stores, a dict of {_STORED}, or None;"
+            f" received {built!r}."
+        )
+    return built is not None
 
 
 def _seed_or_draw(seed: int | None) -> int:

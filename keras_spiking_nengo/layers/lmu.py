@@ -5,7 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_count, one_of, positive
+from keras_spiking_nengo.checks import (
+    checked_count,
+    checked_switch,
+    from_keras,
+    one_of,
+    positive,
+)
 from keras_spiking_nengo.dynamics import legendre
 from keras_spiking_nengo.dynamics.loops import scan, static_length
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
@@ -87,17 +93,21 @@ class LMUCell(Cell):
         self.order = checked_count("order", order, "It counts Legendre polynomials.")
         self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
-        self.trainable_theta = _checked_switch("trainable_theta", trainable_theta)
-        self.hidden_to_memory = bool(hidden_to_memory)
-        self.memory_to_memory = bool(memory_to_memory)
-        self.input_to_hidden = bool(input_to_hidden)
-        self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
-        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self.recurrent_regularizer = keras.regularizers.get(recurrent_regularizer)
-        self.use_bias = bool(use_bias)
-        self.bias_initializer = keras.initializers.get(bias_initializer)
-        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+        self.trainable_theta = checked_switch(
+            "trainable_theta",
+            trainable_theta,
+            "True, for one trained value for the layer, or False",
+        )
+        self.hidden_to_memory = checked_switch("hidden_to_memory", hidden_to_memory)
+        self.memory_to_memory = checked_switch("memory_to_memory", memory_to_memory)
+        self.input_to_hidden = checked_switch("input_to_hidden", input_to_hidden)
+        self.kernel_initializer = _initializer("kernel", kernel_initializer)
+        self.recurrent_initializer = _initializer("recurrent", recurrent_initializer)
+        self.kernel_regularizer = _regularizer("kernel", kernel_regularizer)
+        self.recurrent_regularizer = _regularizer("recurrent", recurrent_regularizer)
+        self.use_bias = checked_switch("use_bias", use_bias)
+        self.bias_initializer = _initializer("bias", bias_initializer)
+        self.bias_regularizer = _regularizer("bias", bias_regularizer)
         self._several = isinstance(hidden_cell, list | tuple)
         several = hidden_cell if self._several else [hidden_cell]
         self.hidden_layers = [checked_layer(h) for h in several if h is not None]
@@ -323,13 +333,12 @@ def _encoded_input(p, x):
 # --- arguments ------------------------------------------------------------------
 
 
-def _checked_switch(name: str, value) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(
-            f"{name} is True, for one trained value for the layer, or False; received"
-            f" {value!r}."
-        )
-    return value
+def _initializer(weight: str, value):
+    return from_keras(f"{weight}_initializer", keras.initializers.get, value)
+
+
+def _regularizer(weight: str, value):
+    return from_keras(f"{weight}_regularizer", keras.regularizers.get, value)
 
 
 def _checked_theta(theta, order: int, discretizer: str) -> float:

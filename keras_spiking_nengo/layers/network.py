@@ -11,7 +11,7 @@ from keras_spiking_nengo.dynamics.loops import not_exported
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.layers.ports import common_mask, mapped
-from keras_spiking_nengo.layers.sizes import check_batch, check_steps
+from keras_spiking_nengo.layers.sizes import check_batch, check_mask, check_steps
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Network"]
@@ -160,11 +160,11 @@ class Network(SequenceLayer):
         return (output, *states) if self.return_state else output
 
     def compute_output_spec(self, sequences, *args, **kwargs):
-        common_mask(kwargs.get("mask"), self.name)
         shapes = keras.tree.map_structure(lambda x: x.shape, sequences)
         joined = self._joined_shape(shapes)
         check_steps(self, joined)
         check_batch(self, joined, self._expected_batch_size)
+        check_mask(self.name, common_mask(kwargs.get("mask"), self.name), joined)
         shapes = self.compute_output_shape(shapes)
         output, *states = shapes if self.return_state else (shapes,)
         output = mapped(

@@ -11,7 +11,13 @@ import numpy as np
 from keras import ops
 from nengo.builder import Model
 
-from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
+from keras_spiking_nengo.checks import (
+    check_kind,
+    checked_dt,
+    checked_items,
+    checked_seed,
+    one_of,
+)
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.loops import (
     call_host,
@@ -92,7 +98,8 @@ class NetworkCell(Cell):
         self.training_mode = one_of("forward", forward, FORWARDS)
         self.seed = checked_seed(seed)
         self.ports = Ports(net, inputs, outputs)
-        model = model or _built(net, self.dt)
+        check_kind("model", model, (Model, type(None)), "a nengo.builder.Model")
+        model = _built(net, self.dt) if model is None else model
         program = _compiled(model, self.ports, self.seed or 0)
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
@@ -102,7 +109,7 @@ class NetworkCell(Cell):
         clock = ("step",) if self.clocked else ()
         self.state_names = (*clock, *program.state_names)
         self.streams = tuple(at + self.clocked for at in streams_of(program))
-        self.trained = None if trained is None else tuple(trained)
+        self.trained = None if trained is None else _checked_names(trained)
         # Whether the layer goes on from where it was; then timed inputs do, too.
         self.continued = False
 
@@ -257,6 +264,14 @@ class NetworkCell(Cell):
             "seed": self.seed,
             "trained": trained,
         }
+
+
+def _checked_names(trained) -> tuple[str, ...]:
+    possible = "names of weights, such as ['ensemble.bias'], or None"
+    names = checked_items("trained", trained, possible)
+    for name in names:
+        check_kind(f"Each of trained={names}", name, str, "the name of a weight")
+    return names
 
 
 def _built(net: nengo.Network, dt: float) -> Model:

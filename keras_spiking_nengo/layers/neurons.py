@@ -30,6 +30,7 @@ from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_surrogate,
     checked_trainable,
+    warn_of_seconds,
     weight_from,
 )
 from keras_spiking_nengo.saving import registered
@@ -102,6 +103,7 @@ class NeuronsCell(Cell):
         self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
         self.state_names = self.dynamics.states
         self.streams = (len(self.state_names) - 2,) if self.dynamics.random else ()
+        self.sends_spikes = self.dynamics.spiking
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
@@ -114,6 +116,10 @@ class NeuronsCell(Cell):
                     f" {start!r}."
                 )
         self.dt = dt
+        numbers = self.dynamics.parameters
+        warn_of_seconds(
+            self.dt, **{name: numbers[name] for name in numbers if name[:4] == "tau_"}
+        )
 
     @property
     def dt(self) -> float:
@@ -343,7 +349,8 @@ class Neurons(SequenceLayer):
         sequences: `(batch, time, *features)`. Input currents.
         initial_state: list of `(batch, *features)` tensors, as returned with
             `return_state=True`.
-        mask: `(batch, time)` booleans.
+        mask: `(batch, time)` booleans. A step that is False leaves the state as it is;
+            spiking types send no spike then, and others repeat the last output.
         training: bool.
 
     Output shape:

@@ -1,14 +1,25 @@
 """Physical parameters of a cell: checked, and made trainable on request."""
 
+import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
+import nengo
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_number, is_number
 from keras_spiking_nengo.dynamics import surrogates
 
-__all__ = ["Trained", "checked_surrogate", "checked_trainable", "weight_from"]
+__all__ = [
+    "Trained",
+    "checked_surrogate",
+    "checked_synapse",
+    "checked_trainable",
+    "warn_of_seconds",
+    "weight_from",
+]
 
 KINDS = ("shared", "unit")
 
@@ -24,6 +35,48 @@ def checked_surrogate(value) -> surrogates.Surrogate | None:
     return None if value is None else surrogates.surrogate(value)
 
 
+def checked_synapse(name: str, value) -> nengo.synapses.Synapse | None:
+    """A synapse from itself, or from the time constant of a lowpass; None is none.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if is_number(value):
+        return nengo.Lowpass(checked_number(name, value, 0, unit="s"))
+    if value is None or isinstance(value, nengo.synapses.Synapse):
+        return value
+    raise ValueError(
+        f"{name} is a Nengo synapse such as nengo.Alpha(0.01), the time constant of a"
+        f" lowpass in seconds, or None; received {value!r}."
+    )
+
+
+def warn_of_seconds(dt: float, **times: Any) -> None:
+    """Warns of times that were hardly meant to be seconds.
+
+    A time constant of 20 with steps of 0.001 is taken for milliseconds, and so is a
+    step of 1 with a time constant of 0.02; 20 with steps of 1 counts in steps.
+
+    Args:
+        dt: float, seconds. Length of a step.
+        **times: numbers, arrays or None, by the names of the parameters.
+    """
+    for name, value in times.items():
+        longest = float(np.max(value, initial=0)) if value is not None else 0.0
+        if longest > 1 and longest >= 1000 * dt:
+            warnings.warn(
+                f"{name} is in seconds, and {longest:g} s are {longest / dt:g} steps of"
+                f" dt={dt:g} s. {longest:g} ms are {longest / 1000:g}.",
+                stacklevel=5,
+            )
+        elif dt >= 1 and 0 < longest <= dt / 10:
+            warnings.warn(
+                f"dt is in seconds: a step of {dt:g} s is longer than {name}="
+                f"{longest:g} s. {dt:g} ms are {dt / 1000:g}.",
+                stacklevel=5,
+            )
+
+
 def checked_trainable(
     requested: Iterable[str] | Mapping[str, str], possible: Iterable[str], owner: str
 ) -> dict[str, str]:
@@ -34,7 +87,8 @@ def checked_trainable(
     """
     if isinstance(requested, str):
         requested = (requested,)
-    if not isinstance(requested, Iterable):
+    names = list(requested) if isinstance(requested, Iterable) else [None]
+    if not all(isinstance(name, str) for name in names):
         raise ValueError(
             "trainable_parameters takes names, such as ('tau_rc',), or a dict from"
             f" names to 'shared' or 'unit'; received {requested!r}."
@@ -46,7 +100,8 @@ def checked_trainable(
         if name not in possible:
             choice = ", ".join(map(repr, possible)) or "none"
             raise ValueError(
-                f"{owner} cannot train {name!r}. Its trainable parameters: {choice}."
+                f"trainable_parameters: {owner} cannot train {name!r}. Its trainable"
+                f" parameters: {choice}."
             )
         if kind not in KINDS:
             raise ValueError(

@@ -1,8 +1,11 @@
 """Any layer on each step of a sequence."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import check_kind
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["PerStep"]
@@ -27,6 +30,7 @@ class PerStep(keras.layers.TimeDistributed):
         `(batch, time, *features)`.
 
     Raises:
+        TypeError: if `layer` is no layer.
         ValueError: if an input has no axis of time.
 
     Example:
@@ -38,6 +42,10 @@ class PerStep(keras.layers.TimeDistributed):
     Reference:
         `keras.layers.TimeDistributed`, whose outputs these are.
     """
+
+    def __init__(self, layer: keras.Layer, **kwargs: Any):
+        check_kind("layer", layer, keras.Layer, "a layer that is run on each step")
+        super().__init__(layer, **kwargs)
 
     def build(self, input_shape):
         if not self.layer.built:

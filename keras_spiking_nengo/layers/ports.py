@@ -49,8 +49,8 @@ class Ports:
             for node in nodes
             if not node.size_in and node.size_out and not is_one(node.output)
         ]
-        self.inputs = _resolved(net, inputs, nodes, sources, nengo.Node)
-        self.outputs = _resolved(net, outputs, probes, probes, nengo.Probe)
+        self.inputs = _resolved(net, "inputs", inputs, nodes, sources)
+        self.outputs = _resolved(net, "outputs", outputs, probes, probes)
         for node in self.nodes:
             if node.size_in or not node.size_out:
                 raise ValueError(
@@ -59,8 +59,8 @@ class Ports:
                 )
         if not self.probes:
             raise ValueError(
-                f"{net} has no probe, so the layer would have no output. Add a"
-                " nengo.Probe to what you want to see."
+                f"{net} has no probe among outputs={outputs!r}, so there would be none."
+                " Add a nengo.Probe to what you want to see, or leave outputs out."
             )
 
     @property
@@ -244,7 +244,7 @@ def _sampled(part, probe, dt: float):
     return part[:, round(period) - 1 :: round(period)]
 
 
-def _resolved(net, ports: Any, everything, default, kind):
+def _resolved(net, argument: str, ports: Any, everything, default):
     if ports is None:
         objects = list(default)
         return objects[0] if len(objects) == 1 else objects
@@ -253,26 +253,31 @@ def _resolved(net, ports: Any, everything, default, kind):
     elif isinstance(ports, list | tuple):
         ports = list(ports)
 
+    kind = nengo.Node if argument == "inputs" else nengo.Probe
+
     def resolved(item):
-        if isinstance(item, int) and 0 <= item < len(everything):
+        if type(item) is int and 0 <= item < len(everything):  # True is none
             return everything[item]
         if isinstance(item, str):
-            return _labelled(item, everything, kind)
+            return _labelled(item, everything, argument, kind)
         if not isinstance(item, kind):
-            raise TypeError(f"Expected a nengo.{kind.__name__}; received {item!r}.")
+            raise TypeError(
+                f"{argument}: Expected a nengo.{kind.__name__}, its label, a list or"
+                f" dict of them, or None; received {item!r}."
+            )
         if item not in everything:
-            raise ValueError(f"{item} is not in {net}.")
+            raise ValueError(f"{argument}: {item} is not in {net}.")
         return item
 
     return mapped(resolved, ports)
 
 
-def _labelled(label: str, objects, kind):
+def _labelled(label: str, objects, argument: str, kind):
     labelled = [obj for obj in objects if obj.label == label]
     if len(labelled) != 1:
         labels = ", ".join(sorted({str(obj.label) for obj in objects}))
         raise ValueError(
-            f"{len(labelled)} objects have the label {label!r}; labels of"
+            f"{argument}: {len(labelled)} objects have the label {label!r}; labels of"
             f" nengo.{kind.__name__} here: {labels}. Pass the object itself."
         )
     return labelled[0]

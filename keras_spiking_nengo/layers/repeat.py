@@ -13,7 +13,11 @@ __all__ = ["Repeat"]
 class Repeat(keras.layers.Layer):
     """Present a static input for `n_steps` steps of time.
 
-    `keras.layers.RepeatVector` for features of any rank.
+    `keras.layers.RepeatVector` for features of any rank. What follows gets a sequence:
+    `Dense`, activations and the layers of this package act on every step of it, and
+    layers of images, such as `Conv2D`, `MaxPooling2D` and `Flatten`, go into
+    `ksn.layers.PerStep(keras.layers.Conv2D(...))`. It costs less to have them before
+    `Repeat`, where they see each image once.
 
     Args:
         n_steps: int >= 1. Number of steps.
@@ -30,6 +34,10 @@ class Repeat(keras.layers.Layer):
     Example:
         >>> import keras
         >>> Repeat(10)(keras.ops.ones((2, 8, 8))).shape == (2, 10, 8, 8)
+        True
+        >>> from keras_spiking_nengo.layers import PerStep
+        >>> frames = Repeat(10)(keras.ops.ones((2, 8, 8, 1)))
+        >>> PerStep(keras.layers.Conv2D(4, 3))(frames).shape == (2, 10, 6, 6, 4)
         True
 
     Reference:

@@ -1,12 +1,17 @@
 """Sizes of sequences and of states: what a layer over time refuses, and why."""
 
 import keras
+import numpy as np
 from keras import ops
+
+from keras_spiking_nengo.checks import check_float
 
 __all__ = [
     "Shape",
     "check_batch",
+    "check_mask",
     "check_precision",
+    "check_states",
     "check_steps",
     "checked_states",
     "static_features",
@@ -73,28 +78,80 @@ def check_batch(layer, shape: Shape, expected: int | None) -> None:
         )
 
 
-def checked_states(name: str, cell, states) -> list:
-    """The states that the layer of that name was called with, in their dtypes.
+def check_mask(name: str, mask, shape: Shape) -> None:
+    """Refuses a mask of other items or steps than those of a sequence.
+
+    Args:
+        name: of the layer.
+        mask: `(batch, time)`, or None.
+        shape: of the sequence.
 
     Raises:
-        ValueError: if their number or a shape is not that of the cell's.
+        ValueError: for it.
+    """
+    if mask is None:
+        return
+    received = tuple(np.shape(mask))
+    lead, extra = received[:2], received[2:]
+    pairs = zip(lead, shape[:2], strict=False)
+    differ = any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs)
+    if differ or len(lead) < 2 or {*extra} - {1}:
+        raise ValueError(
+            f"{name} needs a mask (batch, time) for its input of shape {tuple(shape)};"
+            f" received a mask of shape {received}."
+        )
+
+
+def checked_states(name: str, cell, states, batch) -> list:
+    """The states that the layer of that name was called with, in their dtypes.
+
+    Args:
+        name: of the layer.
+        cell: that has the states.
+        states: what was received as `initial_state`.
+        batch: number of items of the sequence, or None.
+
+    Raises:
+        ValueError: if their number or a shape is not that of the cell's, or they are
+            of other items.
     """
     states = states if isinstance(states, list | tuple) else [states]
+    states = list(map(ops.convert_to_tensor, states))
+    check_states(name, cell, states, "initial_state", batch)
+    pairs = zip(states, cell.state_dtypes(), strict=True)
+    return [ops.cast(state, dtype) for state, dtype in pairs]
+
+
+def check_states(name: str, cell, states: list, argument: str, batch) -> None:
+    """Refuses states of another number, shape or number of items.
+
+    Args:
+        name, cell, batch: as for `checked_states`.
+        states: tensors.
+        argument: what the user knows them by.
+
+    Raises:
+        ValueError: for them.
+    """
+    if not cell.state_names and argument == "states":
+        return  # Keras cannot do without one
     names, shapes = cell.state_names, cell.state_shapes()
     if len(states) != len(names):
         raise ValueError(
-            f"{name} has {len(names)} states {names}; received initial_state"
+            f"{name} has {len(names)} states {names}; received {argument}"
             f" with {len(states)}."
         )
     for state_name, shape, state in zip(names, shapes, states, strict=True):
-        if tuple(state.shape[1:]) != tuple(shape):
+        items = state.shape[0] if len(state.shape) else 0
+        same = not (isinstance(items, int) and isinstance(batch, int)) or items == batch
+        if tuple(state.shape[1:]) != tuple(shape) or not same:
             raise ValueError(
                 f"{name} needs its state {state_name!r} in the shape"
-                f" {(None, *shape)}; received {tuple(state.shape)}. Pass what it"
-                " returned with return_state=True."
+                f" {(None, *shape)}, for as many items as its input has, {batch};"
+                f" received {tuple(state.shape)}. Pass as {argument} what it returned"
+                " with return_state=True."
             )
-    pairs = zip(states, cell.state_dtypes(), strict=True)
-    return [ops.cast(ops.convert_to_tensor(s), dtype) for s, dtype in pairs]
+        check_float(f"{argument} {state_name!r} of {name}", state.dtype)
 
 
 def check_precision(cell, states: list) -> None:

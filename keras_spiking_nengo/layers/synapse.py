@@ -10,7 +10,12 @@ from keras import ops
 from keras_spiking_nengo import checks, serialization
 from keras_spiking_nengo.dynamics import synapses
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
-from keras_spiking_nengo.layers.parameters import Trained, checked_trainable
+from keras_spiking_nengo.layers.parameters import (
+    Trained,
+    checked_synapse,
+    checked_trainable,
+    warn_of_seconds,
+)
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Synapse", "SynapseCell"]
@@ -66,17 +71,18 @@ class SynapseCell(Cell):
         super().__init__(**kwargs)
         if isinstance(synapse, dict):
             synapse = serialization.from_config(synapse)
-        if delay not in (0, 1):
+        if not (checks.is_number(delay) and delay in (0, 1)):
             raise ValueError(
                 "delay is 1 (Nengo's order of events) or 0 (no lag); received"
                 f" {delay!r}. For a longer delay use ksn.layers.Delay."
             )
-        self.synapse = _checked_synapse(synapse)
+        self.synapse = checked_synapse("synapse", synapse)
         self.delay = int(delay)
         self.initial_level = checks.checked_array(
             "initial_level", initial_level, advice="It has the shape of the features."
         )
         self.dt = dt
+        warn_of_seconds(self.dt, synapse=getattr(self.synapse, "tau", None))
         self.state_names = ("filter",) if self.system.order else ()
         possible = ("tau",) * synapses.is_tunable(self.synapse) + ("initial_level",)
         self.trainable_parameters = checked_trainable(
@@ -169,19 +175,6 @@ class SynapseCell(Cell):
             "initial_level": self.initial_level.tolist(),
             "trainable_parameters": dict(self.trainable_parameters),
         }
-
-
-def _checked_synapse(value) -> nengo.synapses.Synapse | None:
-    if checks.is_number(value):
-        return nengo.Lowpass(
-            checks.checked_number("A time constant", value, 0, unit="s")
-        )
-    if value is None or isinstance(value, nengo.synapses.Synapse):
-        return value
-    raise ValueError(
-        "synapse is a Nengo synapse such as nengo.Alpha(0.01), the time constant of a"
-        f" lowpass in seconds, or None; received {value!r}."
-    )
 
 
 def _stepped_system(synapse, dt, delay):

@@ -9,7 +9,7 @@ import scipy.sparse
 from keras import ops
 
 from keras_spiking_nengo import serialization
-from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.checks import check_policy, checked_seed, checked_switch
 from keras_spiking_nengo.dynamics import transforms
 from keras_spiking_nengo.saving import registered
 
@@ -68,6 +68,7 @@ class Transform(keras.layers.Layer):
         seed: int | None = None,
         **kwargs: Any,
     ):
+        check_policy(kwargs.get("dtype"))
         super().__init__(**kwargs)
         if isinstance(transform, dict):
             transform = serialization.from_config(transform)
@@ -77,7 +78,7 @@ class Transform(keras.layers.Layer):
                 f" received {transform!r}."
             )
         self.transform = transform
-        self.use_bias = use_bias
+        self.use_bias = checked_switch("use_bias", use_bias)
         self.seed = checked_seed(seed)
 
     # --- shapes -----------------------------------------------------------------

@@ -14,7 +14,7 @@ def check_built(model) -> None:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"Expected a keras.Model; received {model!r} of type"
+            f"model: Expected a keras.Model; received {model!r} of type"
             f" {type(model).__name__}. Put a layer into keras.Sequential([keras.Input"
             "(shape), layer])."
         )

@@ -11,10 +11,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_nengo.checks import (
+    check_switches,
+    checked_count,
+    checked_path,
+    one_of,
+)
 from keras_spiking_nengo.dynamics.loops import backend_name, becomes_tensorflow
 from keras_spiking_nengo.files import written_whole
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.models.building import layers_of
+from keras_spiking_nengo.models.building import check_built, layers_of
 from keras_spiking_nengo.models.states import states_restored
 from keras_spiking_nengo.serving import agreement, file_formats, saved_model
 from keras_spiking_nengo.serving.exported import (
@@ -28,6 +34,8 @@ from keras_spiking_nengo.serving.streaming import export_streaming
 
 __all__ = ["export"]
 
+
+FORMATS = ("savedmodel", "streaming", *file_formats.FILE_FORMATS)
 
 # --- all of them ------------------------------------------------------------------
 
@@ -83,17 +91,18 @@ def export(
         ...     ksn.export(model, folder + "/model").name
         'model'
     """
-    path = Path(path)
+    check_built(model)
+    path = checked_path("path", path)
+    check_switches(step=step, verify=verify)
+    for name, size in (("batch_size", batch_size), ("n_steps", n_steps)):
+        if size is not None:
+            checked_count(name, size)
+    one_of("format", format, FORMATS)
     if format in ("savedmodel", "streaming"):
         _check_plain(format, step, batch_size, n_steps)
         if format == "streaming":
             return export_streaming(model, path, verify)
         return _saved_model(model, path, verify)
-    if format not in file_formats.FILE_FORMATS:
-        possible = ", ".join(
-            map(repr, ("savedmodel", "streaming", *file_formats.FILE_FORMATS))
-        )
-        raise ValueError(f"format is one of {possible}; received {format!r}.")
     kind = file_formats.FILE_FORMATS[format]
     saved_model.check_backend(f"format={format!r}", ("tensorflow",))
     _check_suffix(path, format, kind.suffix)

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls
 from keras_spiking_nengo.models.replay import called, replay
@@ -108,6 +109,9 @@ class Step:
 
     def initial_state(self, batch_size: Any) -> list:
         """One tensor for each of `states`, for a number of items that run together."""
+        # Else it is a tensor, or an open size of JAX's.
+        if type(batch_size).__module__ in ("builtins", "numpy"):
+            batch_size = checked_count("batch_size", batch_size)
         begun = [carrying.begin(batch_size) for carrying in self._carrying.values()]
         return [
             ops.cast(ops.convert_to_tensor(value), port.dtype)

@@ -7,6 +7,7 @@ made of operations that are known to compute, and to do nothing else.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -95,6 +96,12 @@ class Stream:
     def __init__(self, path: str | Path, allow: Collection[str] = ()):
         import tensorflow as tf
 
+        # This file is read without the package, too: the checks stand here.
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path is the path of a folder; received {path!r}.")
+        texts = isinstance(allow, Collection) and not isinstance(allow, str | bytes)
+        if not texts or not all(isinstance(name, str) for name in allow):
+            raise TypeError(f"allow is names, as in ['Angle']; received {allow!r}.")
         self.path = Path(path)
         _check_files(self.path)
         _check_graph(self.path, frozenset(allow))
@@ -259,7 +266,7 @@ def _check_files(path: Path) -> None:
     notes = path / MANIFEST
     if not notes.is_file():
         raise ValueError(
-            f"{path} has no assets.extra/stream.json, so it was not written by"
+            f"path: {path} has no assets.extra/stream.json, so it was not written by"
             " ksn.export_streaming, or not copied whole."
         )
     try:

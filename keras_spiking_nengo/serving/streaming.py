@@ -5,7 +5,9 @@ from pathlib import Path
 
 import keras
 
+from keras_spiking_nengo.checks import check_switches, checked_path
 from keras_spiking_nengo.files import written_whole
+from keras_spiking_nengo.models.building import check_built
 from keras_spiking_nengo.serving import agreement, saved_model
 from keras_spiking_nengo.serving.step import Step
 from keras_spiking_nengo.serving.stream import Stream, unusual
@@ -62,7 +64,9 @@ def export_streaming(model: keras.Model, path: str | Path, verify: bool = True) 
         ['state_neurons_refractory', 'state_neurons_voltage']
     """
     saved_model.check_backend("A stream", ("tensorflow", "jax"))
-    path = Path(path)
+    check_built(model)
+    path = checked_path("path", path)
+    check_switches(verify=verify)
     saved_model.check_free(path)
     step = Step(model)
     with written_whole(path) as unfinished:

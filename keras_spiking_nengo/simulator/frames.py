@@ -4,7 +4,9 @@ import nengo
 import numpy as np
 from nengo.exceptions import ValidationError
 
-__all__ = ["frames_of", "node_of"]
+from keras_spiking_nengo.checks import checked_array, checked_items
+
+__all__ = ["frames_of", "node_of", "nodes_of"]
 
 
 def node_of(key, network) -> nengo.Node:
@@ -23,6 +25,17 @@ def node_of(key, network) -> nengo.Node:
     return nodes[0]
 
 
+def nodes_of(inputs, network) -> list[nengo.Node]:
+    """The source nodes that a user names as `inputs`."""
+    if isinstance(inputs, nengo.Node):
+        inputs = [inputs]
+    keys = checked_items("inputs", inputs, "source nodes, or their labels, or None")
+    try:
+        return [node_of(key, network) for key in keys]
+    except ValidationError as error:
+        raise ValidationError(f"of {inputs!r}: {error}", attr="inputs") from error
+
+
 def frames_of(node, value, batch: int, steps: int) -> np.ndarray:
     """The values of a node in each step, `(1 or batch, steps, size)`."""
     if value is None:
@@ -31,7 +44,7 @@ def frames_of(node, value, batch: int, steps: int) -> np.ndarray:
             " making a new simulator.",
             attr="data",
         )
-    frames = np.asarray(value, dtype=float)
+    frames = checked_array(f"data for {node}", value, finite=False)
     frames = frames[None] if frames.ndim == 2 else frames
     if (
         frames.ndim != 3

@@ -18,15 +18,18 @@ from nengo.builder import Model
 from nengo.cache import get_default_decoder_cache
 from nengo.exceptions import ReadonlyError, SimulatorClosed, ValidationError
 from nengo.utils.numpy import maxint
-from nengo.utils.progress import Progress, ProgressTracker
+from nengo.utils.progress import Progress, ProgressBar, ProgressTracker
 
 from keras_spiking_nengo.checks import (
+    check_kind,
     checked_count,
     checked_dt,
     checked_seed,
+    checked_switch,
     is_count,
     is_number,
     one_of,
+    positive,
 )
 from keras_spiking_nengo.engine import without_collection
 from keras_spiking_nengo.engine.frozen import freeze
@@ -104,12 +107,15 @@ class Simulator:
         compile: bool | str = "auto",
     ):
         self.closed = True  # in case the constructor raises
-        self.progress_bar = progress_bar
-        self.optimize = optimize
+        possible = "a nengo.Network, or None where model is built already"
+        check_kind("network", network, (nengo.Network, type(None)), possible)
+        check_kind("model", model, (Model, type(None)), "a nengo.builder.Model or None")
+        self.progress_bar = _checked_bar(progress_bar)
+        self.optimize = checked_switch("optimize", optimize)
         self.minibatch_size = _checked_size(minibatch_size)
         self.dtype = _checked_dtype(_default_dtype() if dtype is None else dtype)
         dt, seed = checked_dt(dt), checked_seed(seed)
-        self.independent_noise = independent_noise
+        self.independent_noise = checked_switch("independent_noise", independent_noise)
         self._compiles = _checked_compile(compile, self.minibatch_size)
         self.network_given = network
         if model is None:
@@ -326,8 +332,11 @@ class Simulator:
         """
         if progress_bar is None:
             progress_bar = self.progress_bar
-        if steps != 0:
+        progress_bar = _checked_bar(progress_bar)
+        if not is_number(steps) or steps != 0:
             steps = checked_count("steps", steps)
+        possible = "a dict from source nodes, or their labels, to arrays; or None"
+        check_kind("data", data, (Mapping, type(None)), possible)
         frames = self._frames(data or {}, steps)
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
@@ -360,6 +369,8 @@ class Simulator:
                 stacklevel=2,
             )
             sample_every = dt
+        if sample_every is not None:
+            positive("sample_every" if dt is None else "dt", sample_every, "s")
         steps = np.arange(1, self.n_steps + 1)
         return self.dt * steps[sampled(steps, sample_every, self.dt)]
 
@@ -461,6 +472,16 @@ def _checked_size(size):
             attr="minibatch_size",
         )
     return size
+
+
+def _checked_bar(value):
+    """A progress bar of Nengo's, or whether to show one."""
+    if value is not None and not isinstance(value, bool | np.bool_ | ProgressBar):
+        raise TypeError(
+            "progress_bar is True, False, None or a nengo.utils.progress.ProgressBar;"
+            f" received {value!r}."
+        )
+    return value
 
 
 def _default_dtype() -> str:

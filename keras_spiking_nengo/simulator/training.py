@@ -11,10 +11,12 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import SimulatorClosed, ValidationError
 
+from keras_spiking_nengo.checks import check_float, checked_count
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
 from keras_spiking_nengo.optimizers import in_own_units
+from keras_spiking_nengo.simulator.frames import nodes_of
 from keras_spiking_nengo.simulator.grading import (
     by_output,
     class_weighted,
@@ -111,7 +113,9 @@ class Training:
                 attr="network",
             )
         before = self.values()
-        nodes = held(self._network) if inputs is None else list(inputs)
+        nodes = (
+            held(self._network) if inputs is None else nodes_of(inputs, self._network)
+        )
         self._inputs, self._outputs = _by_label(nodes), _by_label(self._built.probes)
         # Nodes that need data: without any, a constant that is not 0 stands.
         self._open = {
@@ -162,7 +166,7 @@ class Training:
         options = signature.bind(*args, **kwargs).arguments
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if isinstance(options.get(name), Mapping):
-                options[name] = self._keyed(options[name], self._outputs)
+                options[name] = self._keyed(options[name], self._outputs, name)
         optimizer = options.get("optimizer", "rmsprop")
         if isinstance(optimizer, str) if own_units is None else own_units:
             options["optimizer"] = in_own_units(
@@ -196,7 +200,7 @@ class Training:
                 )
             del kwargs["class_weight"]
             if any(key in self._outputs.values() for key in classes):
-                classes = self._keyed(classes, self._outputs)
+                classes = self._keyed(classes, self._outputs, "class_weight")
             share = kwargs.pop("validation_split", None)
             if share:  # is not weighted, as in Keras
                 data, targets, kwargs["validation_data"] = split_off(
@@ -210,11 +214,14 @@ class Training:
 
     def _examples(self, n_steps, x, y=None, weight=None) -> tuple:
         """Data, targets, and weights if there are any, as Keras takes them."""
-        data, targets = self._data(x, n_steps, y), self._targets(y)
+        n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
+        data = self._data(x, n_steps, y)
+        targets = self._targets(y, _is_data_set(x) and not isinstance(x, Mapping))
+        _check_items(data, targets)
         if weight is None:
             return data, targets
         if isinstance(weight, Mapping):
-            weight = self._keyed(weight, self._outputs)
+            weight = self._keyed(weight, self._outputs, "sample_weight")
             ones = {name: np.ones(len(target)) for name, target in targets.items()}
             weight = {**ones, **weight}
         elif isinstance(targets, Mapping) and len(self._outputs) == 1:
@@ -226,6 +233,7 @@ class Training:
     ) -> dict[nengo.Probe, np.ndarray]:
         """As `Simulator.predict`."""
         _check_open(self, "predict")
+        n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
         data = self._data(x, n_steps, None)
         with precision(self._dtype):
             arrays = self.model.predict(data, **kwargs)
@@ -236,19 +244,20 @@ class Training:
     def _data(self, x, n_steps, y):
         model = self.model  # makes it, and so the names, if there was none
         assert model is not None
-        if not self._open and (x is None or x == {}):
+        empty = x is None or isinstance(x, Mapping) and not x
+        if not self._open and empty:
             ticks = _ticks(n_steps, y, self._dtype)
             return _with_constants({}, self._inputs, ticks) or {_CLOCK: ticks}
         if isinstance(x, Mapping):
-            return self._checked_data(self._keyed(x, self._inputs))
+            return self._checked_data(self._keyed(x, self._inputs, "x"))
         names = self._open or set(self._inputs)
         if len(names) == 1 and hasattr(x, "shape"):
             return self._checked_data(dict.fromkeys(names, x))
-        if hasattr(x, "shape") or x is None:
+        if not _is_data_set(x):
             raise ValidationError(
                 f"x is a dict keyed by the nodes {sorted(self._inputs)}; received"
                 f" {type(x).__name__}.",
-                attr="data",
+                attr="x",
             )
         return x  # a data set, whose elements are keyed by labels
 
@@ -258,24 +267,39 @@ class Training:
             raise ValidationError(
                 f"Data lack {missing}. All input nodes are given some:"
                 f" {sorted(self._open)}.",
-                attr="data",
+                attr="x",
             )
         for name, value in data.items():
-            _check_frames(name, self._inputs[name], np.shape(value))
+            _check_frames(name, self._inputs[name], value)
         lengths = {name: np.shape(value)[:2] for name, value in data.items()}
         if len(set(lengths.values())) > 1:
             raise ValidationError(
                 f"All nodes need one number of items and steps; received {lengths}"
                 " as (items, steps, size).",
-                attr="data",
+                attr="x",
             )
         return _with_constants(data, self._inputs, next(iter(data.values())))
 
-    def _targets(self, y):
+    def _targets(self, y, in_data: bool):
+        """Targets by name.
+
+        Args:
+            y: as the user gives them.
+            in_data: whether they may be in the data set that `x` is.
+        """
         if isinstance(y, Mapping):
-            y = self._keyed(y, self._outputs)
+            y = self._keyed(y, self._outputs, "y")
         elif hasattr(y, "shape") and len(names := self._graded or self._outputs) == 1:
             y = dict.fromkeys(names, y)
+        absent = y is None and (in_data or not self._graded)
+        if not absent and not isinstance(y, Mapping) and not hasattr(y, "shape"):
+            raise ValidationError(
+                f"y is a dict keyed by the probes {sorted(self._outputs)}, or an array"
+                f" where one has a loss; received {y!r}.",
+                attr="y",
+            )
+        for target in y.values() if isinstance(y, Mapping) else [y]:
+            check_float("y is an array, and", getattr(target, "dtype", float))
         if not isinstance(y, Mapping) or self._graded is None:
             return y
         lacking = sorted(self._graded - set(y))
@@ -283,24 +307,28 @@ class Training:
             raise ValidationError(
                 f"Targets lack {lacking}, which have a loss or metrics. Name others in"
                 " compile, as in loss={probe: 'mse'}.",
-                attr="data",
+                attr="y",
             )
         return {**without_target(set(self._outputs) - set(y), y), **y}
 
-    def _keyed(self, data: Mapping, objects: Mapping[str, Any]) -> dict[str, Any]:
+    def _keyed(
+        self, data: Mapping, objects: Mapping[str, Any], argument: str
+    ) -> dict[str, Any]:
         """Data by the names of objects, from objects or labels."""
         names = {obj: name for name, obj in objects.items()}
         keyed: dict[str, Any] = {}
         for key, value in data.items():
             by_label = isinstance(key, str)
-            name = _name_by_label(key, objects) if by_label else names.get(key, "")
+            name = names.get(key, "")
+            if by_label:
+                name = _name_by_label(key, objects, argument)
             if name not in objects:
                 hint = _hint(self._network, key)
                 raise ValidationError(
-                    f"{key} is not among {sorted(objects)}: {hint}", attr="data"
+                    f"{key} is not among {sorted(objects)}: {hint}", attr=argument
                 )
             if name in keyed:
-                raise ValidationError(f"{key} is given twice.", attr="data")
+                raise ValidationError(f"{key} is given twice.", attr=argument)
             keyed[name] = value
         return keyed
 
@@ -334,20 +362,43 @@ def _with_constants(data: Mapping, nodes: Mapping[str, nengo.Node], frames) -> d
     return {**data, **constants}
 
 
-def _check_frames(name: str, node: nengo.Node, shape: tuple) -> None:
+def _check_frames(name: str, node: nengo.Node, value) -> None:
     # Before Keras sees it: on JAX, a model is lost if a call of it fails.
-    size = node.size_out
+    size, shape = node.size_out, np.shape(value)
     if len(shape) != 3 or shape[2] != size:
         raise ValidationError(
-            f"{name} takes (items, steps, {size}); received {shape}.", attr="data"
+            f"{name} takes (items, steps, {size}); received {shape}.", attr="x"
         )
+    check_float(f"x, for {name}, is an array, and", getattr(value, "dtype", float))
+
+
+def _check_items(data, targets) -> None:
+    if isinstance(data, Mapping) and isinstance(targets, Mapping):
+        items = len(next(iter(data.values())))
+        for name, target in targets.items():
+            shape = np.shape(target)
+            if not shape or shape[0] != items:
+                raise ValidationError(
+                    f"{name} takes targets for {items} items, as many as x has;"
+                    f" received the shape {shape}.",
+                    attr="y",
+                )
+
+
+def _is_data_set(x) -> bool:
+    """Whether Keras can take elements, keyed by labels, from it."""
+    if isinstance(x, list | tuple):
+        return bool(x) and all(hasattr(value, "shape") for value in x)
+    if hasattr(x, "shape") or isinstance(x, str | bytes | type):
+        return False
+    return any(hasattr(x, way) for way in ("__iter__", "__getitem__", "__next__"))
 
 
 def _ticks(n_steps: int | None, y, dtype: str) -> np.ndarray:
     """Data for a network that is given none: as many items as there are targets."""
     if n_steps is None:
         raise ValidationError(
-            "No node of this network is given data: say n_steps.", attr="n_steps"
+            "No node of this network is given data, as x: say n_steps.", attr="n_steps"
         )
     arrays = y.values() if isinstance(y, Mapping) else [y]
     items = next((len(array) for array in arrays if array is not None), 1)
@@ -363,14 +414,14 @@ def _hint(network: nengo.Network | None, key) -> str:
     return "key data by source nodes, targets by probes, or by their labels."
 
 
-def _name_by_label(label: str, objects: Mapping[str, Any]) -> str:
+def _name_by_label(label: str, objects: Mapping[str, Any], argument: str) -> str:
     """The name of the object with a label, or the label itself."""
     labelled = [name for name, obj in objects.items() if obj.label == label]
     if len(labelled) > 1:
         raise ValidationError(
             f"{len(labelled)} objects have the label {label!r}. Key the data by"
             " the objects themselves.",
-            attr="data",
+            attr=argument,
         )
     return labelled[0] if labelled else label
 

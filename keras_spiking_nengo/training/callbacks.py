@@ -1,7 +1,8 @@
-"""What is done between the epochs of `fit`: the step is changed, spikes are shown."""
+"""What is done around the epochs of `fit`: steps are changed, spikes are looked at."""
 
 import functools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -9,13 +10,21 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_count, checked_dt
+from keras_spiking_nengo.checks import (
+    check_float,
+    checked_count,
+    checked_dt,
+    checked_path,
+    checked_switch,
+    is_number,
+    one_of,
+)
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
-from keras_spiking_nengo.training.metrics import chosen_layers, watch
+from keras_spiking_nengo.training.metrics import chosen_layers, listed, watch
 
-__all__ = ["DtScheduler", "SpikeSummaries"]
+__all__ = ["DeadLayers", "DtScheduler", "SpikeSummaries"]
 
 Layers = Iterable[keras.Layer | str] | None
 # Cells that take another dt after they were built.
@@ -85,17 +94,18 @@ class DtScheduler(keras.callbacks.Callback):
     ):
         super().__init__()
         if not callable(schedule):
-            several = isinstance(schedule, Sequence) and not isinstance(schedule, str)
+            text = isinstance(schedule, str | bytes)
+            several = isinstance(schedule, Sequence) and not text
             if not several or not schedule:
                 raise TypeError(
                     "schedule is a function of the epoch, or a sequence of one or more"
                     f" step lengths in seconds; received {schedule!r}."
                 )
-            schedule = list(map(checked_dt, schedule))
+            schedule = [_checked_step(dt) for dt in schedule]
         self.schedule = schedule
-        self.layers = layers
-        self.verbose = verbose
-        self.restore = restore
+        self.layers = None if layers is None else listed(layers)
+        self.verbose = one_of("verbose", verbose, (0, 1, 2, False, True))
+        self.restore = checked_switch("restore", restore)
         self._before: list[tuple[Cell, float]] = []
 
     def on_train_begin(self, logs=None):
@@ -118,7 +128,7 @@ class DtScheduler(keras.callbacks.Callback):
 
     def _at(self, epoch: int) -> float:
         if callable(self.schedule):
-            return checked_dt(float(ops.convert_to_numpy(self.schedule(epoch))))
+            return _checked_step(float(ops.convert_to_numpy(self.schedule(epoch))))
         return self.schedule[min(epoch, len(self.schedule) - 1)]
 
     def _set(self, values: Iterable[tuple[Cell, float]]) -> None:
@@ -127,6 +137,13 @@ class DtScheduler(keras.callbacks.Callback):
             cell.dt = dt
         if changed:
             _forget_compiled(self.model)
+
+
+def _checked_step(dt) -> float:
+    try:
+        return checked_dt(dt)
+    except ValueError as error:
+        raise ValueError(f"schedule has a value that is no step: {error}") from error
 
 
 _STEPS = ("train_step", "test_step")
@@ -151,7 +168,6 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
     if layers is None:
         chosen = list(model.layers)
     else:
-        layers = [layers] if isinstance(layers, str | keras.Layer) else layers
         named = {layer.name: layer for layer in _layers_in(model)}
         chosen = [_layer_named(named, x) if isinstance(x, str) else x for x in layers]
     within = [layer for top in chosen for layer in _layers_in(top)]
@@ -201,7 +217,87 @@ def _inner(layer) -> list[keras.Layer]:
     return [layer.cell] if isinstance(layer, keras.layers.RNN) else []
 
 
-class SpikeSummaries(keras.callbacks.Callback):
+class _Observer(keras.callbacks.Callback):
+    """Runs the model on data, and looks at the activity of its layers."""
+
+    def __init__(self, x: Any, layers: Layers):
+        super().__init__()
+        self.x = _checked_data(x)
+        self.layers = None if layers is None else listed(layers)
+
+    def on_train_begin(self, logs=None):
+        self._chosen = chosen_layers(self.model, self.layers)
+        self._watched = watch(self.model, self._chosen)
+        self._compiled_for: list[float] = []
+        self._dead: set[str] = set()
+
+    def _activities(self) -> dict[str, np.ndarray]:
+        """By layer, `(batch, time, *features)`; warns of what is dead, once."""
+        steps = [x.dt for x in _layers_in(self._watched) if _has_step(x)]
+        if steps != self._compiled_for:
+            # A DtScheduler has changed what is computed.
+            self._watched.make_predict_function(force=True)
+            self._compiled_for = steps
+        outputs = _predicted(self._watched, self.x)
+        activities = {layer.name: outputs[layer.name] for layer in self._chosen}
+        dead = {name for name, activity in activities.items() if not np.any(activity)}
+        for name in sorted(dead - self._dead):
+            warnings.warn(_DEAD_LAYER.format(name), stacklevel=2)
+        self._dead |= dead
+        return activities
+
+
+_DEAD_LAYER = (
+    "No neuron of layer {!r} fires on x, so that nothing after it has an input. Make"
+    " its currents larger (weights and biases before it, a Rescaling), show more steps,"
+    " or give it activity_regularizer=ksn.regularizers.FiringRate((5, 200), l1=0.01),"
+    " which pushes silent neurons up."
+)
+
+
+class DeadLayers(_Observer):
+    """Warns, before the first batch of `fit`, of layers in which no neuron fires.
+
+    Such a layer sends nothing on, and learns only as far as the surrogate gradient
+    reaches. The states of stateful layers are as before, and `x` has to be one of their
+    batches.
+
+    Args:
+        x: input data, as for `model.predict`; a first batch is enough.
+        layers: layers, or their names, as in `ksn.metrics.watch`. Defaults to all
+            `ksn.layers.Neurons` that return sequences.
+
+    Raises:
+        TypeError: for `x` or `layers` of another kind.
+        ValueError: when training begins, for layers that `watch` refuses.
+
+    Warns:
+        UserWarning: for each such layer, with what to change.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((10, 3)), ksn.layers.Neurons(return_sequences=True),
+        ... ])
+        >>> model.compile("sgd", "mse")
+        >>> x = np.full((2, 10, 3), 5.0)
+        >>> history = model.fit(
+        ...     x, x, callbacks=[ksn.callbacks.DeadLayers(x)], verbose=0)
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (dead neurons).
+    """
+
+    def __init__(self, x: Any, layers: Layers = None):
+        super().__init__(x, layers)
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self._activities()
+
+
+class SpikeSummaries(_Observer):
     """Writes what neurons do on given data, for TensorBoard.
 
     At the end of an epoch, of each layer: `<layer>/firing_rate`, the mean rate, in Hz;
@@ -225,6 +321,9 @@ class SpikeSummaries(keras.callbacks.Callback):
         ValueError: if `every` is not positive; when training begins, for layers that
             `watch` refuses.
 
+    Warns:
+        UserWarning: for a layer in which no neuron fires, as `DeadLayers`.
+
     Example:
         >>> import keras, numpy as np, tempfile, keras_spiking_nengo as ksn
         >>> model = keras.Sequential([
@@ -242,30 +341,21 @@ class SpikeSummaries(keras.callbacks.Callback):
     def __init__(
         self, log_dir: str | os.PathLike, x: Any, layers: Layers = None, every: int = 1
     ):
-        super().__init__()
-        self.log_dir = os.fspath(log_dir)
-        self.x = x
-        self.layers = layers
+        super().__init__(x, layers)
+        self.log_dir = str(checked_path("log_dir", log_dir))
         self.every = checked_count("every", every, "It is a number of epochs.")
         self._writer: Any = None
 
     def on_train_begin(self, logs=None):
         import tensorflow as tf
 
-        self._chosen = chosen_layers(self.model, self.layers)
-        self._watched = watch(self.model, self._chosen)
-        self._compiled_for: list[float] = []
+        super().on_train_begin(logs)
         self._writer = tf.summary.create_file_writer(self.log_dir)
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % self.every:
             return
-        steps = [x.dt for x in _layers_in(self._watched) if _has_step(x)]
-        if steps != self._compiled_for:
-            # A DtScheduler has changed what is computed.
-            self._watched.make_predict_function(force=True)
-            self._compiled_for = steps
-        activities = _activities(self._watched, self.x)
+        activities = self._activities()
         with self._writer.as_default(step=epoch):
             for layer in self._chosen:
                 activity = activities[layer.name].astype("float32")
@@ -276,7 +366,21 @@ class SpikeSummaries(keras.callbacks.Callback):
         self._writer.close()
 
 
-def _activities(model, x) -> dict[str, np.ndarray]:
+def _checked_data(x):
+    """Data that a model may take: whether this one does is known when it is trained."""
+    leaves = keras.tree.flatten(x)
+    arrays = [leaf for leaf in leaves if hasattr(leaf, "shape") or is_number(leaf)]
+    if not arrays or len(arrays) < len(leaves) or is_number(x):
+        raise TypeError(
+            "x is input data, as for model.predict: an array, or a list or dict of"
+            f" them; received {x!r}."
+        )
+    for array in arrays:
+        check_float("x", getattr(array, "dtype", float))
+    return x
+
+
+def _predicted(model, x) -> dict[str, np.ndarray]:
     """The model's outputs, with its states as they were."""
     states = [
         variable

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import keras
 from keras import ops
 
+from keras_spiking_nengo.checks import is_whole
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Mean"]
@@ -45,8 +46,7 @@ class Mean(keras.constraints.Constraint):
 
     def __init__(self, axis: int | Sequence[int] | None = None):
         axes = axis if isinstance(axis, list | tuple) else [axis]
-        integers = all(type(one) is int for one in axes)  # True is none
-        if axis is not None and not (axes and integers):
+        if axis is not None and not (axes and all(map(is_whole, axes))):
             raise ValueError(
                 f"axis is an integer, a tuple of them, or None; received {axis!r}."
             )

@@ -10,6 +10,7 @@ from keras import ops
 from nengo.params import Parameter
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import checked_seed, from_keras
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Distribution", "KerasDistribution"]
@@ -53,7 +54,7 @@ class Distribution(keras.initializers.Initializer):
                 f" 1); received {dist!r}."
             )
         self.dist = dist
-        self.seed = seed
+        self.seed = checked_seed(seed)
 
     def __call__(self, shape, dtype=None):
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
@@ -74,7 +75,8 @@ class _InitializerParam(Parameter):
     """Holds what Keras makes an initializer of."""
 
     def coerce(self, instance, value):
-        return super().coerce(instance, keras.initializers.get(value))
+        known = from_keras("initializer", keras.initializers.get, value)
+        return super().coerce(instance, known)
 
 
 class KerasDistribution(nengo.dists.Distribution):

@@ -17,11 +17,21 @@ Reference:
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, checked_number, is_number, positive
+from keras_spiking_nengo.checks import (
+    check_policy,
+    checked_dt,
+    checked_name,
+    checked_number,
+    is_number,
+    one_of,
+    positive,
+)
 from keras_spiking_nengo.saving import registered
 
 __all__ = [
@@ -30,6 +40,13 @@ __all__ = [
     "SpikeRateCrossEntropy",
     "TemporalCrossEntropy",
 ]
+
+
+# Keras's.
+_REDUCTIONS = (
+    *("sum_over_batch_size", "sum", "mean", "mean_with_sample_weight", "none"),
+    None,
+)
 
 
 def per_step(weights, shape):
@@ -41,6 +58,12 @@ def per_step(weights, shape):
 
 class _Loss(keras.losses.Loss):
     """Keras's, which leaves its dtype out of its configuration."""
+
+    def __init__(self, name: str | None, reduction: str | None, dtype: Any):
+        one_of("reduction", reduction, _REDUCTIONS)
+        check_policy(dtype)
+        name = checked_name("name", name)
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def get_config(self):
         return {**super().get_config(), "dtype": self.dtype}
@@ -179,8 +202,9 @@ class SpikeRateCrossEntropy(_ItemLoss):
 
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
-            one-hot or probabilities. The last dimension decides. The loss of a label
-            that is no class, below 0 or too high, is NaN, whatever its weight.
+            one-hot or probabilities. The last dimension decides. A label that
+            is no class, below 0 or too high, is refused; where it is not known yet,
+            as in a compiled step, its loss is NaN, whatever its weight.
         y_pred: `(batch, time, classes)`. Spikes, or rates times the amplitude.
         sample_weight: `(batch,)`; or `(batch, time)`, by which steps count in the mean,
             an item by the largest of its own. A mask that Keras hands on is not used:
@@ -190,7 +214,8 @@ class SpikeRateCrossEntropy(_ItemLoss):
         `()`, or `(batch,)` with `reduction=None`.
 
     Raises:
-        ValueError: if a number is not positive, or shapes do not fit.
+        ValueError: if a number is not positive, a label is no class, or shapes do not
+            fit.
 
     Example:
         >>> import numpy as np
@@ -241,8 +266,9 @@ class SpikeCountCrossEntropy(_ItemLoss):
 
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
-            one-hot or probabilities. The last dimension decides. The loss of a label
-            that is no class, below 0 or too high, is NaN, whatever its weight.
+            one-hot or probabilities. The last dimension decides. A label that
+            is no class, below 0 or too high, is refused; where it is not known yet,
+            as in a compiled step, its loss is NaN, whatever its weight.
         y_pred: `(batch, time, classes)`. Spikes.
         sample_weight: `(batch,)`; or `(batch, time)`, by which spikes count, an item by
             the largest of its own. A mask that Keras hands on is not used: pass it
@@ -301,7 +327,8 @@ class SpikeCountCrossEntropy(_ItemLoss):
 
 
 def _checked_window(window, dt: float) -> tuple[float, float]:
-    times = tuple(window) if isinstance(window, Sequence) else ()
+    several = isinstance(window, Sequence) and not isinstance(window, str | bytes)
+    times = tuple(window) if several else ()
     if len(times) != 2 or not all(is_number(t) and math.isfinite(t) for t in times):
         raise ValueError(
             f"window is (start, stop) in seconds, or None; received {window!r}."
@@ -332,8 +359,9 @@ class TemporalCrossEntropy(_Loss):
     Call arguments:
         y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
             one-hot or probabilities. The last dimension decides; labels hold for all
-            steps. The loss of a label that is no class, below 0 or too high, is NaN,
-            whatever its weight.
+            steps. A label that is no class, below 0 or too high, is refused; where it
+            is not known yet, as in a compiled step, its loss is NaN, whatever its
+            weight.
         y_pred: `(batch, time, classes)`. Logits of each step.
         sample_weight: `(batch,)` or `(batch, time)`.
 
@@ -394,7 +422,14 @@ def _entropy(labels, logits):
 def _one_hot(labels, logits):
     """Labels `(batch,)`, `(batch, 1)` or `(batch, classes)` in the last form."""
     shape, classes = tuple(labels.shape), logits.shape[-1]
+    pairs = zip(shape[:1], logits.shape[:1], strict=True) if shape else ()
+    if any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs):
+        raise ValueError(
+            f"Labels are of as many items as the outputs, {logits.shape[0]}; received"
+            f" labels of shape {shape}."
+        )
     if classes > 1 and shape[1:] in ((), (1,)):
+        _check_classes(labels, classes)
         labels = ops.cast(ops.reshape(labels, (-1, 1)), "int32")
         one_hot = ops.cast(labels == ops.arange(classes), logits.dtype)
         # Of a label that is no class all are 0: by 0 they make NaN, and not no error.
@@ -406,6 +441,20 @@ def _one_hot(labels, logits):
         f" {classes} classes of the outputs, of which there are 2 or more; received"
         f" labels of shape {shape}."
     )
+
+
+def _check_classes(labels, classes: int) -> None:
+    """Refuses labels that are no class, where their values are known."""
+    try:
+        values = np.ravel(ops.convert_to_numpy(labels)).astype(float)
+    except (NotImplementedError, TypeError, ValueError):  # not computed yet
+        return
+    wrong = values[~((values >= 0) & (values < classes) & (values == np.rint(values)))]
+    if len(wrong):
+        raise ValueError(
+            f"Labels are integers from 0 to {classes - 1}, for the {classes} classes of"
+            f" the outputs; received {wrong[0]:g}."
+        )
 
 
 def _check_time(loss, y_pred) -> None:

@@ -6,6 +6,7 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
     rate     mean |y| / amplitude                  in Hz, over all there is
     spikes   sum_t |y[t]| dt / amplitude           of an item, summed over neurons
     silent   y = 0                                 of a neuron in a step
+    right    argmax sum_t y[t] is the label        of an item
 
 `watch` gives a model the activities of its inner layers as outputs.
 """
@@ -16,14 +17,28 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_dt, positive
+from keras_spiking_nengo.checks import (
+    check_kind,
+    check_policy,
+    checked_dt,
+    checked_items,
+    checked_name,
+    positive,
+)
 from keras_spiking_nengo.layers import Neurons
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.training.losses import per_step
 
-__all__ = ["DeadNeurons", "FiringRate", "Sparsity", "SpikesPerInference", "watch"]
+__all__ = [
+    "DeadNeurons",
+    "FiringRate",
+    "RateAccuracy",
+    "Sparsity",
+    "SpikesPerInference",
+    "watch",
+]
 
 
 # Regularizers have a FiringRate, too.
@@ -61,7 +76,7 @@ class FiringRate(keras.metrics.Mean):
     """
 
     def __init__(self, amplitude: float = 1.0, name: str = "firing_rate", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         self.amplitude = positive("amplitude", amplitude)
 
     @classmethod
@@ -109,7 +124,7 @@ class Sparsity(keras.metrics.Mean):
     """
 
     def __init__(self, name: str = "sparsity", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         silent = ops.equal(_checked_activity(self, y_pred), 0)
@@ -157,7 +172,7 @@ class SpikesPerInference(keras.metrics.Mean):
         name: str = "spikes_per_inference",
         dtype=None,
     ):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         self.dt = checked_dt(dt)
         self.amplitude = positive("amplitude", amplitude)
 
@@ -179,6 +194,66 @@ class SpikesPerInference(keras.metrics.Mean):
 
     def get_config(self):
         return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
+
+
+@registered()
+class RateAccuracy(keras.metrics.Mean):
+    """Share of items for which the class of their label fires most, over all steps.
+
+    What `"accuracy"` is beside the losses of spikes: Keras's own compares a label with
+    every step, and takes no labels `(batch,)` for sequences.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes)`. Spikes, rates or currents.
+        sample_weight: `(batch,)`; or `(batch, time)`, by which steps count, an item by
+            the largest of its own.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = RateAccuracy()
+        >>> spikes = np.array([[[1000.0, 0.0], [0.0, 1000.0], [1000.0, 0.0]]])
+        >>> metric.update_state(np.array([0]), spikes)
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (accuracy of rates).
+    """
+
+    def __init__(self, name: str = "rate_accuracy", dtype=None):
+        super().__init__(**_checked_options(name, dtype))
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = _checked_activity(self, y_pred)
+        labels, classes = ops.convert_to_tensor(y_true), activity.shape[-1]
+        if len(activity.shape) > 3 or labels.shape[1:] not in ((), (1,), (classes,)):
+            raise ValueError(
+                "RateAccuracy takes labels (batch,), (batch, 1) or (batch, classes) and"
+                f" outputs (batch, time, classes); received the shapes"
+                f" {tuple(labels.shape)} and {tuple(activity.shape)}."
+            )
+        if sample_weight is not None:
+            sample_weight = ops.cast(sample_weight, self.dtype)
+            if len(sample_weight.shape) == 2:
+                activity = activity * sample_weight[..., None]
+                sample_weight = ops.max(sample_weight, axis=1)
+        if classes > 1 and labels.shape[1:] == (classes,):
+            labels = ops.argmax(labels, axis=-1)
+        fastest = ops.cast(ops.argmax(ops.sum(activity, axis=1), axis=-1), "int32")
+        same = ops.equal(fastest, ops.cast(ops.reshape(labels, (-1,)), "int32"))
+        super().update_state(ops.cast(same, self.dtype), sample_weight)
 
 
 @registered()
@@ -217,7 +292,7 @@ class DeadNeurons(keras.metrics.Metric):
     """
 
     def __init__(self, name: str = "dead_neurons", dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(**_checked_options(name, dtype))
         # Made by the first call, which tells its shape, as in Keras's own metrics.
         self.fired: Any = None
 
@@ -244,6 +319,12 @@ class DeadNeurons(keras.metrics.Metric):
             return ops.zeros((), dtype=self.dtype)
         # Replicas of a distributed run are summed.
         return ops.mean(ops.cast(ops.equal(self.fired, 0), self.dtype))
+
+
+def _checked_options(name: str | None, dtype: Any) -> dict[str, Any]:
+    """Arguments of every metric of Keras's."""
+    check_policy(dtype)
+    return {"name": checked_name("name", name), "dtype": dtype}
 
 
 def _checked_activity(metric, y_pred):
@@ -359,8 +440,8 @@ def watch(model: keras.Model, layers: Iterable | None = None) -> keras.Model:
     """
     if not getattr(model, "inputs", None):
         raise ValueError(
-            f"watch takes a functional or Sequential model that is built; received"
-            f" {model!r}. Give a Sequential a keras.Input first."
+            "model: watch takes a functional or Sequential model that is built;"
+            f" received {model!r}. Give a Sequential a keras.Input first."
         )
     targeted, chosen = _output_names(model), chosen_layers(model, layers)
     model_outputs, of_layers = _called_again(model)
@@ -418,14 +499,32 @@ def chosen_layers(model: keras.Model, layers) -> list[keras.Layer]:
                 " return_sequences=True, or name other layers to watch."
             )
         return spiking
-    if isinstance(layers, str | keras.Layer):
-        layers = [layers]
-    chosen = [model.get_layer(x) if isinstance(x, str) else x for x in layers]
-    for layer in chosen:
-        if not any(layer is one for one in model.layers):
-            names = [one.name for one in model.layers]
-            raise ValueError(f"{layer!r} is not among the model's layers {names}.")
+    named = {layer.name: layer for layer in model.layers}
+    chosen = []
+    for layer in listed(layers):
+        if isinstance(layer, str) and layer not in named:
+            raise ValueError(f"layers: No such layer: {layer}. There are {[*named]}.")
+        chosen.append(named[layer] if isinstance(layer, str) else layer)
+        if not any(chosen[-1] is one for one in model.layers):
+            raise ValueError(
+                f"layers: {layer!r} is not among the model's layers {[*named]}."
+            )
     return chosen
+
+
+def listed(layers) -> tuple:
+    """Layers, or their names, as a user gives one or several of them.
+
+    Raises:
+        TypeError: for what is neither.
+    """
+    if isinstance(layers, keras.Layer):
+        return (layers,)
+    possible = "layers, or their names, or None"
+    several = checked_items("layers", layers, possible)
+    for layer in several:
+        check_kind(f"Each of layers={layers!r}", layer, (keras.Layer, str), possible)
+    return several
 
 
 def _is_spiking(layer) -> bool:

@@ -130,7 +130,8 @@ class FiringRate(keras.regularizers.Regularizer):
 def _band(target) -> tuple[Bound, Bound]:
     if is_number(target):
         target = (target, target)
-    bounds = tuple(target) if isinstance(target, Sequence) else ()
+    several = isinstance(target, Sequence) and not isinstance(target, str | bytes)
+    bounds = tuple(target) if several else ()
     numbers = [bound for bound in bounds if bound is not None]
     finite = all(is_number(bound) and math.isfinite(bound) for bound in numbers)
     if len(bounds) != 2 or not numbers or not finite:
@@ -138,6 +139,8 @@ def _band(target) -> tuple[Bound, Bound]:
             "target is a rate in Hz, or a band (lo, hi) of which one may be None;"
             f" received {target!r}."
         )
+    if min(numbers) < 0:
+        raise ValueError(f"target is a rate, from 0 Hz on; received {target!r}.")
     if numbers[0] > numbers[-1]:
         raise ValueError(
             f"target is (lo, hi), the lower rate first; received {target}."

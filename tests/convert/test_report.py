@@ -1,5 +1,7 @@
 """Activations and spikes, compared layer by layer."""
 
+import warnings
+
 import keras
 import nengo
 import numpy as np
@@ -167,3 +169,20 @@ def test_refusals():
         ksn.compare(model, mlp(), ONES)
     with pytest.raises(ValueError, match="received 2 arrays"):
         ksn.compare(model, spiking(model, 9.0), [ONES, ONES])
+
+
+def test_an_export_that_gives_sequences_is_compared_with_its_own_model():
+    model = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(4, "relu", bias_initializer="ones"),
+            keras.layers.Dense(2),
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        spiking = ksn.to_spiking(
+            model, n_steps=20, output="sequence", scale_firing_rates=100
+        )
+    report = ksn.to_nengo(spiking).report(np.ones((2, 3)))
+    assert report.outputs[0].max_difference < 1e-4

@@ -112,8 +112,11 @@ class check_layer:
         np.testing.assert_allclose(y[1][mask[1]], expected[1], **CLOSE)
         for ours, theirs in zip(state, end, strict=True):
             np.testing.assert_allclose(ours[1], theirs[1], **CLOSE)
-        np.testing.assert_array_equal(y[1, 3:5], np.stack([y[1, 2]] * 2))
-        np.testing.assert_array_equal(y[1, 8:], np.stack([y[1, 7]] * (TIME - 8)))
+        sent = not layer.cell.sends_spikes
+        np.testing.assert_array_equal(y[1, 3:5], sent * np.stack([y[1, 2]] * 2))
+        np.testing.assert_array_equal(y[1, 8:], sent * np.stack([y[1, 7]] * (TIME - 8)))
+        last = numpy(self.make()(self.x, mask=ops.convert_to_tensor(mask)))
+        np.testing.assert_array_equal(last[1], y[1, 7])
         layer = self.make(return_sequences=True, zero_output_for_mask=True)
         y = numpy(layer(self.x, mask=ops.convert_to_tensor(mask)))
         assert not np.any(y[1][~mask[1]])

@@ -1,5 +1,7 @@
 """What Neurons promises over and above the contract of every layer."""
 
+import re
+
 import keras
 import nengo
 import numpy as np
@@ -572,3 +574,93 @@ def test_half_precision_membranes_are_refused_in_a_plain_rnn(dtype):
     x = ops.ones((2, 4, 3), dtype=rnn.compute_dtype)
     with pytest.raises(ValueError, match="'voltage' in float32.*layers.Neurons"):
         rnn(x)
+
+
+# --- what a call is given -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (2, 7), (3, 8), (1, 8), (2,), (2, 8, 3)])
+def test_masks_of_another_sequence_are_refused(shape):
+    layer = Neurons("lif", return_sequences=True)
+    words = rf"mask.*\(2, 8, 3\).*{re.escape(str(shape))}"
+    with pytest.raises(ValueError, match=words):
+        layer(np.ones((2, 8, 3)), mask=np.ones(shape, bool))
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_states_of_other_items_are_refused(items):
+    layer = ksn.layers.Neurons("lif", return_sequences=True)
+    x = np.ones((2, 8, 3))
+    layer(x)
+    states = [np.ones((items, 3)), np.ones((items, 3))]
+    with pytest.raises(ValueError, match=r"initial_state.*return_state|as many items"):
+        layer(x, initial_state=states)
+    with pytest.raises(ValueError, match="as many items"):
+        layer.cell(x[:, 0], states)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "complex64", "bool", "string", 3])
+@pytest.mark.parametrize("make", [ksn.layers.Neurons, ksn.layers.NeuronsCell])
+def test_dtypes_without_fractions_are_refused(make, dtype):
+    with pytest.raises(ValueError, match=f"dtype.*received {dtype!r}.*mixed_float16"):
+        make("lif", dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16", "bfloat16", "float32"])
+def test_floats_and_policies_are_dtypes(dtype):
+    layer = ksn.layers.Neurons("lif", dtype=keras.dtype_policies.get(dtype))
+    assert layer(np.ones((1, 4, 2))).shape == (1, 4, 2)[::2]
+
+
+def test_complex_inputs_are_refused():
+    layer = ksn.layers.Neurons("lif")
+    with pytest.raises(ValueError, match="real numbers; received 'complex64'"):
+        layer(keras.ops.cast(np.ones((1, 4, 2)), "complex64"))
+
+
+@pytest.mark.parametrize("number", [np.float32(0.002), np.float64(0.002), np.int64(1)])
+def test_numbers_of_numpy_are_numbers(number):
+    layer = ksn.layers.Neurons("lif", dt=number, return_sequences=np.bool_(True))
+    assert layer.cell.dt == float(number)
+    assert layer(np.ones((1, 4, 2))).shape == (1, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: ksn.layers.Neurons(nengo.LIF(tau_rc=20)), "tau_rc .* 20 ms are 0.02"),
+        (lambda: ksn.layers.Neurons("lif", dt=1), "dt is in seconds.* 1 ms are 0.001"),
+        (lambda: ksn.layers.Synapse(20), "synapse .* 20 ms are 0.02"),
+        (lambda: ksn.layers.Synapse(nengo.Alpha(5)), "synapse .* 5 ms are 0.005"),
+        (lambda: ksn.layers.Delay(3), "delay .* 3 ms are 0.003"),
+        (lambda: ksn.layers.LatencyEncoder(tau=10), "tau .* 10 ms are 0.01"),
+        (lambda: ksn.layers.Ensemble(5, 1, synapse=30), "synapse .* 30 ms are 0.03"),
+    ],
+)
+def test_milliseconds_for_seconds_are_a_warning(make, words):
+    with pytest.warns(UserWarning, match=words):
+        make()
+
+
+@pytest.mark.filterwarnings("error")
+def test_time_may_count_in_steps():
+    ksn.layers.Neurons(nengo.LIF(tau_rc=20, tau_ref=2), dt=1)
+    ksn.layers.Synapse(20, dt=1)
+    ksn.layers.Neurons("adaptive_lif")
+
+
+@pytest.mark.parametrize("forward", ["spikes", "spike_aware", "rate"])
+def test_a_masked_step_sends_no_spike(forward):
+    """Counts of a padded sequence are those of the sequence without its padding."""
+    layer = Neurons(nengo.LIF(tau_rc=0.003), forward=forward, return_sequences=True)
+    x, mask = np.full((1, 30, 4), 9.0), np.arange(30)[None] < 17
+    padded = numpy(layer(x, mask=mask)).sum(axis=1)
+    np.testing.assert_array_equal(padded, numpy(layer(x[:, :17])).sum(axis=1))
+    assert padded.min() > 0
+    assert not np.any(numpy(layer(x, mask=mask, training=True))[:, 17:])
+
+
+def test_spikes_of_an_encoder_are_none_where_a_mask_says_so():
+    layer = ksn.layers.PoissonEncoder(500, seed=0, return_sequences=True)
+    x, mask = np.ones((1, 30, 4)), np.arange(30)[None] < 17
+    assert not np.any(numpy(layer(x, mask=mask))[:, 17:])

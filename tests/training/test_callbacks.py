@@ -1,5 +1,7 @@
 """What DtScheduler changes is computed with, and SpikeSummaries show what is there."""
 
+import warnings
+
 import keras
 import nengo
 import numpy as np
@@ -10,7 +12,8 @@ from keras_spiking_nengo.layers import Neurons, NeuronsCell, Synapse
 from tests.arrays import numpy
 from tests.training.models import JIT, TIME, currents, spiking
 
-DtScheduler, SpikeSummaries = ksn.callbacks.DtScheduler, ksn.callbacks.SpikeSummaries
+DeadLayers, DtScheduler = ksn.callbacks.DeadLayers, ksn.callbacks.DtScheduler
+SpikeSummaries = ksn.callbacks.SpikeSummaries
 
 
 # --- DtScheduler --------------------------------------------------------------------
@@ -341,3 +344,29 @@ def test_layers_without_an_activity_are_refused(tmp_path):
     model = eager(keras.Sequential([keras.Input((TIME, 3)), Neurons()]))
     with pytest.raises(ValueError, match="no Neurons layer that returns sequences"):
         fit(model, SpikeSummaries(tmp_path, currents()))
+
+
+# --- dead layers ------------------------------------------------------------------
+
+
+def test_a_layer_that_never_fires_is_told_before_training():
+    stack = [Neurons(seed=0, return_sequences=True, name=name) for name in "ab"]
+    silence = keras.layers.Rescaling(0.0)
+    model = keras.Sequential([keras.Input((TIME, 3)), stack[0], silence, stack[1]])
+    model = eager(model)
+    x = np.full((2, TIME, 3), 5.0)
+    with pytest.warns(
+        UserWarning, match="No neuron of layer 'b' fires.*FiringRate"
+    ) as w:
+        model.fit(x, x, epochs=2, verbose=0, callbacks=[DeadLayers(x)])
+    assert len([one for one in w if "fires" in str(one.message)]) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(x, x, verbose=0, callbacks=[DeadLayers(x, "a")])
+
+
+def test_summaries_tell_of_a_dead_layer_once(tmp_path):
+    model = eager(spiking())
+    with pytest.warns(UserWarning, match="No neuron of layer 'lif' fires") as w:
+        fit(model, SpikeSummaries(tmp_path, 0 * currents()), epochs=3)
+    assert len([one for one in w if "fires" in str(one.message)]) == 1

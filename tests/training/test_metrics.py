@@ -306,3 +306,49 @@ def named_alike():
 def test_impossible_arguments_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- accuracy over time -----------------------------------------------------------
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("form", ["integers", "column", "one-hot"])
+def test_an_item_is_right_if_its_class_fires_most(form):
+    rng = np.random.RandomState(0)
+    spikes = (rng.uniform(size=(40, 15, 3)) < 0.4) * 500.0
+    labels = rng.randint(0, 3, 40)
+    forms = {
+        "integers": labels,
+        "column": labels[:, None],
+        "one-hot": np.eye(3)[labels],
+    }
+    right = spikes.sum(axis=1).argmax(axis=-1) == labels
+    metric = M.RateAccuracy()
+    metric.update_state(forms[form], spikes)
+    np.testing.assert_allclose(float(metric.result()), right.mean(), rtol=1e-6)
+    steps = np.arange(15)[None] < rng.randint(3, 15, 40)[:, None]
+    right = (spikes * steps[..., None]).sum(axis=1).argmax(axis=-1) == labels
+    metric.reset_state()
+    metric.update_state(forms[form], spikes, steps.astype("float32"))
+    np.testing.assert_allclose(float(metric.result()), right.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "shape"), [((4, 2), (4, 5, 3)), ((4,), (4, 5, 2, 3)), ((4, 5, 3),) * 2]
+)
+def test_other_labels_and_outputs_have_no_accuracy(labels, shape):
+    with pytest.raises(ValueError, match="takes labels.*received the shapes"):
+        M.RateAccuracy().update_state(np.zeros(labels), np.zeros(shape))
+
+
+def test_accuracy_beside_a_loss_of_spikes():
+    rng = np.random.RandomState(0)
+    x, y = rng.uniform(size=(8, 20, 6)), rng.randint(0, 4, 8)
+    dense = keras.layers.Dense(4, bias_initializer="ones")
+    neurons = ksn.layers.Neurons("lif", return_sequences=True, seed=0)
+    model = keras.Sequential([keras.Input((20, 6)), dense, neurons])
+    loss = ksn.losses.SpikeRateCrossEntropy()
+    model.compile("adam", loss, metrics=[M.RateAccuracy(name="accuracy")])
+    found = model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
+    counts = model.predict(x, verbose=0).sum(axis=1)
+    assert found == pytest.approx(np.mean(counts.argmax(axis=-1) == y))

@@ -10,7 +10,7 @@ import nengo
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.checks import checked_dt
+from keras_spiking_nengo.checks import check_switches, checked_dt
 from keras_spiking_nengo.convert.composition import has_matrix
 from keras_spiking_nengo.convert.graph import (
     Edge,
@@ -76,6 +76,7 @@ def from_nengo(
     if not isinstance(net, nengo.Network):
         raise TypeError(f"net is a nengo.Network; received {net!r}.")
     dt = checked_dt(dt)
+    check_switches(layered=layered)
     ports = model_ports(net, inputs, outputs)
     if layered:
         return write(read(net, ports.nodes, ports.probes, dt))

@@ -8,7 +8,12 @@ import keras
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_dt, one_of
+from keras_spiking_nengo.checks import (
+    check_switches,
+    checked_count,
+    checked_dt,
+    one_of,
+)
 from keras_spiking_nengo.convert.export import NengoExport
 from keras_spiking_nengo.convert.keras.reading import read
 from keras_spiking_nengo.convert.keras.writing import from_nengo
@@ -90,6 +95,7 @@ def from_nir(
     one_of("reset", reset, ("value", "subtract"))
     one_of("to", to, ("keras", "nengo"))
     dt = None if dt is None else checked_dt(dt)
+    max_bytes = checked_count("max_bytes", max_bytes)
     graph, name = _graph_and_name(graph, max_bytes)
     options = StepOptions(dt or _noted_dt(graph), discretization, reset)
     model = model_of(flat_graph(graph, max_bytes // 8), name, options)
@@ -143,6 +149,7 @@ def to_nir(
     """
     nir = _nir()
     dt = None if dt is None else checked_dt(dt)
+    check_switches(strict=strict)
     if isinstance(model, nengo.Network):
         model = from_nengo(model, dt=0.001 if dt is None else dt)
     if not isinstance(model, keras.Model):

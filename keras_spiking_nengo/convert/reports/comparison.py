@@ -18,6 +18,7 @@ from keras import ops
 from rich.table import Table
 
 from keras_spiking_nengo import layers
+from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate, rate_half
@@ -224,6 +225,9 @@ def compare(
         >>> report["hidden"].correlation > 0.9
         True
     """
+    if n_steps is not None:
+        n_steps = checked_count("n_steps", n_steps)
+    batch_size = checked_count("batch_size", batch_size)
     spiking = _model_of(other)
     called, spiking_calls = calls(model), calls(spiking)
     pairs = dict(_pairs(called, spiking_calls))
@@ -449,6 +453,9 @@ def _outputs(wanted: ArraysByName, said: ArraysByName) -> Iterator[OutputCompari
     for (name, one), two in zip(wanted.items(), said.values(), strict=True):
         if two.ndim == one.ndim + 1:
             two = np.mean(two, axis=1)
+        if one.ndim == two.ndim + 1 and one.size > two.size:
+            # What Nengo ran is a mean over time.
+            one = np.mean(one, axis=1)
         one, two = one.astype(float), np.reshape(two, one.shape).astype(float)
         same = None
         if one.shape[-1] > 1:

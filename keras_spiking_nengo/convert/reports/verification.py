@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from rich.table import Table
 
+from keras_spiking_nengo.checks import check_switches, checked_number
 from keras_spiking_nengo.convert.graph import Graph, Vertex
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
@@ -121,8 +122,8 @@ def verified(
 ) -> VerifyReport:
     """As `NengoExport.verify`; `n_steps` where there is no input to say it."""
     model = _model_beside(export)
-    if rtol < 0 or atol < 0:
-        raise ValueError(f"rtol and atol are at least 0; received {rtol}, {atol}.")
+    rtol, atol = checked_number("rtol", rtol, 0), checked_number("atol", atol, 0)
+    check_switches(raise_on_failure=raise_on_failure)
     model_calls = calls(model)
     spiking = _spiking_calls(export.graph, model_calls)
     random = export.graph.after(v.name for v in export.graph.vertices if _random(v))

@@ -9,6 +9,7 @@ import keras
 import nengo
 
 from keras_spiking_nengo import serialization, types
+from keras_spiking_nengo.checks import from_keras
 from keras_spiking_nengo.convert.spiking.calibration import NeuronType, rate_half
 from keras_spiking_nengo.convert.spiking.forms import Form
 
@@ -30,7 +31,7 @@ def swaps_of(activations: Any) -> Swaps:
     swaps: Swaps = {}
     for key, value in activations.items():
         # Raises for what Keras does not know.
-        function = keras.activations.get(key)
+        function = from_keras("activations", keras.activations.get, key)
         name = getattr(function, "__name__", "")
         known = getattr(keras.activations, name, None) is function
         swaps[name if known else function] = types.neuron_type(value)

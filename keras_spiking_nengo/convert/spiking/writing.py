@@ -11,7 +11,15 @@ import keras
 import numpy as np
 
 from keras_spiking_nengo import layers
-from keras_spiking_nengo.checks import one_of, positive
+from keras_spiking_nengo.checks import (
+    check_switches,
+    checked_count,
+    checked_dt,
+    checked_seed,
+    is_number,
+    one_of,
+    positive,
+)
 from keras_spiking_nengo.convert.layer_rules import refusal
 from keras_spiking_nengo.convert.spiking.calibration import (
     NeuronType,
@@ -28,6 +36,7 @@ from keras_spiking_nengo.convert.spiking.replacements import (
     warn_of_unused,
 )
 from keras_spiking_nengo.graphs import unused
+from keras_spiking_nengo.layers.parameters import checked_synapse
 from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls, symbols_in
 from keras_spiking_nengo.models.operations import OperationLayer
 from keras_spiking_nengo.models.replay import replay
@@ -129,9 +138,12 @@ def to_spiking(
         True
     """
     swaps = swaps_of(activations)
-    _check_options(
-        scale_firing_rates, calibration_data, output, percentile, target_rate
-    )
+    _check_scale(scale_firing_rates, calibration_data)
+    _check_options(output, percentile, target_rate, per_channel)
+    dt, seed = checked_dt(dt), checked_seed(seed)
+    synapse = checked_synapse("synapse", synapse)
+    if n_steps is not None:
+        n_steps = checked_count("n_steps", n_steps)
     old = calls(model)
     timed = temporal(old)
     if timed and n_steps is not None:
@@ -173,21 +185,26 @@ def to_spiking(
 # --- what was asked for ---------------------------------------------------------
 
 
-def _check_options(scale, data, output, percentile, target_rate) -> None:
+def _check_scale(scale, data) -> None:
     values = scale.values() if isinstance(scale, Mapping) else [scale]
     for value in values:
-        if value is None or value == "calibrate":
+        if value is None or isinstance(value, str) and value == "calibrate":
             continue
         advice = 'It is a number above 0, a dict of them by layer, "calibrate" or None.'
         positive("scale_firing_rates", value, advice=advice)
-    if (scale == "calibrate") != (data is not None):
+    calibrates = isinstance(scale, str)  # no other text has come as far
+    if calibrates != (data is not None):
         raise ValueError(
             'scale_firing_rates="calibrate" needs calibration_data, and nothing else'
             f" does; received scale_firing_rates={scale!r} and calibration_data"
             f" {'None' if data is None else 'of type ' + type(data).__name__}."
         )
+
+
+def _check_options(output, percentile, target_rate, per_channel) -> None:
     one_of("output", output, OUTPUTS)
-    if not 0 < percentile <= 100:
+    check_switches(per_channel=per_channel)
+    if not is_number(percentile) or not 0 < percentile <= 100:
         raise ValueError(f"percentile is in (0, 100]; received {percentile!r}.")
     if target_rate is not None:
         positive("target_rate", target_rate, "Hz")

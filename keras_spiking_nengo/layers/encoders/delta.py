@@ -4,7 +4,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_number, positive
+from keras_spiking_nengo.checks import checked_number, checked_switch, positive
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.layers.encoders.encoder import SLACK, EncoderCell, counted_as
 from keras_spiking_nengo.saving import registered
@@ -59,7 +59,7 @@ class DeltaEncoderCell(EncoderCell):
             "threshold", threshold, advice="It is the change that one spike stands for."
         )
         self.initial_level = checked_number("initial_level", initial_level)
-        self.split = bool(split)
+        self.split = checked_switch("split", split)
 
     @property
     def output_size(self):

@@ -27,6 +27,7 @@ class EncoderCell(Cell):
 
     # Arguments that a file has as they are, in attributes of the same names.
     plain_arguments: tuple[str, ...] = ("dt",)
+    sends_spikes = True
 
     def __init__(self, dt: float, **kwargs: Any):
         super().__init__(**kwargs)

@@ -12,6 +12,7 @@ from keras_spiking_nengo.layers.encoders.encoder import (
     EncoderCell,
     counted_as,
 )
+from keras_spiking_nengo.layers.parameters import warn_of_seconds
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["LatencyEncoder", "LatencyEncoderCell"]
@@ -64,6 +65,7 @@ class LatencyEncoderCell(EncoderCell):
     ):
         super().__init__(dt, **kwargs)
         self.tau = positive("tau", tau, "s")
+        warn_of_seconds(self.dt, tau=self.tau)
         if not is_number(threshold) or not 0 < threshold < 1:
             raise ValueError(
                 "threshold is a value between 0 and 1 that never fires, nor does any"
