@@ -105,7 +105,7 @@ class EnsembleCell(NetworkCell):
         )
         seed = _seed_or_draw(seed)
         built = built or ensemble_network(
-            design, n_neurons, dimensions, function, recurrent, seed
+            design, n_neurons, dimensions, function, recurrent, seed, dt
         )
         super().__init__(
             **built,
