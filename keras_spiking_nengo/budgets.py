@@ -73,12 +73,19 @@ def bounded(config: Any = None) -> Iterator[None]:
         config: what is read, if it is plain JSON: it may not be nested too deep.
 
     Raises:
-        ValueError: if it is nested more than 256 levels deep.
+        ValueError: if it is nested more than 256 levels deep, or lacks what is looked
+            for in it.
     """
     _check_nesting(config)
     token = _OPEN.set(_OPEN.get() or _Account(_MAX_BYTES.get()))
     try:
         yield
+    except (AttributeError, LookupError) as error:
+        if config is None:
+            raise
+        raise ValueError(
+            f"This is no configuration that is known: {error!r}."
+        ) from error
     finally:
         _OPEN.reset(token)
 

@@ -51,8 +51,8 @@ _DTYPES = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8"]
 _DTYPES += ["<f2", "<f4", "<f8", "<c8", "<c16"]
 # What stale or hostile states make constructors, parameters and scipy raise.
 _REFUSALS = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
-    ValueError,
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, StopIteration),
+    *(TypeError, ValueError),
 )
 _ABSTRACT = {
     *(nengo.neurons.NeuronType, nengo.neurons.RatesToSpikesNeuronType),
@@ -464,8 +464,19 @@ def _decode_object(config: State, depth: int) -> Any:
     obj = _restore(
         _TABLE[name], {key: _decode(item, depth + 1) for key, item in state.items()}
     )
+    # A constructor may make an array of anything, such as of text.
+    _check_arrays(_state(obj))
     spend(8 * _numbers_drawn(obj), name)
     return obj
+
+
+def _check_arrays(value: Any) -> None:
+    """Raises TypeError where an array in a state cannot be stored."""
+    if isinstance(value, np.ndarray):
+        _dtype_of(value)
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_arrays(inner)
 
 
 def _numbers_drawn(obj: Any) -> int:

@@ -165,6 +165,22 @@ def test_numbers_of_any_size_are_refused(size):
         cls.from_config(config)
 
 
+@pytest.mark.parametrize(
+    "config", [{}, {"layer": {}}, {"layer": 3}, {"layer": {"config": {}}}]
+)
+def test_a_configuration_that_lacks_parts_is_refused(config):
+    with pytest.raises((ValueError, TypeError)):
+        K.PerStep.from_config(config)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1), (7, 2), (["x"], 1)])
+def test_the_sizes_of_an_ensemble_are_those_that_were_built(sizes):
+    config = K.Ensemble(7, 1, seed=0).get_config()
+    config["n_neurons"], config["dimensions"] = sizes
+    with pytest.raises(ValueError, match=r"n_neurons|make them agree"):
+        K.Ensemble.from_config(config)
+
+
 # --- depth ------------------------------------------------------------------------
 
 

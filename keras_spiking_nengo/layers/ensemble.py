@@ -6,7 +6,7 @@ from typing import Any
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_seed
+from keras_spiking_nengo.checks import brief, checked_seed
 from keras_spiking_nengo.layers.design import Design, VectorFunction, ensemble_network
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
@@ -116,6 +116,7 @@ class EnsembleCell(NetworkCell):
             trained=trained,
             **kwargs,
         )
+        _check_sizes(self, n_neurons, dimensions)
         self.n_neurons = n_neurons
         self.dimensions = dimensions
         self.design = design
@@ -136,6 +137,18 @@ class EnsembleCell(NetworkCell):
             "recurrent": any(c.label == "recurrent" for c in self.net.connections),
             "built": built,
         }
+
+
+def _check_sizes(cell, n_neurons: int, dimensions: int) -> None:
+    """Raises unless the network of a cell is that of one ensemble of these sizes."""
+    sizes = [(ens.n_neurons, ens.dimensions) for ens in cell.net.ensembles]
+    if sizes != [(n_neurons, dimensions)]:
+        raise ValueError(
+            f"{cell.name} has n_neurons={brief(n_neurons)} and"
+            f" dimensions={brief(dimensions)}; the ensembles that were built have"
+            f" (n_neurons, dimensions) {brief(sizes)}. Leave out built, or make them"
+            " agree."
+        )
 
 
 def _seed_or_draw(seed: int | None) -> int:

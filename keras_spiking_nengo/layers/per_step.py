@@ -3,13 +3,14 @@
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import Bounded
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["PerStep"]
 
 
 @registered()
-class PerStep(keras.layers.TimeDistributed):
+class PerStep(Bounded, keras.layers.TimeDistributed):
     """Apply a layer to all steps of time at once.
 
     As `keras.layers.TimeDistributed`, of which it is a kind, and which runs step

@@ -179,4 +179,10 @@ def _graph_and_name(graph: Any) -> tuple[Any, str]:
             f" {graph!r} of type {type(graph).__name__}."
         )
     path = Path(graph)
-    return file_node(nir, read_file(path), "node", str(path)), path.stem
+    node = file_node(nir, read_file(path), "node", str(path))
+    if not isinstance(node, nir.NIRGraph):
+        raise ValueError(
+            f"{str(path)!r} holds a single node, {type(node).__name__}. Write a graph,"
+            " which leads from an nir.Input to an nir.Output."
+        )
+    return node, path.stem

@@ -14,7 +14,7 @@ __all__ = ["file_node", "read_file"]
 # How deep groups may be in others.
 _DEPTH = 32
 # What fields of a node may lead to.
-_NO_NODE = (AssertionError, AttributeError, KeyError, TypeError, IndexError)
+_NO_NODE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 
 
 def read_file(path: Path) -> dict[str, Any]:
