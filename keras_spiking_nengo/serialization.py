@@ -482,7 +482,9 @@ def _check_arrays(value: Any) -> None:
 def _numbers_drawn(obj: Any) -> int:
     """How many numbers an object asks for wherever it is used."""
     if isinstance(obj, nengo.LinearFilter):
-        return 4 * max(obj.num.size, obj.den.size) ** 2  # state matrices
+        # State matrices; an analog one is exponentiated, which takes time as well.
+        order = max(obj.num.size, obj.den.size) - 1
+        return (25 if obj.analog else 4) * order**2
     if isinstance(obj, nengo.Sparse):
         return sum(obj.shape)  # rows and columns have pointers
     if isinstance(getattr(obj, "init", None), nengo.dists.Distribution):

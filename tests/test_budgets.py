@@ -135,7 +135,7 @@ def test_a_file_s_layers_are_bounded_one_by_one(tmp_path):
 def test_numbers_that_stand_in_a_configuration_cost_nothing():
     config = json.loads(CONFIG)
     dense = serialization.to_config(nengo.Dense((100, 100), np.ones((100, 100))))
-    with serialization.budget(1000):
+    with serialization.budget(10_000):
         K.Network.from_config(config)
         K.Transform.from_config({"transform": dense})
 

@@ -86,7 +86,8 @@ class LMUCell(Cell):
         super().__init__(**kwargs)
         self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
         self.order = checked_count("order", order, "It counts Legendre polynomials.")
-        spend(32 * self.order**2, f"An LMU of order {self.order}")
+        # What is made of a matrix, whose exponential takes time as well.
+        spend(200 * self.order**2, f"An LMU of order {self.order}")
         self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = _checked_switch("trainable_theta", trainable_theta)

@@ -657,6 +657,16 @@ GRAPHS = {
         lambda: graph_of(ends(2) | {"lif": lif(3)}, ["in", "lif", "out"]),
         r"'lif' \(LIF\) takes \(3,\), and 'in' sends \(2,\)",
     ),
+    "through an output": (
+        lambda: graph_of(ends(2) | {"lif": lif(2)}, ["in", "out", "lif"]),
+        r"'out' \(Output\): it is where a signal leaves, and leads to 'lif'",
+    ),
+    "back to an input": (
+        lambda: graph_of(
+            ends(2) | {"lif": lif(2)}, ["in", "lif", "out"], ["lif", "in"]
+        ),
+        r"'in' \(Input\): it is where a signal enters, and 'lif' leads to it",
+    ),
     "no input": (
         lambda: graph_of({"lif": lif(2), "out": ends(2)["out"]}, ["lif", "out"]),
         "has no Input node",
