@@ -146,12 +146,13 @@ _FIELDS: dict[str, Callable[..., dict]] = {
 }
 
 
-def network_from_config(config: Mapping[str, Any], dt: float) -> nengo.Network:
+def network_from_config(config: Mapping[str, Any], dt: float = 0.001) -> nengo.Network:
     """The network that `network_to_config` was given, as new objects.
 
     Args:
         config: what it returned.
         dt: float, seconds. Length of a step that the network will be built with.
+            Defaults to 0.001.
 
     Raises:
         ValueError: for anything that it does not return, and for what asks for more
