@@ -143,6 +143,15 @@ def serve(session: nox.Session) -> None:
     pytest(session, "-s", "tests/serving", "-m", "serve", backend="tensorflow")
 
 
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Read files that were changed at random, on KERAS_BACKEND or TensorFlow.
+
+    `KSN_FUZZ` is how long each of the fuzzers runs, in seconds; 600 by default.
+    """
+    pytest(session, "-s", "tests/fuzz", "-m", "fuzz")
+
+
 @nox.session(venv_backend="uv")
 def distributed(session: nox.Session) -> None:
     """Train on devices and in processes of the loopback interface, and run Ray."""

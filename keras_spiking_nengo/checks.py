@@ -5,6 +5,7 @@ Errors name the argument, what was received, and what is possible.
 
 import math
 import os
+import reprlib
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,9 +34,25 @@ __all__ = [
     "is_whole",
     "one_of",
     "positive",
+    "brief",
 ]
 
 Choice = TypeVar("Choice")
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist = 4, 8, 12
+_SHORT.maxtuple, _SHORT.maxset, _SHORT.maxlong = 12, 12, 40
+_SHORT.maxstring, _SHORT.maxother = 200, 400
+
+
+def brief(value: Any) -> str:
+    """What was received, for a message: as `repr`, but short, whatever it is.
+
+    Example:
+        >>> brief([[[[[[1]]]]]])
+        '[[[[[...]]]]]'
+    """
+    return _SHORT.repr(value)
 
 
 def is_number(value: Any) -> bool:
@@ -99,7 +116,7 @@ def positive(name: str, value: Any, unit: str = "", advice: str = "") -> float:
 
 
 def _refused(name, value, possible: str, advice: str) -> ValueError:
-    message = f"{name} is {possible}; received {value!r}."
+    message = f"{name} is {possible}; received {brief(value)}."
     return ValueError(f"{message} {advice}" if advice else message)
 
 
@@ -178,7 +195,7 @@ def one_of(name: str, value: Choice, possible: Collection[Choice]) -> Choice:
     # By equality of the same type: True is no 1, and an array is nothing of a list.
     if any(type(value) is type(item) and value == item for item in possible):
         return value
-    raise ValueError(f"{name} is one of {tuple(possible)}; received {value!r}.")
+    raise ValueError(f"{name} is one of {tuple(possible)}; received {brief(value)}.")
 
 
 def checked_dt(dt: float) -> float:
@@ -189,8 +206,8 @@ def checked_dt(dt: float) -> float:
     """
     if not is_number(dt) or not 0 < dt < math.inf:
         raise ValueError(
-            f"dt is the length of a step in seconds, above 0; received {dt!r}. Nengo's"
-            " default is dt=0.001."
+            "dt is the length of a step in seconds, above 0; received"
+            f" {brief(dt)}. Nengo's default is dt=0.001."
         )
     return float(dt)
 
@@ -203,7 +220,7 @@ def checked_seed(seed: int | None) -> int | None:
     """
     if seed is not None and not (is_whole(seed) and 0 <= seed < 2**32):
         raise ValueError(
-            f"seed is an integer from 0 to 2**32 - 1, or None; received {seed!r}."
+            f"seed is an integer from 0 to 2**32 - 1, or None; received {brief(seed)}."
         )
     return None if seed is None else int(seed)
 

@@ -30,9 +30,17 @@ from nengo.params import FrozenObject, iter_params
 from nengo.utils import least_squares_solvers
 
 from keras_spiking_nengo import types
-from keras_spiking_nengo.checks import is_count
+from keras_spiking_nengo.budgets import bounded, budget, spend
+from keras_spiking_nengo.checks import brief, is_count
 
-__all__ = ["altered", "from_config", "register", "supported", "to_config"]
+__all__ = [
+    "altered",
+    "budget",
+    "from_config",
+    "register",
+    "supported",
+    "to_config",
+]
 
 C = TypeVar("C", bound=type)
 Frozen = TypeVar("Frozen", bound=FrozenObject)
@@ -43,8 +51,8 @@ _DTYPES = ["|b1", "|i1", "<i2", "<i4", "<i8", "|u1", "<u2", "<u4", "<u8"]
 _DTYPES += ["<f2", "<f4", "<f8", "<c8", "<c16"]
 # What stale or hostile states make constructors, parameters and scipy raise.
 _REFUSALS = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, TypeError),
-    ValueError,
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, StopIteration),
+    *(TypeError, ValueError),
 )
 _ABSTRACT = {
     *(nengo.neurons.NeuronType, nengo.neurons.RatesToSpikesNeuronType),
@@ -122,14 +130,16 @@ def from_config(config: Any) -> Any:
 
     Raises:
         ValueError: if `config` is nothing that `to_config` returns, names an
-            unknown class, or holds a state which nengo refuses.
+            unknown class, holds a state which nengo refuses, or asks for more
+            memory than `budget` allows.
 
     Example:
         >>> import nengo
         >>> from_config(to_config(nengo.LIF(tau_rc=0.1)))
         LIF(tau_rc=0.1)
     """
-    return _decode(config, 0)
+    with bounded():
+        return _decode(config, 0)
 
 
 def altered(frozen: Frozen, **changes: Any) -> Frozen:
@@ -206,8 +216,8 @@ def register(cls: C) -> C:
     """
     if not (isinstance(cls, type) and issubclass(cls, FrozenObject)):
         raise TypeError(
-            f"Received {cls!r}; only subclasses of nengo.params.FrozenObject can be "
-            "registered. Derive from one, such as nengo.neurons.NeuronType."
+            f"Received {brief(cls)}; only subclasses of nengo.params.FrozenObject can"
+            " be registered. Derive from one, such as nengo.neurons.NeuronType."
         )
     if _BUILT_IN.get(_class_name(cls), cls) is not cls:
         raise ValueError(f"{_class_name(cls)} is taken. Give the class another name.")
@@ -305,7 +315,7 @@ def _restore(cls: Any, state: State) -> Any:
     extra = state.keys() - _state(obj).keys()
     if extra:
         raise ValueError(
-            f"the state holds {sorted(extra)}; possible: {sorted(_state(obj))}."
+            f"the state holds {brief(sorted(extra))}; possible: {sorted(_state(obj))}."
         )
     if isinstance(obj, FrozenObject):
         # What came in through **kwargs is set here, and dtypes are kept.
@@ -314,7 +324,9 @@ def _restore(cls: Any, state: State) -> Any:
         obj.__setstate__(full)
     attribute, holds = _CHECKS.get(cls, ("", lambda _: True))
     if not holds(obj):
-        raise ValueError(f"wrong type or shape of {attribute}; received {state}.")
+        raise ValueError(
+            f"wrong type or shape of {attribute}; received {brief(state)}."
+        )
     return obj
 
 
@@ -396,8 +408,8 @@ def _check_class(value: Any) -> None:
     cls = type(value)
     if _TABLE.get(_class_name(cls)) is not cls:
         raise TypeError(
-            f"Received {value!r} of type {_class_name(cls)}. {_how_to_store(value)} "
-            f"Registered: {', '.join(supported())}."
+            f"Received {brief(value)} of type {_class_name(cls)}."
+            f" {_how_to_store(value)} Registered: {', '.join(supported())}."
         )
 
 
@@ -424,7 +436,8 @@ def _decode(config: Any, depth: int) -> Any:
         return [_decode(item, depth + 1) for item in config]
     if not isinstance(config, dict) or not all(type(key) is str for key in config):
         raise ValueError(
-            f"Received {config!r}, which is not plain JSON. Pass what to_config made."
+            f"Received {brief(config)}, which is not plain JSON. Pass what to_config"
+            " made."
         )
     tags = sorted(_TAGS.keys() & config.keys())
     if not tags:
@@ -433,13 +446,14 @@ def _decode(config: Any, depth: int) -> Any:
     keys, decode = _TAGS[tag]
     if config.keys() != keys:
         raise ValueError(
-            f"Received the keys {sorted(config)}; {tag!r} stands with exactly "
+            f"Received the keys {brief(sorted(config))}; {tag!r} stands with exactly "
             f"{sorted(keys)}. Pass what to_config made."
         )
     try:
         return decode(config, depth)
     except _REFUSALS as error:
-        where = config["nengo"] if tag == "nengo" else tag
+        name = config.get("nengo")
+        where = name if isinstance(name, str) and name in _TABLE else tag
         raise ValueError(f"{where}: {str(error) or repr(error)}") from error
 
 
@@ -447,20 +461,47 @@ def _decode_object(config: State, depth: int) -> Any:
     name, state = config["nengo"], config["state"]
     if not isinstance(name, str) or name not in _TABLE:
         raise ValueError(
-            f"Received the class {name!r}. Known: {', '.join(supported())}. "
+            f"Received the class {brief(name)}. Known: {', '.join(supported())}. "
             "Import the module that registers it before loading."
         )
     if not isinstance(state, dict):
-        raise ValueError(f"Received the state {state!r}; it is a dict.")
-    return _restore(
+        raise ValueError(f"Received the state {brief(state)}; it is a dict.")
+    obj = _restore(
         _TABLE[name], {key: _decode(item, depth + 1) for key, item in state.items()}
     )
+    # A constructor may make an array of anything, such as of text.
+    _check_arrays(_state(obj))
+    spend(8 * _numbers_drawn(obj), name)
+    return obj
+
+
+def _check_arrays(value: Any) -> None:
+    """Raises TypeError where an array in a state cannot be stored."""
+    if isinstance(value, np.ndarray):
+        _dtype_of(value)
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_arrays(inner)
+
+
+def _numbers_drawn(obj: Any) -> int:
+    """How many numbers an object asks for wherever it is used."""
+    if isinstance(obj, nengo.LinearFilter):
+        # State matrices; an analog one is exponentiated, which takes time as well.
+        order = max(obj.num.size, obj.den.size) - 1
+        return (25 if obj.analog else 4) * order**2
+    if isinstance(obj, nengo.Sparse):
+        return sum(obj.shape)  # rows and columns have pointers
+    if isinstance(getattr(obj, "init", None), nengo.dists.Distribution):
+        shape = obj.shape if isinstance(obj, nengo.Dense) else obj.kernel_shape
+        return math.prod(int(n) for n in shape)
+    return 0
 
 
 def _decode_array(config: State, depth: int) -> np.ndarray:
     data, name, shape = config["array"], config["dtype"], _shape(config["shape"])
     if not isinstance(name, str) or name not in _DTYPES:
-        raise ValueError(f"Received dtype {name!r}; possible: {_DTYPES}.")
+        raise ValueError(f"Received dtype {brief(name)}; possible: {_DTYPES}.")
     dtype = np.dtype(name)
     raw = base64.b64decode(data, validate=True)
     # Python integers, which don't overflow, and before any memory is asked for.
@@ -477,7 +518,7 @@ def _decode_array(config: State, depth: int) -> np.ndarray:
 def _decode_scalar(config: State, depth: int) -> Any:
     array = _decode(config["scalar"], depth + 1)
     if not isinstance(array, np.ndarray) or array.ndim:
-        raise ValueError(f"Received {config['scalar']!r}; it is an array of shape [].")
+        raise ValueError(f"Received {brief(array)}; it is an array of shape [].")
     return array[()]
 
 
@@ -499,25 +540,27 @@ def _decode_dict(config: State, depth: int) -> dict:
     pairs = [_list(pair) for pair in _list(config["dict"])]
     items = {_decode(k, depth + 1): _decode(v, depth + 1) for k, v in pairs}
     if len(items) != len(pairs):
-        raise ValueError(f"Received a key twice among {list(items)}.")
+        raise ValueError(f"Received a key twice among {brief(list(items))}.")
     return items
 
 
 def _decode_float(config: State, depth: int) -> float:
     if config["float"] not in ("inf", "-inf", "nan"):
-        raise ValueError(f"Received {config['float']!r}; possible: inf, -inf, nan.")
+        raise ValueError(
+            f"Received {brief(config['float'])}; possible: inf, -inf, nan."
+        )
     return float(config["float"])
 
 
 def _list(value: Any) -> list:
     if not isinstance(value, list):
-        raise ValueError(f"Received {value!r}; it is a list.")
+        raise ValueError(f"Received {brief(value)}; it is a list.")
     return value
 
 
 def _shape(value: Any) -> tuple[int, ...]:
     if not all(type(n) is int and n >= 0 for n in _list(value)):
-        raise ValueError(f"Received the shape {value!r}; it lists integers >= 0.")
+        raise ValueError(f"Received the shape {brief(value)}; it lists integers >= 0.")
     return tuple(value)
 
 

@@ -1,19 +1,26 @@
 """Files that are written are whole, or not there, whatever happens on the way."""
 
 import errno
+import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import pytest
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.files import written_whole
+from keras_spiking_nengo.serving.file_formats import FILE_FORMATS
 
 EXPORTING = pytest.mark.skipif(
     keras.backend.backend() == "torch", reason="Keras cannot export from torch"
 )
+
+
+ARCHIVE = "keras_spiking_nengo.serving.saved_model.Archive.write"
 
 
 def names(folder):
@@ -80,6 +87,39 @@ def test_a_folder_that_takes_no_files_says_so(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileExistsError), written_whole(tmp_path / "file" / "m"):
         raise AssertionError("nothing is written")
+
+
+@EXPORTING
+@pytest.mark.parametrize("trouble", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("way", ["savedmodel", "streaming", "onnx"])
+def test_an_export_that_fails_leaves_what_was_there(
+    way, trouble, tmp_path, monkeypatch
+):
+    """The system's error, nothing half written, and an old file as it was."""
+    if way == "onnx" and keras.backend.backend() != "tensorflow":
+        pytest.skip("files are written from TensorFlow")
+    path = tmp_path / f"m{FILE_FORMATS[way].suffix if way in FILE_FORMATS else ''}"
+
+    def half(path):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+        raise OSError(trouble, os.strerror(trouble))
+
+    if way == "onnx":
+        path.write_text("old")
+        failing = replace(
+            FILE_FORMATS[way], needs=(), write=lambda program, path: half(path)
+        )
+        monkeypatch.setitem(FILE_FORMATS, way, failing)
+    else:
+        name = {"savedmodel": "keras.Model.export", "streaming": ARCHIVE}[way]
+        monkeypatch.setattr(name, lambda self, *args, **_: half(Path(args[-1]) / "a"))
+    before = names(tmp_path)
+    with pytest.raises(OSError) as caught:
+        ksn.export(model(), path, format=way)
+    assert caught.value.errno == trouble
+    assert names(tmp_path) == before
+    assert before == [] or path.read_text() == "old"
 
 
 # --- in a process that dies, or has no room -------------------------------------------

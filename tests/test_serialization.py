@@ -482,6 +482,18 @@ BAD = {
         tampered(processes.Piecewise({0: 1}), data={"dict": [[0, 1], [1, [1, 2]]]}),
         "size 2 instead of 1",
     ),
+    "piecewise text": (
+        tampered(processes.Piecewise({0: 1}), data={"dict": [[0, "a"]]}),
+        "Piecewise.*dtype",
+    ),
+    "piecewise of nothing": (
+        tampered(processes.Piecewise({0: 1}), data={"dict": [[0, None]]}),
+        "Piecewise.*dtype object",
+    ),
+    "piecewise without pieces": (
+        tampered(processes.Piecewise({0: 1}), data={"dict": []}),
+        "Piecewise",
+    ),
     "corrupt base64": (array(array="A?=="), "array: "),
     "junk in base64": (array(array="!" + array()["array"]), "array: "),
     "base64 no string": (array(array=5), "array: "),

@@ -12,8 +12,6 @@ from keras_spiking_nengo.serving import Stream
 
 __all__ = ["describe", "load"]
 
-LARGEST = 2**30  # bytes that the arrays of a file may take
-
 
 def load(path: Path) -> keras.Model:
     """The Keras model of a `.keras` file.
@@ -93,7 +91,7 @@ def _layer_row(layer: keras.Layer) -> dict[str, Any]:
 
 
 def _of_graph(path: Path) -> Finding:
-    root = read_file(path, LARGEST)
+    root = read_file(path)
     shown = table(f"{path.name}: NIR", "node", "primitive", "parameters")
     nodes = []
     for name, node in root["nodes"].items():

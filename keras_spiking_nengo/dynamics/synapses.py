@@ -33,6 +33,7 @@ import numpy as np
 from keras import ops
 from scipy import linalg, signal
 
+from keras_spiking_nengo.budgets import spend
 from keras_spiking_nengo.dynamics.loops import loops_are_fast, scan, static_length
 from keras_spiking_nengo.registry import Registry
 
@@ -178,8 +179,13 @@ def _linear_filter(synapse, dt):
     return A, B, C, D
 
 
+# A matrix of as many rows and columns as taps, and what is made of it.
+_TRIANGLE_BYTES = 32
+
+
 @SYNAPSES.register(nengo.Triangle)
 def _triangle(synapse, dt):
+    spend(_TRIANGLE_BYTES * (synapse.t / dt) ** 2, f"{synapse!r} with dt={dt:g} s")
     taps = int(np.round(synapse.t / dt)) + 1
     impulse = np.arange(taps, 0, -1) / (taps * (taps + 1) / 2)
     return np.eye(taps, k=-1), np.eye(taps)[0], impulse, 0.0

@@ -8,6 +8,7 @@ import numpy as np
 from nengo.connection import LearningRule
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.engine.demands import spend_on
 from keras_spiking_nengo.engine.frozen import (
     FullWeights,
     key_of_rule,
@@ -16,6 +17,9 @@ from keras_spiking_nengo.engine.frozen import (
 )
 
 __all__ = ["network_from_config", "network_to_config"]
+
+# Nengo's builder, and what writes networks, go from network to network by recursion.
+_MAX_NESTED = 64
 
 
 def network_to_config(net: nengo.Network, silent: frozenset = frozenset()) -> dict:
@@ -36,11 +40,13 @@ def network_to_config(net: nengo.Network, silent: frozenset = frozenset()) -> di
             refs[obj] = [kind, i]
             if kind == "ensembles":
                 refs[obj.neurons] = ["neurons", i]
-    parents = {id(inner): number[id(n)] for n in nets for inner in n.networks}
+    places = {id(inner): number[id(n)] for n in nets for inner in n.networks}
+    parents = [places.get(id(n)) for n in nets]
+    _check_nested(parents)
     return {
         "networks": [
-            {"label": n.label, "seed": _seed(n), "parent": parents.get(id(n))}
-            for n in nets
+            {"label": n.label, "seed": _seed(n), "parent": parent}
+            for n, parent in zip(nets, parents, strict=True)
         ],
         **{
             kind: [
@@ -140,35 +146,56 @@ _FIELDS: dict[str, Callable[..., dict]] = {
 }
 
 
-def network_from_config(config: Mapping[str, Any]) -> nengo.Network:
+def network_from_config(config: Mapping[str, Any], dt: float = 0.001) -> nengo.Network:
     """The network that `network_to_config` was given, as new objects.
 
+    Args:
+        config: what it returned.
+        dt: float, seconds. Length of a step that the network will be built with.
+            Defaults to 0.001.
+
     Raises:
-        ValueError: for anything that it does not return.
+        ValueError: for anything that it does not return, and for what asks for more
+            than is left of the account that is open.
     """
     try:
-        return _restored(config)
+        return _restored(config, dt)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"This is no stored network: {error!r}.") from error
 
 
-def _restored(config) -> nengo.Network:
+def _restored(config, dt: float) -> nengo.Network:
     nets: list[nengo.Network] = []
-    for stored in config["networks"]:
+    parents = [stored["parent"] for stored in config["networks"]]
+    _check_nested(parents)
+    for stored, outer in zip(config["networks"], parents, strict=True):
         net = nengo.Network(
             label=stored["label"], seed=stored["seed"], add_to_container=False
         )
-        if stored["parent"] is not None:
-            with nets[stored["parent"]]:
-                nets[stored["parent"]].add(net)
+        if outer is not None:
+            with nets[outer]:
+                nets[outer].add(net)
         nets.append(net)
     restored: dict[str, list] = {}
     for kind, make in _RESTORERS.items():
         restored[kind] = []
         for stored in config[kind]:
             with nets[stored["network"]]:
-                restored[kind].append(make(stored, restored))
+                obj = make(stored, restored)
+            spend_on(obj, dt)
+            restored[kind].append(obj)
     return nets[0]
+
+
+def _check_nested(parents: list[int | None]) -> None:
+    depths: list[int] = []
+    for outer in parents:
+        depths.append(0 if outer is None else depths[outer] + 1)
+    if max(depths, default=0) > _MAX_NESTED:
+        raise ValueError(
+            f"A network is stored with others in it {_MAX_NESTED} levels deep at most;"
+            f" received {max(depths)}. Let some hold what is in the ones within them."
+        )
 
 
 def _decoded(stored: dict, *omitted) -> dict:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import Bounded, bounded
 from keras_spiking_nengo.checks import check_float, check_policy, checked_switch
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
@@ -29,7 +30,7 @@ from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
 
-class Cell(keras.layers.Layer, ABC):
+class Cell(Bounded, keras.layers.Layer, ABC):
     """One step of time, with named states.
 
     A subclass sets `state_names`, and has `program` and `initial_state`; it may
@@ -374,7 +375,8 @@ class SequenceLayer(keras.layers.RNN):
 
     @classmethod
     def from_config(cls, config: dict, custom_objects=None):
-        return cls(**config)
+        with bounded(config):
+            return cls(**config)
 
 
 def _seed_generator(cell: Cell) -> keras.random.SeedGenerator | None:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.budgets import spend
 from keras_spiking_nengo.checks import check_fits, checked_array, checked_dt
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import warn_of_seconds
@@ -58,6 +59,7 @@ class DelayCell(Cell):
                 "delay is a whole number of steps, in seconds; received"
                 f" {delay!r} with dt={self.dt:g} s. Round it to multiples of dt."
             )
+        spend(8 * self.longest, f"A delay of {self.longest} steps")
         self.state_names = ("past",) if self.longest else ()
 
     @property

@@ -16,14 +16,18 @@ import numpy as np
 from nengo.learning_rules import LearningRuleType
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.budgets import spend
 from keras_spiking_nengo.checks import (
     check_kind,
     checked_array,
     checked_count,
+    checked_dt,
     checked_switch,
+    is_count,
     one_of,
     positive,
 )
+from keras_spiking_nengo.engine.demands import spend_on
 from keras_spiking_nengo.layers.parameters import checked_synapse
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
@@ -90,13 +94,20 @@ class Design:
 
 
 def ensemble_network(
-    design: Design, n_neurons: int, dimensions: int, function, recurrent, seed: int
+    design: Design,
+    n_neurons: int,
+    dimensions: int,
+    function,
+    recurrent,
+    seed: int,
+    dt: float,
 ) -> dict[str, Any]:
     """The network of one ensemble, and its inputs and outputs for a `NetworkCell`.
 
     Args:
         design: of the ensemble.
-        n_neurons, dimensions, function, recurrent, seed: as for `ksn.layers.Ensemble`.
+        n_neurons, dimensions, function, recurrent, seed, dt: as for
+            `ksn.layers.Ensemble`.
 
     Raises:
         ValueError, TypeError: for what is not possible.
@@ -105,7 +116,7 @@ def ensemble_network(
     functions = function if isinstance(function, Mapping) else {"": function}
     rules = _rules_by_name(design.learning_rule, functions, recurrent)
     with nengo.Network(label="ensemble", seed=seed) as net:
-        source = nengo.Node(np.zeros(_size_in(design, dimensions)), label="input")
+        source = _input_node(design, dimensions)
         ensemble = nengo.Ensemble(
             n_neurons,
             dimensions,
@@ -129,14 +140,24 @@ def ensemble_network(
         if recurrent is not None and recurrent is not False:
             _add_recurrence(ensemble, recurrent, design, rules.get("recurrent"))
         if design.output == "neurons":
-            probe = nengo.Probe(ensemble.neurons, label="neurons")
-            return {"net": net, "inputs": source, "outputs": probe}
-        probes, teachers = _add_decoders(ensemble, functions, design, rules)
+            probes = {"": nengo.Probe(ensemble.neurons, label="neurons")}
+            teachers: dict = {}
+        else:
+            probes, teachers = _add_decoders(ensemble, functions, design, rules)
+    for obj in net.all_objects:
+        spend_on(obj, checked_dt(dt))
     return {
         "net": net,
         "inputs": {"input": source, **teachers} if teachers else source,
         "outputs": probes if isinstance(function, Mapping) else probes[""],
     }
+
+
+def _input_node(design: Design, dimensions: int) -> nengo.Node:
+    size = _size_in(design, dimensions)
+    if is_count(size):
+        spend(8 * size, f"An ensemble with inputs of {size} dimensions")
+    return nengo.Node(np.zeros(size), label="input")
 
 
 def _add_decoders(

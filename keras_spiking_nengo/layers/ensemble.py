@@ -6,7 +6,7 @@ from typing import Any
 import nengo
 import numpy as np
 
-from keras_spiking_nengo.checks import checked_count, checked_seed
+from keras_spiking_nengo.checks import brief, checked_count, checked_seed
 from keras_spiking_nengo.layers.design import Design, VectorFunction, ensemble_network
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
@@ -110,7 +110,7 @@ class EnsembleCell(NetworkCell):
         seed = _seed_or_draw(seed)
         sizes = _checked_sizes(n_neurons, dimensions)
         if built is None:
-            built = ensemble_network(design, *sizes, function, recurrent, seed)
+            built = ensemble_network(design, *sizes, function, recurrent, seed, dt)
         super().__init__(
             **built,
             dt=dt,
@@ -120,6 +120,7 @@ class EnsembleCell(NetworkCell):
             trained=trained,
             **kwargs,
         )
+        _check_built_sizes(self, *sizes)
         _warn_of_synapses(design, self.dt)
         self.n_neurons, self.dimensions = sizes
         self.design = design
@@ -163,6 +164,18 @@ def _is_stored(built: Any) -> bool:
             f" received {built!r}."
         )
     return built is not None
+
+
+def _check_built_sizes(cell, n_neurons: int, dimensions: int) -> None:
+    """Raises unless the network of a cell is that of one ensemble of these sizes."""
+    sizes = [(ens.n_neurons, ens.dimensions) for ens in cell.net.ensembles]
+    if sizes != [(n_neurons, dimensions)]:
+        raise ValueError(
+            f"{cell.name} has n_neurons={brief(n_neurons)} and"
+            f" dimensions={brief(dimensions)}; the ensembles that were built have"
+            f" (n_neurons, dimensions) {brief(sizes)}. Leave out built, or make them"
+            " agree."
+        )
 
 
 def _seed_or_draw(seed: int | None) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import spend
 from keras_spiking_nengo.checks import (
     checked_count,
     checked_switch,
@@ -91,6 +92,8 @@ class LMUCell(Cell):
         super().__init__(**kwargs)
         self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
         self.order = checked_count("order", order, "It counts Legendre polynomials.")
+        # What is made of a matrix, whose exponential takes time as well.
+        spend(200 * self.order**2, f"An LMU of order {self.order}")
         self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = checked_switch(

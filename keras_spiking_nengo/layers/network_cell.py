@@ -12,6 +12,7 @@ from keras import ops
 from nengo.builder import Model
 
 from keras_spiking_nengo.checks import (
+    brief,
     check_kind,
     checked_dt,
     checked_items,
@@ -89,11 +90,11 @@ class NetworkCell(Cell):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if isinstance(net, dict):
-            net = network_from_config(net)
-        if not isinstance(net, nengo.Network):
-            raise TypeError(f"net is a nengo.Network; received {net!r}.")
         self.dt = checked_dt(dt)
+        if isinstance(net, dict):
+            net = network_from_config(net, self.dt)
+        if not isinstance(net, nengo.Network):
+            raise TypeError(f"net is a nengo.Network; received {brief(net)}.")
         self.surrogate = checked_surrogate(surrogate)
         self.training_mode = one_of("forward", forward, FORWARDS)
         self.seed = checked_seed(seed)

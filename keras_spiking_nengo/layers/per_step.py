@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import Bounded
 from keras_spiking_nengo.checks import check_kind
 from keras_spiking_nengo.saving import registered
 
@@ -12,7 +13,7 @@ __all__ = ["PerStep"]
 
 
 @registered()
-class PerStep(keras.layers.TimeDistributed):
+class PerStep(Bounded, keras.layers.TimeDistributed):
     """Apply a layer to all steps of time at once.
 
     As `keras.layers.TimeDistributed`, of which it is a kind, and which runs step

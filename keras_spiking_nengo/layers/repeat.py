@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import Bounded
 from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.saving import registered
 
@@ -10,7 +11,7 @@ __all__ = ["Repeat"]
 
 
 @registered()
-class Repeat(keras.layers.Layer):
+class Repeat(Bounded, keras.layers.Layer):
     """Present a static input for `n_steps` steps of time.
 
     `keras.layers.RepeatVector` for features of any rank. What follows gets a sequence:

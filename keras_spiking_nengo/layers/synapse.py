@@ -181,10 +181,10 @@ def _stepped_system(synapse, dt, delay):
     try:
         return synapses.linear_system(synapse, dt, delay)
     except ValueError as error:
-        raise ValueError(
-            f"{synapse!r} cannot be stepped: {error}. A causal filter has no more"
-            " zeros than poles: num no longer than den."
-        ) from error
+        causal = "A causal filter has no more zeros than poles: num no longer than den."
+        improper = isinstance(synapse, nengo.LinearFilter)
+        reason = f"{str(error).rstrip('.')}. {causal if improper else ''}"
+        raise ValueError(f"{synapse!r} cannot be stepped: {reason}") from error
 
 
 def _filtered_step(system, x, state):

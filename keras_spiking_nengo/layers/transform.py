@@ -9,6 +9,7 @@ import scipy.sparse
 from keras import ops
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.budgets import Bounded
 from keras_spiking_nengo.checks import check_policy, checked_seed, checked_switch
 from keras_spiking_nengo.dynamics import transforms
 from keras_spiking_nengo.saving import registered
@@ -26,7 +27,7 @@ _Convolution = nengo.Convolution | nengo.ConvolutionTranspose
 
 
 @registered()
-class Transform(keras.layers.Layer):
+class Transform(Bounded, keras.layers.Layer):
     """What the transform of a `nengo.Connection` does, with its weights trainable.
 
     Acts on the last axis, or on the last axes of images, and on every step of a

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_spiking_nengo.budgets import Bounded
 from keras_spiking_nengo.models.calls import Call, Symbol, symbols_in
 from keras_spiking_nengo.saving import registered
 
@@ -23,7 +24,7 @@ class Slot:
 
 
 @registered("Operation")
-class OperationLayer(keras.layers.Layer):
+class OperationLayer(Bounded, keras.layers.Layer):
     """An operation of `keras.ops`, or a layer of several arguments, as a layer.
 
     Args:

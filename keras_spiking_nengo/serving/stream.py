@@ -7,6 +7,7 @@ made of operations that are known to compute, and to do nothing else.
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -59,6 +60,8 @@ CUSTOM_CALLS = frozenset((
     "shape_assertion", "stablehlo.dynamic_reduce_window",
 ))
 # fmt: on
+# What is laid out by a number alone: parts of a split, and values of a constant.
+MOST_PARTS, MOST_VALUES = 2**16, 2**28
 _CHECKPOINT = re.compile(r"__inference__traced_(save|restore)_\d+")
 
 
@@ -331,6 +334,8 @@ def _check_node(path: Path, function: str, node, allow: frozenset[str]) -> None:
         reason = f"is a {node.op} of the checkpoint's functions, beyond the graph"
     elif node.op not in allow and not {*texts} <= TEXTS:
         reason = f"is a {node.op} with text in {sorted({*texts} - TEXTS)}"
+    elif node.op not in allow and _excess(node):
+        reason = f"is a {node.op} {_excess(node)}"
     elif node.op == "XlaCallModule":
         calls = {*custom_calls(texts.get("module", b""))} - CUSTOM_CALLS - allow
         reason = f"calls {sorted(calls)} beyond the graph" if calls else ""
@@ -340,6 +345,19 @@ def _check_node(path: Path, function: str, node, allow: frozenset[str]) -> None:
             " ksn.export_streaming wrote of Keras's layers and ours. If it is of a"
             " layer of your own, Stream(path, allow=[its name]) runs it."
         )
+
+
+def _excess(node) -> str:
+    """What a few bytes of a node make TensorFlow lay out, where that is too much."""
+    counts = {
+        name: node.attr[name].i for name in ("N", "num_split") if name in node.attr
+    }
+    if counts.get("N", 0) > len(node.input) or counts.get("num_split", 0) > MOST_PARTS:
+        return f"of {counts}, and names {len(node.input)} inputs"
+    value = node.attr["value"].tensor if "value" in node.attr else None
+    shape = [] if value is None else [axis.size for axis in value.tensor_shape.dim]
+    # One number may stand for all.
+    return f"of the shape {shape}" if math.prod(shape) > MOST_VALUES else ""
 
 
 def _attributes(node) -> tuple[dict[str, bytes], list[str]]:

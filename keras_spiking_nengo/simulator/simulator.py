@@ -50,6 +50,11 @@ class Simulator:
     float64. Operators that are Python functions of other signals are called back
     from the compiled program, in order; everything else runs without Python.
 
+    It can be pickled, with its state. Loading a pickle runs code that its author chose,
+    as always: take only your own. Data from strangers come as `.keras` files, which
+    `keras_model.save(...)` and `ksn.from_nengo(net).save(...)` write, or as NIR; they
+    hold no code.
+
     Unseeded random processes draw what `nengo.Simulator(..., optimize=False)` draws.
     Functions of nodes are called for one item of a minibatch after the other: what such
     a function remembers is shared by all items. A `nengo.Process` has a state for each.

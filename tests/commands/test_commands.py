@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import keras
 import nengo
+import nir
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -141,12 +143,17 @@ def test_what_a_user_can_mend_is_one_line_and_a_traceback_if_asked():
     assert said.endswith("\nksn: There is no nothing.keras.\n")
 
 
-def test_a_full_disk_is_one_line(saved, tmp_path, monkeypatch):
-    def full(self, *args, **kwargs):
+@pytest.mark.parametrize("suffix", ["keras", "nir"])
+def test_a_full_disk_is_one_line_and_half_a_file_goes(
+    suffix, saved, tmp_path, monkeypatch
+):
+    def full(path):
+        Path(path).write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(keras.Model, "save", full)
-    said = run("convert", saved, tmp_path / "new.keras", code=1).stderr
+    monkeypatch.setattr(keras.Model, "save", lambda self, path: full(path))
+    monkeypatch.setattr(nir, "write", lambda path, graph: full(path))
+    said = run("convert", saved, tmp_path / f"new.{suffix}", code=1).stderr
     assert said.strip().splitlines()[-1] == (
         f"ksn: [Errno {errno.ENOSPC}] No space left on device"
     )

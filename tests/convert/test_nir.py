@@ -601,6 +601,13 @@ def _other_shape(nodes):
     nodes["affine"]["weight"] = np.ones((2, 1))
 
 
+def _infinite(nodes):
+    conv = {"type": "Conv1d", "input_shape": 4, "weight": np.ones((1, 1, 2))}
+    conv |= {"stride": 0, "padding": 0, "dilation": 1, "groups": 1, "bias": ONE}
+    for name, value in conv.items():
+        nodes.require_group("conv")[name] = value
+
+
 FILES = {
     "unknown kind": (_unknown, r"node/lif.*its type is 'Flux'; known are"),
     "huge": (_huge, r"lif/tau.*max_bytes"),
@@ -608,6 +615,7 @@ FILES = {
     "missing field": (_missing, r"node/lif.*do not make one"),
     "references": (_objects, r"lif/tau.*numbers and strings"),
     "other shape": (_other_shape, r"'lif' \(LIF\) takes \(1,\), and 'affine' sends"),
+    "no number": (_infinite, r"node/conv.*do not make one"),
 }
 
 
@@ -630,6 +638,11 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(ValueError, match=r"graph.nir.*no HDF5 file"):
         ksn.from_nir(path)
     with h5py.File(path, "w") as file:
+        file["node/type"] = "Threshold"
+        file["node/threshold"] = np.ones(1)
+    with pytest.raises(ValueError, match="holds a single node, Threshold"):
+        ksn.from_nir(path)
+    with h5py.File(path, "w") as file:
         file["other"] = 1
     with pytest.raises(ValueError, match="no group 'node'"):
         ksn.from_nir(path)
@@ -643,6 +656,16 @@ GRAPHS = {
     "shapes": (
         lambda: graph_of(ends(2) | {"lif": lif(3)}, ["in", "lif", "out"]),
         r"'lif' \(LIF\) takes \(3,\), and 'in' sends \(2,\)",
+    ),
+    "through an output": (
+        lambda: graph_of(ends(2) | {"lif": lif(2)}, ["in", "out", "lif"]),
+        r"'out' \(Output\): it is where a signal leaves, and leads to 'lif'",
+    ),
+    "back to an input": (
+        lambda: graph_of(
+            ends(2) | {"lif": lif(2)}, ["in", "lif", "out"], ["lif", "in"]
+        ),
+        r"'in' \(Input\): it is where a signal enters, and 'lif' leads to it",
     ),
     "no input": (
         lambda: graph_of({"lif": lif(2), "out": ends(2)["out"]}, ["lif", "out"]),

@@ -294,6 +294,33 @@ def test_functions_that_save_are_called_by_no_other(listed, copy):
         Stream(changed(copy, change))
 
 
+def _many_inputs(node):
+    node.op = "Pack"
+    node.attr["N"].i = 2**31
+
+
+def _many_parts(node):
+    node.op = "Split"
+    node.attr["num_split"].i = 2**31
+
+
+def _many_values(node):
+    node.op = "Const"
+    value = node.attr["value"].tensor
+    value.float_val.append(1.0)
+    for size in (2**20, 2**20):
+        value.tensor_shape.dim.add().size = size
+
+
+@pytest.mark.parametrize("grow", [_many_inputs, _many_parts, _many_values])
+def test_a_node_that_lays_out_more_than_the_file_holds_is_refused(grow, copy):
+    def change(graph):
+        grow(running(graph).node_def.add(name="odd"))
+
+    with pytest.raises(ValueError, match="'odd' is a .* of .*(2147483648|1048576)"):
+        Stream(changed(copy, change))
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_an_attribute_with_a_path_is_refused(listed, copy):
     def change(graph):

@@ -8,6 +8,7 @@ import keras
 import nengo
 import numpy as np
 
+from keras_spiking_nengo.budgets import allowed_bytes, bounded, budget
 from keras_spiking_nengo.checks import (
     check_switches,
     checked_count,
@@ -43,7 +44,7 @@ def from_nir(
     dt: float | None = None,
     discretization: str = "exact",
     reset: str = "value",
-    max_bytes: int = 2**30,
+    max_bytes: int | None = None,
     to: str = "keras",
 ) -> keras.Model | NengoExport:
     """A NIR graph as a functional Keras model over time, or as a Nengo network.
@@ -63,7 +64,8 @@ def from_nir(
         reset: `"value"`, to `v_reset` as NIR says it, or `"subtract"`, as some
             frameworks do it. For nodes that note none in their metadata.
         max_bytes: int. Most that the arrays of a file, and the values that one node
-            sends, may take in memory.
+            sends, may take in memory. Defaults to what `ksn.serialization.budget`
+            says, 1 GiB.
         to: `"keras"`; or `"nengo"`, for what `ksn.to_nengo` makes of the model.
 
     Returns:
@@ -95,10 +97,13 @@ def from_nir(
     one_of("reset", reset, ("value", "subtract"))
     one_of("to", to, ("keras", "nengo"))
     dt = None if dt is None else checked_dt(dt)
-    max_bytes = checked_count("max_bytes", max_bytes)
-    graph, name = _graph_and_name(graph, max_bytes)
-    options = StepOptions(dt or _noted_dt(graph), discretization, reset)
-    model = model_of(flat_graph(graph, max_bytes // 8), name, options)
+    limit = None if max_bytes is None else checked_count("max_bytes", max_bytes)
+    with budget(limit or allowed_bytes()):
+        graph, name = _graph_and_name(graph)
+        options = StepOptions(dt or _noted_dt(graph), discretization, reset)
+        with bounded():
+            flat = flat_graph(graph, allowed_bytes() // 8)
+            model = model_of(flat, name, options)
     return model if to == "keras" else replace(write(read(model)), model=model)
 
 
@@ -170,7 +175,7 @@ def _noted_dt(graph) -> float:
         raise ValueError(f"The graph's metadata say dt={dt!r}: {error}") from error
 
 
-def _graph_and_name(graph: Any, max_bytes: int) -> tuple[Any, str]:
+def _graph_and_name(graph: Any) -> tuple[Any, str]:
     """The graph, and a name for it."""
     nir = _nir()
     if isinstance(graph, nir.NIRGraph):
@@ -181,4 +186,10 @@ def _graph_and_name(graph: Any, max_bytes: int) -> tuple[Any, str]:
             f" {graph!r} of type {type(graph).__name__}."
         )
     path = Path(graph)
-    return file_node(nir, read_file(path, max_bytes), "node", str(path)), path.stem
+    node = file_node(nir, read_file(path), "node", str(path))
+    if not isinstance(node, nir.NIRGraph):
+        raise ValueError(
+            f"{str(path)!r} holds a single node, {type(node).__name__}. Write a graph,"
+            " which leads from an nir.Input to an nir.Output."
+        )
+    return node, path.stem

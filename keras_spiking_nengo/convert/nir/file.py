@@ -6,6 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from keras_spiking_nengo.budgets import bounded, spend
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
 
 __all__ = ["file_node", "read_file"]
@@ -13,30 +14,30 @@ __all__ = ["file_node", "read_file"]
 # How deep groups may be in others.
 _DEPTH = 32
 # What fields of a node may lead to.
-_NO_NODE = (AssertionError, AttributeError, KeyError, TypeError, IndexError)
+_NO_NODE = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 
 
-def read_file(path: Path, max_bytes: int) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
     """The root node of a file as nested dicts of arrays, numbers and strings.
 
     Args:
         path: of the file.
-        max_bytes: int. Most that all arrays may take in memory.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no NIR file, or too large; the message names the entry.
+        ValueError: if it is no NIR file, or its arrays take more memory than
+            `ksn.serialization.budget` allows; the message names the entry.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, bounded():
             if not isinstance(file.get("node"), h5py.Group):
                 raise ValueError(
                     f"{str(path)!r} is no NIR file: it has no group 'node', only"
                     f" {sorted(file)}. Write one with nir.write(path, graph)."
                 )
-            return _Bounded(str(path), max_bytes).group(file["node"], "node", 0)
+            return _Bounded(str(path)).group(file["node"], "node", 0)
     except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"{str(path)!r} is no HDF5 file that can be read: {error}. It may be"
@@ -45,10 +46,10 @@ def read_file(path: Path, max_bytes: int) -> dict[str, Any]:
 
 
 class _Bounded:
-    """Reads groups, and counts what they take."""
+    """Reads groups, and takes what they need from the account."""
 
-    def __init__(self, path: str, max_bytes: int):
-        self.path, self.max_bytes, self.left = path, max_bytes, max_bytes
+    def __init__(self, path: str):
+        self.path = path
 
     def refused(self, name: str, reason: str) -> ValueError:
         return ValueError(f"{self.path!r}, entry {name!r}: {reason}")
@@ -73,14 +74,8 @@ class _Bounded:
             reason = f"its values are {dataset.dtype}, no numbers and strings."
             raise self.refused(name, reason)
         count = int(np.prod(dataset.shape, dtype=object))
-        self.left -= count * max(dataset.dtype.itemsize, 8)
-        if self.left < 0:
-            raise self.refused(
-                name,
-                f"its shape {dataset.shape} makes more than max_bytes="
-                f"{self.max_bytes:,} with what comes before it. Raise max_bytes if you"
-                " trust the file.",
-            )
+        what = f"{self.path!r}, entry {name!r}, of shape {dataset.shape},"
+        spend(count * max(dataset.dtype.itemsize, 8), what)
         value = dataset.asstr()[()] if text else dataset[()]
         return value.item() if isinstance(value, np.generic) else value
 

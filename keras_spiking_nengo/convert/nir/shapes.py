@@ -174,6 +174,11 @@ def _check_known(flat: FlatGraph) -> None:
         if kind(node) not in PRIMITIVES:
             possible = ", ".join(PRIMITIVES)
             raise flat.refusal(name, f"its kind is not known; known are {possible}")
+    for a, b in flat.edges:
+        if a in flat.outputs:
+            raise flat.refusal(a, f"it is where a signal leaves, and leads to {b!r}")
+        if b in flat.inputs:
+            raise flat.refusal(b, f"it is where a signal enters, and {a!r} leads to it")
     for edge, count in Counter(flat.edges).items():
         if count > 1:
             ends = " to ".join(map(flat.named, edge))

@@ -13,6 +13,7 @@ import numpy as np
 from nengo.params import NdarrayParam
 
 from keras_spiking_nengo import layers, serialization
+from keras_spiking_nengo.budgets import spend
 from keras_spiking_nengo.convert.graph import Subnet, as_slice
 from keras_spiking_nengo.convert.layer_rules import (
     LAYERS,
@@ -145,6 +146,7 @@ def pure_delay(steps: int) -> nengo.synapses.Synapse | None:
         return None
     if steps == 1:
         return nengo.Lowpass(0)
+    spend(32 * steps**2, f"A delay of {steps} steps on a connection")
     return nengo.LinearFilter([1.0], [1.0, *[0.0] * steps], analog=False)
 
 
