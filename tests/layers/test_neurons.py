@@ -664,3 +664,25 @@ def test_spikes_of_an_encoder_are_none_where_a_mask_says_so():
     layer = ksn.layers.PoissonEncoder(500, seed=0, return_sequences=True)
     x, mask = np.ones((1, 30, 4)), np.arange(30)[None] < 17
     assert not np.any(numpy(layer(x, mask=mask))[:, 17:])
+
+
+@pytest.mark.parametrize("setting", ["set_floatx", "set_dtype_policy"])
+def test_two_settings_of_precision_that_disagree_are_told(setting, recwarn):
+    policy = keras.config.dtype_policy()
+    try:
+        getattr(keras.config, setting)("float64")
+        with pytest.warns(UserWarning, match="set_dtype_policy"):
+            ksn.layers.Neurons()
+        recwarn.clear()
+        ksn.layers.Neurons(dtype=ksn.layers.Neurons(dtype="float32").dtype_policy)
+        ksn.layers.Synapse(0.01, dtype="float64")
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        ksn.layers.Neurons()
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("mixed_float16")
+        ksn.layers.Neurons()
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy(policy)
+    assert not [w for w in recwarn if "set_dtype_policy" in str(w.message)]
