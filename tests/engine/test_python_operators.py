@@ -152,6 +152,18 @@ def test_neurons_and_synapses_of_a_user_do_not_change_what_others_read():
     np.testing.assert_allclose(sim.data[activity], doubled, rtol=1e-12)
 
 
+def test_python_gets_nengos_time():
+    """0.3 in single precision is above the double that Nengo has at step 300."""
+    with nengo.Network() as net:
+        u = nengo.Node([1.0])
+        late = nengo.Node(lambda t, x: x * (t > 0.3), size_in=1)
+        nengo.Connection(u, late, synapse=None)
+        probe = nengo.Probe(late)
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        sim.run_steps(302)
+    assert sim.data[probe][:, 0].tolist() == [0.0] * 300 + [1.0] * 2
+
+
 @pytest.mark.parametrize(
     ("function", "words"),
     [
