@@ -276,10 +276,9 @@ class TimedInput:
         """Whether other random numbers give so many first steps other values."""
         if not isinstance(self.operator.op, SimProcess):
             return False
-        steps = np.arange(1, n_steps + 1)
-        times = steps * self.operator.dt
         items = [self.operator.item(np.random.RandomState(seed)) for seed in (0, 1)]
-        first, second = (self._values(item, steps, times) for item in items)
+        steps = range(1, n_steps + 1)
+        first, second = (self._values(item, steps) for item in items)
         return not np.array_equal(first, second, equal_nan=True)
 
     def __call__(
@@ -292,14 +291,17 @@ class TimedInput:
         is `independent`.
         """
         op = self.operator.op
-        steps = np.arange(first + 1, first + n_steps + 1)
+        steps = range(first + 1, first + n_steps + 1)
         if isinstance(op, SimPyFunc) and op.t_passed:
-            return _evaluated(op.fn, steps * self.operator.dt, self.value.size)[None]
+            times = np.array(steps) * self.operator.dt
+            return _evaluated(op.fn, times, self.value.size)[None]
         if not first:
             self.operator.begin_anew(draw)
         items = self.operator.items(batch if self.operator.independent else 1)
-        advance = self.operator.advance
-        return np.stack([[advance(item, n) for n in steps.tolist()] for item in items])
+        return np.stack([self._values(item, steps) for item in items])
+
+    def _values(self, item: _Item, steps: Sequence[int]) -> np.ndarray:
+        return np.stack([self.operator.advance(item, step) for step in steps])
 
     def at(self, steps: np.ndarray, draw: bool = False) -> np.ndarray:
         """Values of steps that go on from those of the last call.
