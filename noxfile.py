@@ -137,9 +137,10 @@ def export(session: nox.Session) -> None:
 def serve(session: nox.Session) -> None:
     """Run the tests of examples/serving, under load, on the loopback interface.
 
-    `KSN_REQUESTS` and `KSN_SOAK`, in seconds, are their length.
+    `KSN_REQUESTS`, `KSN_EXAMPLES` and `KSN_SOAK`, in seconds, are their length.
     """
-    install(session, "-e", ".[serve]", "--group", "test", BROWSER)
+    groups = ("--group", "test", "--group", "serve")
+    install(session, "-e", ".[serve]", *groups, BROWSER)
     pytest(session, "-s", "tests/serving", "-m", "serve", backend="tensorflow")
 
 

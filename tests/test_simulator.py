@@ -683,6 +683,10 @@ def test_pickle_keeps_what_training_has_made():
                 one.reset()
                 one.run_steps(20)
             trained = copy.data[copy.model.probes[0]]
+            # It runs with these; they are shown, and not to be changed.
+            weights = copy.data[copy.model.toplevel.connections[-1]].weights
+            with pytest.raises(ValueError, match="read-only"):
+                weights[...] = 0
     np.testing.assert_allclose(trained, sim.data[probe], rtol=1e-12, atol=1e-13)
     assert np.abs(trained - untrained).max() > 1e-3
 

@@ -13,6 +13,9 @@ class Limits:
     Args:
         images: images in one request.
         body: bytes of one request, or of one message of a session.
+        head: seconds in which the head of a request comes; else it is closed.
+        read: seconds in which its body comes.
+        coming: bytes of all bodies that are not there yet, per proxy.
         sessions: sessions open at a time.
         idle: seconds without a message after which a session ends.
         message_steps: steps that one message may ask for.
@@ -23,6 +26,9 @@ class Limits:
 
     images: int = 64
     body: int = 1_000_000
+    head: float = 10.0
+    read: float = 10.0
+    coming: int = 64_000_000
     sessions: int = 32
     idle: float = 60.0
     message_steps: int = 100

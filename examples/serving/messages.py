@@ -65,6 +65,9 @@ def _numbers(name: str, value) -> np.ndarray:
     if array.dtype.kind not in "iuf" or array.size == 0:
         text = f"{name} is a list of numbers; received {array.dtype} {array.shape}."
         raise Refused(422, text)
+    # Among numbers, NumPy takes a truth for one of them.
+    if any(type(number) is bool for number in np.ravel(np.asarray(value, object))):
+        raise Refused(422, f"{name} is a list of numbers; received true or false.")
     return array
 
 

@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # replicas share the cores
@@ -21,6 +20,8 @@ from ray import serve
 from ray.util import metrics
 
 from examples.serving.classifier import ROWS, Classifier
+from examples.serving.description import description
+from examples.serving.gate import Gate, is_foreign
 from examples.serving.limits import Limits
 from examples.serving.messages import Refused, images_of, step_of
 
@@ -36,12 +37,25 @@ POLICY = (
 TOO_BIG, FAILED, FULL, FOREIGN, EXPIRED, SPENT = 1009, 1011, 1013, 4403, 4408, 4429
 
 api = FastAPI(openapi_url=None)
+api.add_middleware(Gate)
 
 
-def application(folder: Path, replicas: int, limits: Limits) -> serve.Application:
-    """The deployment of a folder that `model.write` made."""
+def application(
+    folder: Path, replicas: int, limits: Limits, variables: dict[str, str]
+) -> serve.Application:
+    """The deployment of a folder that `model.write` made.
+
+    Args:
+        folder: of the model.
+        replicas: number of them.
+        limits: of clients.
+        variables: of the environment, for replicas that do not have them by
+            themselves, as on a cluster.
+    """
+    environment = {"runtime_env": {"env_vars": variables}} if variables else {}
     return Server.options(
         num_replicas=replicas,
+        ray_actor_options={"num_cpus": 1, **environment},
         max_ongoing_requests=limits.requests + limits.sessions,
         max_queued_requests=limits.queue,
     ).bind(str(folder.resolve()), limits)
@@ -53,16 +67,6 @@ async def refuse(_, refused: Refused) -> JSONResponse:
 
 
 # Ray copies the class and what it calls where it is decorated: these come before.
-
-
-async def _body(request: Request, most: int) -> bytes:
-    """The body, read no further than the limit."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise Refused(413, f"A request has at most {most} bytes. Send less.")
-    return bytes(body)
 
 
 async def _end(socket: WebSocket, code: int, text: str) -> None:
@@ -115,7 +119,10 @@ class Server:
     @api.post("/predict")
     async def answer(self, request: Request) -> dict:
         try:
-            body = await _body(request, self.limits.body)
+            kind = request.headers.get("content-type", "")
+            if kind.partition(";")[0].strip().lower() != "application/json":
+                raise Refused(415, f"The body is application/json; received {kind!r}.")
+            body = await request.body()
             images = images_of(body, self.model.shape, self.limits.images)
         except Refused as error:
             self.refused.inc(tags={"status": str(error.status)})
@@ -138,9 +145,8 @@ class Server:
     @api.websocket("/session")
     async def session(self, socket: WebSocket) -> None:
         await socket.accept()
-        origin = socket.headers.get("origin")
-        if origin and urlsplit(origin).netloc != socket.headers.get("host"):
-            return await _end(socket, FOREIGN, f"{origin} is another site's page.")
+        if is_foreign(socket.scope):
+            return await _end(socket, FOREIGN, "This is another site's page.")
         if self.sessions >= self.limits.sessions:
             text = f"{self.sessions} sessions are open here. Try again later."
             return await _end(socket, FULL, text)
@@ -198,6 +204,10 @@ class Server:
     async def about(self) -> dict:
         shape, n_neurons = list(self.model.shape), self.model.n_neurons
         return {**self.model.notes, "shape": shape, "n_neurons": n_neurons}
+
+    @api.get("/openapi.json")
+    async def describe(self) -> dict:
+        return description(self.model.shape, self.model.n_classes, self.limits)
 
     @api.get("/healthz")
     async def health(self) -> dict:

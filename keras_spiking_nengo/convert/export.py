@@ -159,8 +159,8 @@ class NengoExport:
         """Runs the Keras model and Nengo's reference simulator, and compares.
 
         In float32 a membrane within rounding of its threshold can fire a step
-        earlier or later than in Nengo, which computes in float64. With
-        `keras.config.set_floatx("float64")` all spikes are equal.
+        earlier or later than in Nengo, which computes in float64. Where layers do, too
+        (`keras.config.set_dtype_policy("float64")`), all spikes are equal.
 
         Args:
             x: as for `run`.

@@ -53,7 +53,7 @@ class KerasLayer(nengo.Process):
         ends = np.cumsum([math.prod(shape) for shape in self.inputs])
         pairs = zip(np.split(x, ends[:-1]), self.inputs, strict=True)
         parts = [part.reshape((1,) * self.leading + shape) for part, shape in pairs]
-        dtype = keras.config.floatx()
+        dtype = self.layer.variable_dtype
         tensors: Any = [ops.convert_to_tensor(part, dtype=dtype) for part in parts]
         tensors = tensors[0] if len(tensors) == 1 else tensors
         if states is None:

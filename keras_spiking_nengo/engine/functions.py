@@ -85,7 +85,8 @@ class TensorOperation(Operation):
 
     def compute(self, p, x, state, mode, steps):
         lead, size = ops.shape(steps)[:-1], self.outs[0].size
-        flat = [ops.reshape(value, (-1, value.shape[-1])) for value in x]
+        # Copied, as a function may change a tensor of Torch in place.
+        flat = [ops.copy(ops.reshape(value, (-1, value.shape[-1]))) for value in x]
 
         def one(arguments):
             time = [arguments[0][0]] if self.timed else []

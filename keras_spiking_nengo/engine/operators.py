@@ -335,14 +335,16 @@ def _python_function(op, translation) -> None:
 def run_python(op, translation) -> None:
     """Run an operator as nengo wrote it: ahead, or by a call back."""
     times = {translation.model.step, translation.model.time}
-    reads = [s for s in op.reads if s.base in times or not translation.is_constant(s)]
+    clocks = [s for s in op.reads if s.base in times]
+    others = [s for s in op.reads if s.base not in times]
+    reads = [s for s in others if not translation.is_constant(s)]
     writes = list(dict.fromkeys([*op.sets, *op.incs, *_read_updates(op, translation)]))
     operator = python_operators.PythonOperator(
-        op, translation.dt, reads, writes, _operator_label(op)
+        op, translation.dt, reads, clocks, writes, _operator_label(op)
     )
     translation.python_operators[op] = operator
     outs = tuple(Value(_operator_label(op), signal.size) for signal in writes)
-    ahead = len(outs) == 1 and all(signal.base in times for signal in reads)
+    ahead = len(outs) == 1 and not reads
     # Functions may share what Python remembers: all keep nengo's order then.
     if ahead and not (isinstance(op, SimPyFunc) and translation.calls_python):
         translation.timed_inputs.append(python_operators.TimedInput(operator, outs[0]))

@@ -430,7 +430,8 @@ def _reading_parts(program: Program, moved: dict[Value | None, Slice]) -> Progra
 
 def pack_state(program: Program) -> Program:
     """Keep the state of neurons in less memory, where that loses nothing."""
-    return _changed(program, lambda n: n.packed() if isinstance(n, Population) else n)
+    dt = program.dt
+    return _changed(program, lambda n: n.packed(dt) if isinstance(n, Population) else n)
 
 
 _IN_ORDER: tuple[Callable[[Program], Program], ...] = (

@@ -89,9 +89,9 @@ class Population(Operation):
         clock = refractory_clock(time, self._parameters()["tau_rc"])
         return replace(self, initial=(voltage, clock, *rest), clocked=True)
 
-    def packed(self) -> "Population":
+    def packed(self, dt: float) -> "Population":
         """The same in less memory, where that loses nothing."""
-        if not foldable(self.dynamics, self._each(), self.initial):
+        if not foldable(self.dynamics, self._each(), self.initial, dt):
             return self
         voltage, clock, *rest = self.initial
         initial = (np.where(clock > 1, -clock, voltage), *rest)

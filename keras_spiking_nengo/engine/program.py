@@ -198,7 +198,9 @@ class Program:
         for stage, (p, s) in _per_stage(self.stages, packed, list(state)):
             if stage.kind == "map":
                 env, after = _one_step(stage.operations, p, s, env, mode, steps)
-            elif stage.kind == "filter" and _at_once(stage.operations[0], steps):
+            elif stage.kind == "filter" and _at_once(
+                stage.operations[0], steps, unroll
+            ):
                 (operation,) = stage.operations
                 outs, after = operation.sequence(operation.reads[0](env, steps), s[0])
                 env = env | dict(zip(operation.outs, outs, strict=True))
@@ -282,8 +284,9 @@ def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
         yield stage, (p, states)
 
 
-def _at_once(operation, steps) -> bool:
-    return operation.system is not None and static_length(steps) is not None
+def _at_once(operation, steps, unroll: bool) -> bool:
+    known = static_length(steps) is not None and not unroll
+    return known and operation.system is not None
 
 
 def _cast(value, mode: Mode):

@@ -55,6 +55,8 @@ class PythonOperator:
         op: nengo operator.
         dt: float, seconds.
         reads: signals that are given before each step.
+        clocks: signals of the number of the step and of the time, which are made of
+            the number here: Nengo's time is a double.
         writes: signals that are returned after it.
         label: of the nengo object.
 
@@ -69,12 +71,14 @@ class PythonOperator:
         op: Operator,
         dt: float,
         reads: Sequence[Signal],
+        clocks: Sequence[Signal],
         writes: Sequence[Signal],
         label: str,
     ):
         self.op = op
         self.dt = dt
         self.reads = tuple(reads)
+        self.clocks = tuple(clocks)
         self.writes = tuple(writes)
         self.label = label
         self.independent = False
@@ -181,7 +185,8 @@ class PythonOperator:
                     self._begin_anew(b, draw)
                 if numbers[b, t]:
                     values = [x[b, t] for x in frames]
-                    outputs[b, t, : self.size] = self.advance(self._items[b], values)
+                    y = self.advance(self._items[b], int(numbers[b, t]), values)
+                    outputs[b, t, : self.size] = y
         return outputs.reshape((*lead, -1))
 
     def record(self, *arrays: np.ndarray, draw: bool = False) -> np.ndarray:
@@ -193,17 +198,23 @@ class PythonOperator:
         """The last answer that was recorded and not recalled; else that of a call."""
         return self.answers.pop() if self.answers else self(*arrays, draw=draw)
 
-    def advance(self, item: _Item, values: Sequence[np.ndarray]) -> np.ndarray:
+    def advance(
+        self, item: _Item, step: int, values: Sequence[np.ndarray] = ()
+    ) -> np.ndarray:
         """One step of an item: the elements of `writes`, one after the other.
 
         Args:
             item: of `items`.
+            step: its number.
             values: flat, one array for each signal in `reads`.
         """
         item.fresh = False
         signals = item.signals
         for signal, value in zip(self.reads, values, strict=True):
             signals[signal][...] = value.reshape(signal.shape)
+        for signal in self.clocks:
+            counts = signal.dtype.kind != "f"
+            signals[signal][...] = step if counts else step * self.dt
         for signal in self.op.incs:
             signals[signal][...] = 0
         with np.errstate(invalid="raise", divide="ignore"):
@@ -244,7 +255,7 @@ class TimedInput:
     """A value that depends on nothing but the time.
 
     Args:
-        operator: what computes it; its reads are among the signals of time.
+        operator: what computes it; it reads nothing but the time.
         value: what it is in the program.
     """
 
@@ -265,10 +276,9 @@ class TimedInput:
         """Whether other random numbers give so many first steps other values."""
         if not isinstance(self.operator.op, SimProcess):
             return False
-        steps = np.arange(1, n_steps + 1)
-        times = steps * self.operator.dt
         items = [self.operator.item(np.random.RandomState(seed)) for seed in (0, 1)]
-        first, second = (self._values(item, steps, times) for item in items)
+        steps = range(1, n_steps + 1)
+        first, second = (self._values(item, steps) for item in items)
         return not np.array_equal(first, second, equal_nan=True)
 
     def __call__(
@@ -281,25 +291,17 @@ class TimedInput:
         is `independent`.
         """
         op = self.operator.op
-        steps = np.arange(first + 1, first + n_steps + 1)
-        times = steps * self.operator.dt
+        steps = range(first + 1, first + n_steps + 1)
         if isinstance(op, SimPyFunc) and op.t_passed:
+            times = np.array(steps) * self.operator.dt
             return _evaluated(op.fn, times, self.value.size)[None]
         if not first:
             self.operator.begin_anew(draw)
         items = self.operator.items(batch if self.operator.independent else 1)
-        return np.stack([self._values(item, steps, times) for item in items])
+        return np.stack([self._values(item, steps) for item in items])
 
-    def _values(self, item, steps, times):
-        clocks = [
-            times if signal.dtype.kind == "f" else steps
-            for signal in self.operator.reads
-        ]
-        outputs = np.empty((len(steps), self.value.size))
-        for i in range(len(steps)):
-            now = [clock[i : i + 1] for clock in clocks]
-            outputs[i] = self.operator.advance(item, now)
-        return outputs
+    def _values(self, item: _Item, steps: Sequence[int]) -> np.ndarray:
+        return np.stack([self.operator.advance(item, step) for step in steps])
 
     def at(self, steps: np.ndarray, draw: bool = False) -> np.ndarray:
         """Values of steps that go on from those of the last call.

@@ -50,6 +50,8 @@ class Cell(Bounded, keras.layers.Layer, ABC):
         check_trainable(kwargs.get("trainable", True))
         # Inputs are cast here, to the dtype of the state, and not by Keras.
         super().__init__(autocast=False, **kwargs)
+        if kwargs.get("dtype") is None:
+            sizes.warn_of_two_precisions(self.name)
         self._features: tuple[int, ...] | None = None
 
     def build(self, input_shape: Shape) -> None:

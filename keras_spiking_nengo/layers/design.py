@@ -8,6 +8,7 @@ output or as the target that the output is compared with.
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import InitVar, dataclass, fields
 from typing import Any
 
@@ -79,6 +80,10 @@ class Design:
     def __post_init__(self, encoded: bool):
         for name, value in self._values().items() if encoded else ():
             object.__setattr__(self, name, serialization.from_config(value))
+        for name, value in self._values().items():
+            if isinstance(value, np.ndarray | list | dict):
+                # The user may go on changing it; the network is built once.
+                object.__setattr__(self, name, copy(value))
         object.__setattr__(self, "neuron_type", to_neuron_type(self.neuron_type))
         on = checked_switch("normalize_encoders", self.normalize_encoders)
         object.__setattr__(self, "normalize_encoders", on)  # Nengo takes no 1

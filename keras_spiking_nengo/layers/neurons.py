@@ -154,6 +154,7 @@ class NeuronsCell(Cell):
 
     def load_own_variables(self, store):
         super().load_own_variables(store)
+        _read_older_start(self)
         self._folds = _may_fold(self, list(self.initial_values().values()))
 
     def state_dtypes(self):
@@ -247,6 +248,21 @@ class NeuronsCell(Cell):
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
         }
+
+
+def _read_older_start(cell: NeuronsCell) -> None:
+    """Takes a refractory time as older versions saved it: as its exponential.
+
+    That is never below 1. Seconds are, of a type that starts with less than one.
+    """
+    longest = longest_start(cell.neuron_type)
+    if "refractory_time" not in cell.state_names or longest >= 1:
+        return
+    weight = cell._initial[cell.state_names.index("refractory_time")]
+    clock = ops.convert_to_numpy(weight)
+    if clock.size and np.all(clock >= 1):
+        times = cell.neuron_type.tau_rc * np.log(clock)
+        weight.assign(np.where(np.isfinite(clock), times, longest))
 
 
 def _may_fold(cell: NeuronsCell, start: list[np.ndarray]) -> bool:

@@ -1,5 +1,7 @@
 """Sizes of sequences and of states: what a layer over time refuses, and why."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -15,6 +17,7 @@ __all__ = [
     "check_steps",
     "checked_states",
     "static_features",
+    "warn_of_two_precisions",
 ]
 
 Shape = tuple[int | None, ...]
@@ -152,6 +155,24 @@ def check_states(name: str, cell, states: list, argument: str, batch) -> None:
                 " with return_state=True."
             )
         check_float(f"{argument} {state_name!r} of {name}", state.dtype)
+
+
+def warn_of_two_precisions(name: str) -> None:
+    """Warns where one of Keras's two settings is float64 and the other is not.
+
+    Args:
+        name: of a layer that is made by default, with the policy.
+    """
+    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
+    if (floatx == "float64") != (policy.variable_dtype == "float64"):
+        warnings.warn(
+            f"{name} computes in {policy.name}, Keras's dtype policy, while"
+            f" keras.config.floatx() is {floatx}. set_floatx changes what data and"
+            " keras.Input are, and the policy only where no layer was made before."
+            ' For double precision call keras.config.set_dtype_policy("float64"), too,'
+            " before the layers are made, or give each of them its dtype.",
+            stacklevel=4,
+        )
 
 
 def check_precision(cell, states: list) -> None:

@@ -106,7 +106,7 @@ def _after_training(values: Mapping, sig, obj, built):
 
     def now(signal, former):
         value = values.get(signal.base) if signal is not None else None
-        return former if value is None else np.reshape(value, np.shape(former))
+        return former if value is None else _readonly(np.reshape(value, former.shape))
 
     if isinstance(built, BuiltConnection):
         return built._replace(weights=now(sig[obj]["weights"], built.weights))

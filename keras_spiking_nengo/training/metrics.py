@@ -386,6 +386,7 @@ class _Watched(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
+        config = dict(config)
         targeted = config.pop("own")
         model = super().from_config(config, custom_objects)
         return _with_targets(model, targeted)

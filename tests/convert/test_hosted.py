@@ -125,6 +125,14 @@ def test_comes_back_as_a_network(float64):
     assert nengo.Simulator(export.net, progress_bar=False).model
 
 
+def test_a_layer_gets_numbers_in_its_own_precision(float64):
+    layer = layers.Activation("relu")
+    layer.build((None, 1))
+    keras.config.set_floatx("float32")
+    step = KerasLayer(layer, [(1,)], 1).make_step((1,), (1,), 0.001, None, {})
+    assert step(0.001, np.array([1 / 3]))[0] == 1 / 3
+
+
 def test_no_node_runs_the_whole_model():
     model = Leaky()
     model.build((None, 3))

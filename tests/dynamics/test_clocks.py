@@ -158,6 +158,25 @@ def test_a_long_start_ends_when_it_should(float64):
     assert np.flatnonzero(spikes[0, :, 0])[0] == 99
 
 
+@pytest.mark.parametrize("time", [0.0, 0.0005])
+def test_a_start_that_an_older_version_saved_is_read(time, tmp_path):
+    start = {"refractory_time": nengo.dists.Choice([time])}
+    kind = nengo.LIF(tau_rc=1e-5, tau_ref=0.002, initial_state=start)
+    layers = [ksn.layers.Neurons(kind, seed=0) for _ in range(2)]
+    models = [keras.Sequential([keras.Input((None, 3)), layer]) for layer in layers]
+    cell = layers[0].cell
+    place = cell.state_names.index("refractory_time")
+    # Without a limit, which came later.
+    cell._initial[place].assign(np.exp(np.full(3, time / kind.tau_rc)))
+    models[0].save_weights(tmp_path / "old.weights.h5")
+    models[1].load_weights(tmp_path / "old.weights.h5")
+    times = layers[1].cell.initial_values()["refractory_time"]
+    np.testing.assert_allclose(times, time, rtol=1e-5)
+    models[1].save_weights(tmp_path / "new.weights.h5")
+    models[0].load_weights(tmp_path / "new.weights.h5")
+    np.testing.assert_array_equal(cell.initial_values()["refractory_time"], times)
+
+
 def test_a_trained_membrane_that_grows_short_does_not_die():
     layer = ksn.layers.Neurons(
         nengo.LIF(tau_ref=0.004), return_sequences=True, trainable_parameters=["tau_rc"]

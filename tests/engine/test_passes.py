@@ -187,7 +187,7 @@ LIFS = {
     ),
     "held": nengo.LIF(initial_state={"refractory_time": nengo.dists.Uniform(0, 0.004)}),
     "floored": nengo.LIF(min_voltage=-0.5),
-    "long": nengo.LIF(tau_rc=0.0002, tau_ref=0.0022),
+    "long": nengo.LIF(tau_rc=0.0001, tau_ref=0.0022),
 }
 
 
@@ -219,6 +219,20 @@ def test_neurons_of_packed_state_are_nengos_spike_for_spike(name):
     assert data[0][0].any()
     np.testing.assert_array_equal(data[0][0], data[1][0])
     np.testing.assert_allclose(data[0][1], data[1][1], atol=1e-9)
+
+
+def test_neurons_much_faster_than_a_step_go_on_firing_in_single_precision():
+    with nengo.Network(seed=0) as net:
+        fast = nengo.LIF(tau_rc=0.00002, tau_ref=0.0001)
+        currents = np.arange(9) + 0.5
+        ens = nengo.Ensemble(9, 1, gain=np.ones(9), bias=currents, neuron_type=fast)
+        probe = nengo.Probe(ens.neurons)
+    with nengo.Simulator(net, progress_bar=False) as reference:
+        reference.run_steps(20)
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        sim.run_steps(20)
+    assert reference.data[probe].any()
+    np.testing.assert_allclose(sim.data[probe], reference.data[probe], rtol=1e-6)
 
 
 def chain(*synapses):

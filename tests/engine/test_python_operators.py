@@ -48,10 +48,44 @@ class Keeps(nengo.Process):
         return step
 
 
+def compiled_in():
+    """A tensor function that changes what it is given, where tensors allow that."""
+
+    @ksn.tensor_function
+    def double(t, x):
+        x *= 2
+        return x + t
+
+    return nengo.Node(double, size_in=3, size_out=3)
+
+
+class Greedy(nengo.RectifiedLinear):
+    """Changes the current that it is given."""
+
+    def step(self, dt, J, output):
+        J *= 2
+        output[...] = np.maximum(J, 0)
+
+
+class Doubling(nengo.synapses.Synapse):
+    """Changes what it filters."""
+
+    def make_state(self, shape_in, shape_out, dt, dtype=None, y0=0):
+        return {}
+
+    def make_step(self, shape_in, shape_out, dt, rng, state):
+        def step(t, x):
+            x *= 2
+            return x
+
+        return step
+
+
 NODES = {
     "function of time": lambda: turning(0),
     "function": lambda: turning(3),
     "function that changes its argument": greedy,
+    "tensor function that changes its argument": compiled_in,
     "process of time": lambda: nengo.Node(Keeps(default_size_out=3)),
     "process": lambda: nengo.Node(Keeps(default_size_in=3, default_size_out=3)),
 }
@@ -84,6 +118,7 @@ def test_arrays_are_copied_as_nengo_copies_them(name):
     assert len(np.unique(data[0][0], axis=0)) > 1 or "argument" in name
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", NODES)
 def test_a_layer_copies_them_too(name):
     net = network(name)
@@ -93,6 +128,40 @@ def test_a_layer_copies_them_too(name):
     outputs = Network(network(name), inputs="u", return_sequences=True)(x)
     for y, probe in zip(outputs, net.probes, strict=True):
         np.testing.assert_allclose(np.asarray(y)[0], sim.data[probe], rtol=1e-6)
+
+
+def test_neurons_and_synapses_of_a_user_do_not_change_what_others_read():
+    with nengo.Network(seed=0) as net:
+        u = nengo.Node([0.5], label="u")
+        ens = nengo.Ensemble(9, 1, neuron_type=Greedy())
+        relay, last = nengo.Node(size_in=1), nengo.Node(size_in=1)
+        nengo.Connection(u, ens, synapse=None)
+        nengo.Connection(u, relay, synapse=Doubling())
+        nengo.Connection(relay, last, synapse=Doubling())
+        current = nengo.Probe(ens.neurons, "input")
+        probes = [nengo.Probe(obj) for obj in (u, relay, last)]
+        activity = nengo.Probe(ens.neurons)
+    with ksn.Simulator(net, dtype="float64", progress_bar=False) as sim:
+        sim.run_steps(4)
+    seen = [sim.data[probe][:, 0].tolist() for probe in probes]
+    assert seen == [[0.5] * 4, [0, 1, 1, 1], [0, 0, 2, 2]]
+    built = sim.data[ens]
+    J = 0.5 * built.scaled_encoders[:, 0] + built.bias
+    np.testing.assert_allclose(sim.data[current], np.tile(J, (4, 1)), rtol=1e-12)
+    doubled = np.tile(np.maximum(2 * J, 0), (4, 1))
+    np.testing.assert_allclose(sim.data[activity], doubled, rtol=1e-12)
+
+
+def test_python_gets_nengos_time():
+    """0.3 in single precision is above the double that Nengo has at step 300."""
+    with nengo.Network() as net:
+        u = nengo.Node([1.0])
+        late = nengo.Node(lambda t, x: x * (t > 0.3), size_in=1)
+        nengo.Connection(u, late, synapse=None)
+        probe = nengo.Probe(late)
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        sim.run_steps(302)
+    assert sim.data[probe][:, 0].tolist() == [0.0] * 300 + [1.0] * 2
 
 
 @pytest.mark.parametrize(

@@ -378,6 +378,15 @@ def test_saved_without_its_functions(tmp_path):
     )
 
 
+def test_arrays_are_taken_as_they_are_when_the_layer_is_made():
+    gain = np.ones(5)
+    layer = ksn.layers.Ensemble(5, 1, gain=gain, bias=[1.0] * 5, seed=0)
+    config = layer.get_config()
+    gain[:] = 7
+    assert layer.get_config() == config
+    np.testing.assert_array_equal(layer.cell.ensemble.gain, np.ones(5))
+
+
 def test_without_a_seed_keras_decides():
     drawn = []
     for seed in (1, 1, 2):

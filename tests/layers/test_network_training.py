@@ -9,6 +9,7 @@ from keras import ops
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Network
 from tests.arrays import frames, numpy
+from tests.conftest import BACKEND
 from tests.gradients import gradient
 from tests.layers.nets import STEPS, built, layer_of, small, spiking
 from tests.marks import slow_on_jax
@@ -190,3 +191,24 @@ def test_compiled_by_xla_in_training():
     losses = model.fit(x, y, epochs=3, verbose=0).history["loss"]
     assert np.all(np.isfinite(losses))
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="modes are JAX's")
+def test_steps_written_out_are_differentiated_forward():
+    import jax
+
+    with nengo.Network(seed=0) as net:
+        u = nengo.Node([0.0])
+        ens = nengo.Ensemble(5, 1, neuron_type=nengo.LIFRate())
+        nengo.Connection(u, ens, synapse=None)
+        nengo.Connection(ens, ens, synapse=0.1)
+        nengo.Probe(ens, synapse=0.01)
+    x, v, w = np.random.RandomState(0).normal(size=(3, 1, 4, 1)).astype("float32")
+    looped, unrolled = (
+        ksn.layers.Network(net, return_sequences=True, unroll=unroll)
+        for unroll in (False, True)
+    )
+    _, slope = jax.jvp(unrolled, (x,), (v,))
+    (pulled,) = jax.vjp(looped, x)[1](w)
+    assert np.any(slope)
+    np.testing.assert_allclose(np.vdot(w, slope), np.vdot(pulled, v), rtol=1e-4)

@@ -12,6 +12,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell
 from tests.arrays import numpy, run
 from tests.cases import NEURONS, RANDOM
+from tests.conftest import BACKEND
 from tests.gradients import gradient
 
 DT, N, TIME = 0.001, 5, 40
@@ -664,3 +665,43 @@ def test_spikes_of_an_encoder_are_none_where_a_mask_says_so():
     layer = ksn.layers.PoissonEncoder(500, seed=0, return_sequences=True)
     x, mask = np.ones((1, 30, 4)), np.arange(30)[None] < 17
     assert not np.any(numpy(layer(x, mask=mask))[:, 17:])
+
+
+@pytest.mark.parametrize("setting", ["set_floatx", "set_dtype_policy"])
+def test_two_settings_of_precision_that_disagree_are_told(setting, recwarn):
+    policy = keras.config.dtype_policy()
+    try:
+        getattr(keras.config, setting)("float64")
+        with pytest.warns(UserWarning, match="set_dtype_policy"):
+            ksn.layers.Neurons()
+        recwarn.clear()
+        ksn.layers.Neurons(dtype=ksn.layers.Neurons(dtype="float32").dtype_policy)
+        ksn.layers.Synapse(0.01, dtype="float64")
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        ksn.layers.Neurons()
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy("mixed_float16")
+        ksn.layers.Neurons()
+    finally:
+        keras.config.set_floatx("float32")
+        keras.config.set_dtype_policy(policy)
+    assert not [w for w in recwarn if "set_dtype_policy" in str(w.message)]
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="modes are JAX's")
+def test_forward_mode_is_that_of_steps_written_out():
+    import jax
+
+    x, v, w = np.random.RandomState(0).uniform(0, 3, (3, 1, 4, 2)).astype("float32")
+    looped, unrolled = (
+        ksn.layers.Neurons(seed=0, return_sequences=True, unroll=unroll)
+        for unroll in (False, True)
+    )
+    with pytest.raises(TypeError, match="can't apply forward-mode"):
+        jax.jvp(looped, (x,), (v,))
+    y, slope = jax.jvp(unrolled, (x,), (v,))
+    np.testing.assert_array_equal(y, looped(x))
+    (pulled,) = jax.vjp(looped, x)[1](w)
+    assert np.any(slope)
+    np.testing.assert_allclose(np.vdot(w, slope), np.vdot(pulled, v), rtol=1e-4)

@@ -8,12 +8,14 @@ import asyncio
 import itertools
 import json
 import time
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import aiohttp
 import numpy as np
 
 TIMEOUT = aiohttp.ClientTimeout(total=60)
+JSON = {"Content-Type": "application/json"}
 DEEP = b"[" * 50_000
 
 # Bodies of POST /predict that are no request for images of 8x8 pixels.
@@ -99,6 +101,45 @@ async def run(url, images, expected, going, connections=16, malformed=10) -> Loa
     return load
 
 
+# What a connection may stop at: nothing, within the head, and within the body.
+HALVES = [
+    b"",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 1000\r\n\r\n{"images": [[[0.0,',
+]
+
+
+@asynccontextmanager
+async def half_open(host: str, port: int, count: int):
+    """So many connections that begin and never end; those that are closed begin anew.
+
+    Gives a list of what came back before each was closed.
+    """
+    answers: list[bytes] = []
+
+    async def begin(half):
+        while True:
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(half)
+                answers.append(await reader.read())
+            except ConnectionError:
+                answers.append(b"")
+            finally:
+                writer.close()
+
+    halves = itertools.islice(itertools.cycle(HALVES), count)
+    tasks = [asyncio.create_task(begin(half)) for half in halves]
+    await asyncio.sleep(1)
+    try:
+        yield answers
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def refuse(session, url, load: Load, name: str) -> None:
     sent = time.monotonic()
     status, _ = await post(session, url, MALFORMED[name])
@@ -111,6 +152,6 @@ async def refuse(session, url, load: Load, name: str) -> None:
 
 
 async def post(session, url, body: bytes) -> tuple[int, dict]:
-    async with session.post(f"{url}/predict", data=body) as response:
+    async with session.post(f"{url}/predict", data=body, headers=JSON) as response:
         text = await response.text()
         return response.status, json.loads(text) if response.status == 200 else {}

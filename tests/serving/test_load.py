@@ -10,19 +10,21 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from tests.serving.fixtures import *  # noqa: F403
 from tests.serving.running import memory, running
 
 aiohttp = pytest.importorskip("aiohttp", reason="nox -s serve installs it")
-from tests.serving.load import run  # noqa: E402
+from tests.serving.load import half_open, run  # noqa: E402
 from tests.serving.test_server import replicas  # noqa: E402
 
 pytestmark = pytest.mark.serve
 REQUESTS = int(os.environ.get("KSN_REQUESTS", "2000"))
 SOAK = float(os.environ.get("KSN_SOAK", "20"))
 CONNECTIONS = 16
+HALF_OPEN = 300
 # From the death of a replica until the proxy knows: what is sent meanwhile may be lost.
 NOTICED = 1.0
 
@@ -76,6 +78,24 @@ def wait_for_two(server) -> dict[int, str]:
         except AssertionError:
             if time.monotonic() > end:
                 raise
+
+
+def test_half_open_connections_hold_nobody_up(server, images, expected):
+    """Of more connections than there are places, in the midst of other requests."""
+
+    async def main():
+        async with half_open("127.0.0.1", server.port, HALF_OPEN) as answers:
+            going = lambda load: load.sent < REQUESTS  # noqa: E731
+            load = await run(server.url, images, expected, going, CONNECTIONS)
+        return load, answers
+
+    load, answers = asyncio.run(main())
+    late = sum(answer.startswith(b"HTTP/1.1 408") for answer in answers)
+    print(f"\n{load}; {len(answers)} half-open ones closed, {late} of them with 408")
+    assert not load.wrong
+    assert not load.accepted
+    assert not load.failed
+    assert np.percentile(load.seconds, 99) < 2
 
 
 def test_memory_is_flat(server, images, expected):

@@ -25,6 +25,7 @@ def test_images_come_as_they_were_sent():
         (422, [], "list of numbers"),
         (422, [[["0.1"] * 3] * 2], "list of numbers"),
         (422, [[[True] * 3] * 2], "list of numbers"),
+        (422, [[[0.5, False, 0.5]] * 2], "list of numbers"),
         (422, [[[10**400] * 3] * 2], "list of numbers"),
         (422, [[[0.0] * 3, [0.0]]], "ragged"),
         (422, [[[float("nan")] * 3] * 2], "not finite"),

@@ -18,12 +18,22 @@ import pytest
 import keras_spiking_nengo as ksn
 from tests.serving.fixtures import *  # noqa: F403
 from tests.serving.running import ENV, ROOT, command, running
+from tests.serving.test_streaming import changed
 
 aiohttp = pytest.importorskip("aiohttp", reason="nox -s serve installs it")
-from tests.serving.load import MALFORMED, Load, post, refuse, run  # noqa: E402
+from tests.serving.load import (  # noqa: E402
+    JSON,
+    MALFORMED,
+    Load,
+    half_open,
+    post,
+    refuse,
+    run,
+)
 
 pytestmark = pytest.mark.serve
 OPTIONS = ("--replicas", "2", "--max-idle", "3", "--max-sessions", "3")
+OPTIONS += ("--max-head", "2", "--max-read", "2", "--host-name", "spikes.example.org")
 STEPS = 500  # of a whole session
 SCREENSHOT = Path("runs") / "serving.png"
 
@@ -76,7 +86,8 @@ def test_answers_are_the_local_ones_to_the_last_bit(server, images, expected):
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_malformed_is_refused_with_a_reason(server, name):
     async def talk(session, url):
-        async with session.post(f"{url}/predict", data=MALFORMED[name]) as response:
+        request = session.post(f"{url}/predict", data=MALFORMED[name], headers=JSON)
+        async with request as response:
             assert 400 <= response.status < 500
             assert (await response.json())["error"]
 
@@ -193,12 +204,60 @@ def test_sessions_beyond_the_limit_are_told_so(server, images):
     client(server, talk)
 
 
-def test_another_site_cannot_open_a_session(server):
+@pytest.mark.parametrize("origin", ["http://example.org", "https://{}", "null"])
+def test_another_site_cannot_open_a_session(server, origin):
     async def talk(session, url):
-        headers = {"Origin": "http://example.org"}
+        headers = {"Origin": origin.format(server.host)}
         async with session.ws_connect(f"{url}/session", headers=headers) as socket:
             last, code = await closing(socket)
             assert (last["closing"], code) == (4403, 4403)
+
+    client(server, talk)
+
+
+# --- who may ask, and for how long --------------------------------------------------
+
+ASKED = {
+    "its own page": (200, {"Origin": "http://{}"}),
+    "another name of it": (200, {"Host": "spikes.example.org"}),
+    "another site's name": (400, {"Host": "example.org"}),
+    "no name": (400, {"Host": ""}),
+    "another site": (403, {"Origin": "http://example.org"}),
+    "another scheme": (403, {"Origin": "https://{}"}),
+    "another port": (403, {"Origin": "http://127.0.0.1:1"}),
+    "nobody": (403, {"Origin": "null"}),
+    "a form": (415, {"Content-Type": "text/plain"}),
+    "a charset": (200, {"Content-Type": "application/json; charset=utf-8"}),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_who_may_ask(server, images, name):
+    status, headers = ASKED[name]
+    headers = {key: value.format(server.host) for key, value in headers.items()}
+    body = json.dumps({"images": images[:1].tolist()}).encode()
+
+    async def talk(session, url):
+        request = session.post(f"{url}/predict", data=body, headers=JSON | headers)
+        async with request as response:
+            assert response.status == status, await response.text()
+        async with session.get(f"{url}/model", headers=headers) as response:
+            assert response.status == (200 if status == 415 else status)
+
+    client(server, talk)
+
+
+def test_what_does_not_come_is_closed_and_holds_nobody_up(server, images, expected):
+    """300 connections; there are 134 places."""
+
+    async def talk(session, url):
+        async with half_open("127.0.0.1", server.port, 300) as answers:
+            load = await run(url, images, expected, lambda load: load.sent < 100)
+            assert (load.wrong, load.failed, load.accepted) == ([], [], [])
+            await asyncio.sleep(4)
+        kinds = {answer.partition(b"\r\n")[0] for answer in answers}
+        assert kinds == {b"", b"HTTP/1.1 408 Request Timeout"}
+        assert len(answers) >= 300
 
     client(server, talk)
 
@@ -265,6 +324,13 @@ def test_it_listens_on_loopback_only(server):
     assert server.metrics_port in {port for _, port in addresses}
     others = {(host, port) for host, port in addresses if host not in LOOPBACK}
     assert len(others) <= 2
+
+
+def test_others_on_the_machine_cannot_enter_its_folder(server):
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in server.processes()]
+    folders = {*re.findall(rb"/[^\0=:]*?/ksn-ray-\w+", b"\0".join(lines))}
+    (folder,) = map(os.fsdecode, folders)
+    assert Path(folder).stat().st_mode & 0o077 == 0
 
 
 LOOPBACK = {"0100007F", "0" * 24 + "01000000", "0" * 16 + "FFFF00000100007F"}
@@ -384,7 +450,10 @@ def test_it_stops_after_the_requests_under_way(folder, tmp_path, images, expecte
         assert not left
 
 
-@pytest.mark.parametrize("fault", ["truncated", "no folder", "another model", "notes"])
+FAULTS = ["truncated", "no folder", "another model", "notes", "reads a file"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_model_that_is_not_whole_is_not_served(folder, tmp_path, fault):
     copy = tmp_path / "copy"
     if fault != "no folder":
@@ -392,6 +461,10 @@ def test_a_model_that_is_not_whole_is_not_served(folder, tmp_path, fault):
     if fault == "truncated":
         graph = copy / "stream" / "saved_model.pb"
         graph.write_bytes(graph.read_bytes()[:-100])
+    if fault == "reads a file":
+        changed(
+            copy / "stream", lambda g: g.graph_def.node.add(name="a", op="ReadFile")
+        )
     if fault == "notes":
         (copy / "model.json").write_text('{"classes": []}')
     if fault == "another model":

@@ -219,6 +219,13 @@ def test_saved_when_watched(tmp_path):
         np.testing.assert_allclose(found[name], value, rtol=1e-5)
 
 
+def test_a_configuration_is_read_and_not_changed():
+    watched = M.watch(model_of_two())
+    config = watched.get_config()
+    copies = [type(watched).from_config(config) for _ in range(2)]
+    assert [copy.targeted for copy in copies] == [watched.targeted] * 2
+
+
 def test_an_output_that_is_a_watched_layer_is_one_output():
     model = spiking()
     watched = M.watch(model)

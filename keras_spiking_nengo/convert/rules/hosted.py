@@ -50,7 +50,8 @@ def _check_steps(site: Site) -> None:
     """Refuses a layer whose output at a step depends on other steps."""
     rng = np.random.RandomState(0)
     arrays = [rng.uniform(-1, 1, (2, 3, *shape)) for shape in site.inputs]
-    data = [ops.convert_to_tensor(x, dtype=keras.config.floatx()) for x in arrays]
+    dtype = site.layer.variable_dtype
+    data = [ops.convert_to_tensor(x, dtype=dtype) for x in arrays]
 
     def call(values):
         y = site.layer(values[0] if len(values) == 1 else values)

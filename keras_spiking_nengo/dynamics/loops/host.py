@@ -46,8 +46,9 @@ def call_host(
         if not all(isinstance(n, int) for n in shape):
             raise NotImplementedError(not_exported(label))
         return _call_from_jax(function, inputs, shape, dtype)
-    y = function(*map(ops.convert_to_numpy, inputs))
-    return ops.convert_to_tensor(y, dtype=dtype)
+    # A copy, as a tensor of Torch would share the array with Python.
+    y = function(*map(ops.convert_to_numpy, inputs)).astype(dtype)
+    return ops.convert_to_tensor(y)
 
 
 def not_exported(label: str) -> str:

@@ -49,9 +49,10 @@ def scan(
             and None are constants.
         state: tensors or arrays `(batch, ...)`, or None for a place that stays empty.
             The next state has the same structure.
-        save: keep the states for the reverse pass. Without, TensorFlow's own
-            reverse pass, which is slow under XLA, gives the gradient; a loop
-            without a custom gradient can be exported without a warning.
+        save: keep the states for the reverse pass. Without, the gradient is that of
+            TensorFlow's own reverse pass, as a loop without a custom gradient can be
+            exported without a warning; where XLA compiles it, states are computed
+            again for ours.
         unroll: write the steps out one by one; needs a static length.
         shape: of the output of a step, without the batch, where that is one tensor
             whose shape is known and whose dtype is the first input's. TensorFlow then

@@ -4,7 +4,7 @@ import itertools
 
 import tensorflow as tf
 
-from keras_spiking_nengo.dynamics.loops.stacks import run_loop, swapped
+from keras_spiking_nengo.dynamics.loops.stacks import is_compiled, run_loop, swapped
 from keras_spiking_nengo.dynamics.loops.structures import floats_of, is_float
 
 __all__ = ["scan_tensorflow"]
@@ -31,7 +31,8 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape):
     def plain(*tensors):
         return ahead(tensors, False)
 
-    ours = save or forward
+    # XLA has no second derivative of the loop that TensorFlow makes of a gradient.
+    ours = save or forward or is_compiled()
     run = _differentiable(ahead, back, len(state), save) if ours else plain
     if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
         # One for this call: TensorFlow would warn of functions that are traced often.
