@@ -7,7 +7,7 @@ as when you make a layer yourself, nothing is counted.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -30,8 +30,7 @@ _MAX_BYTES: ContextVar[int] = ContextVar("max_bytes", default=2**30)
 _OPEN: ContextVar[_Account | None] = ContextVar("open", default=None)
 
 
-@contextmanager
-def budget(max_bytes: int) -> Iterator[None]:
+def budget(max_bytes: int) -> AbstractContextManager[None]:
     """Within the block, what is read may ask for up to `max_bytes` of memory.
 
     A layer, network or object that is read from a configuration may ask for this much
@@ -61,6 +60,11 @@ def budget(max_bytes: int) -> Iterator[None]:
         raise ValueError(
             f"max_bytes is a number of bytes, at least 1; received {max_bytes!r}."
         )
+    return _within(max_bytes)
+
+
+@contextmanager
+def _within(max_bytes: int) -> Iterator[None]:
     token = _MAX_BYTES.set(max_bytes)
     try:
         yield

@@ -350,7 +350,7 @@ def from_keras(name: str, get: Callable[[Any], Any], value: Any) -> Any:
         raise _refused(name, value, possible, "")
     try:
         return get(value)
-    except (TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _refused(name, value, possible, "") from error
 
 

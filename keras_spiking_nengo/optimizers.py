@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.checks import check_kind, checked_items, from_keras
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["in_own_units"]
@@ -61,14 +62,15 @@ def in_own_units(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model is a keras.Model; received {model!r}.")
-    optimizer = keras.optimizers.get(optimizer)
-    if not isinstance(optimizer, keras.optimizers.Optimizer):
-        raise TypeError(
-            "optimizer is a keras.optimizers.Optimizer or its name; received"
-            f" {optimizer!r}."
-        )
+    optimizer = from_keras("optimizer", keras.optimizers.get, optimizer)
+    possible = "a keras.optimizers.Optimizer or its name"
+    check_kind("optimizer", optimizer, keras.optimizers.Optimizer, possible)
     variables = model.trainable_variables
-    chosen = {id(v) for v in (variables if weights is None else weights)}
+    said = "some of the model's trainable variables, or None"
+    weights = checked_items("weights", variables if weights is None else weights, said)
+    for weight in weights:
+        check_kind("weights", weight, keras.Variable, said)
+    chosen = {id(weight) for weight in weights}
     sizes = [_size(v) if id(v) in chosen else 1.0 for v in variables]
     optimizer = _with_units(optimizer, sizes)
     optimizer.name_units(variables)

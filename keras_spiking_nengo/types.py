@@ -354,7 +354,7 @@ class Elementwise(nengo.neurons.NeuronType):
 
     function = EnumParam("function", values=tuple(CURVES))
     alpha: Any = _NumberOrArray("alpha", optional=True)
-    amplitude = NumberParam("amplitude", low=0, low_open=True)
+    amplitude = _Number("amplitude", low=0, low_open=True)
 
     def __init__(self, function="elu", alpha=None, initial_state=None, amplitude=1):
         super().__init__(initial_state=initial_state)

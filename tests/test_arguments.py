@@ -155,7 +155,11 @@ LEGAL = {
     "window": NONE,
     "NengoExport.record.watch": {"empty"},
     "NengoExport.report.model": NONE,
+    "Simulator.compile": {"true"},
     "Simulator.compile.inputs": NONE | {"empty"},
+    "Simulator.compile.own_units": NONE | SWITCH,
+    "from_nir.max_bytes": NONE,
+    "optimizers.in_own_units.weights": NONE | {"empty"},
     "Simulator.evaluate.y": {"nans"},  # one number for an item
     "Simulator.fit.y": {"nans"},
     "Simulator.progress_bar": NONE | {"true"},
@@ -473,6 +477,11 @@ def needed(tmp_path_factory):
         "export_streaming": (ksn.export_streaming, there),
         "from_nengo": (ksn.from_nengo, {"net": NET}),
         "from_nir": (ksn.from_nir, {"graph": ksn.to_nir(timed)}),
+        "optimizers.in_own_units": (
+            ksn.optimizers.in_own_units,
+            {"optimizer": "sgd", "model": static},
+        ),
+        "serialization.budget": (ksn.serialization.budget, {"max_bytes": 2**20}),
         "metrics.watch": (ksn.metrics.watch, {"model": timed}),
         "NengoExport.record": (export.record, {"x": x}),
         "NengoExport.report": (
@@ -523,6 +532,7 @@ MADE = (
     *("serving.Stream.step", "Simulator.evaluate"),
     *("Simulator.fit", "Simulator.predict", "Simulator.reset", "Simulator.run"),
     *("Simulator.run_steps", "Simulator.trange", "to_nengo", "to_nir", "to_spiking"),
+    *("optimizers.in_own_units", "serialization.budget"),
     *("verify", "Simulator.compile"),  # the last, as it forgets what was compiled
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import SimulatorClosed, ValidationError
 
-from keras_spiking_nengo.checks import check_float, checked_count
+from keras_spiking_nengo.checks import check_float, checked_count, checked_switch
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
@@ -156,10 +156,8 @@ class Training:
     ) -> None:
         """As `Simulator.compile`."""
         _check_open(self, "compile")
-        if own_units not in (None, True, False):
-            raise ValidationError(
-                f"is True, False or None; received {own_units!r}.", attr="own_units"
-            )
+        if own_units is not None:
+            own_units = checked_switch("own_units", own_units)
         with precision(self._dtype):
             self._make(inputs, forward, surrogate)
         signature = inspect.signature(self.model.compile)

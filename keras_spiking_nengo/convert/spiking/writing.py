@@ -160,13 +160,7 @@ def to_spiking(
     }
     labels = sorted({form.label for form in forms.values() if form is not None})
     if not replaced:
-        raise ValueError(
-            f"Model {model.name!r} has no activation to replace; received"
-            f" {sorted(map(label_of, swaps))}, and its layers have {labels}. A function"
-            " of your own is replaced if it is a key of activations itself; for curves"
-            ' that are no rectified lines there are "spiking_elu", "spiking_tanh" and'
-            " so on."
-        )
+        raise ValueError(_no_activation(model, swaps, labels))
     if activations is not None:
         used = [forms[name] for name in replaced]
         warn_of_unused(swaps, [form for form in used if form], labels)
@@ -180,6 +174,15 @@ def to_spiking(
         _warn_of_slowness(n_steps, dt)
     options = _Options(synapse, n_steps, dt, output, seed)
     return _SpikingModel(timed, replaced, drives, options).model()
+
+
+def _no_activation(model: keras.Model, swaps, labels: list[str]) -> str:
+    return (
+        f"Model {model.name!r} has no activation to replace; received"
+        f" {sorted(map(label_of, swaps))}, and its layers have {labels}. A function of"
+        " your own is replaced if it is a key of activations itself; for curves that"
+        ' are no rectified lines there are "spiking_elu", "spiking_tanh" and so on.'
+    )
 
 
 # --- what was asked for ---------------------------------------------------------
