@@ -6,6 +6,7 @@ import keras
 import nengo
 import numpy as np
 import pytest
+import scipy.sparse
 from nengo.exceptions import SimulationError, ValidationError
 
 import keras_spiking_nengo as ksn
@@ -336,3 +337,158 @@ def test_what_cannot_be_stepped_is_refused():
     for value in ("always", 1, None):
         with pytest.raises(ValueError, match=r"compile is one of.*auto"):
             stepped(net, compile=value)
+
+
+# --- simulators do not disturb each other ------------------------------------------
+
+
+def noisy():
+    """Processes that draw, of Nengo's and with a generator of one's own."""
+    with nengo.Network(seed=3) as net:
+        net.a = nengo.Node(nengo.processes.WhiteNoise(), size_out=1)
+        net.b = nengo.Node(nengo.processes.WhiteNoise(), size_out=1)
+        net.c = nengo.Node(Wilful(), size_out=1)
+        net.alone = nengo.Node([0.5])
+        for node in (net.a, net.b, net.c):
+            nengo.Probe(node)
+    return net
+
+
+class Wilful(nengo.Process):
+    """Draws twice where Nengo's processes draw once."""
+
+    def __init__(self):
+        super().__init__(default_size_in=0, default_size_out=1)
+
+    def get_rng(self, rng):
+        rng.randint(9)
+        return super().get_rng(rng)
+
+    def make_step(self, shape_in, shape_out, dt, rng, state):
+        return lambda t: rng.normal(size=shape_out)
+
+
+class Scaled(nengo.RectifiedLinear):
+    """Neurons with a number that is no parameter of Nengo's."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def step(self, dt, J, output):
+        output[...] = self.scale * np.maximum(J, 0)
+
+
+def test_training_leaves_other_simulators_of_a_model_alone():
+    with nengo.Network(seed=2) as net:
+        node = nengo.Node([1.0])
+        ens = nengo.Ensemble(20, 1, neuron_type=nengo.RectifiedLinear())
+        nengo.Connection(node, ens, synapse=None)
+        probe = nengo.Probe(ens, synapse=None)
+        ksn.configure(net, probe, trainable=True)
+    with stepped(net) as sim, stepped(None, model=sim.model) as other:
+        bias = np.array(sim.data[ens].bias)
+        sim.compile("sgd", loss="mse")
+        sim.fit({node: np.ones((4, 5, 1))}, {probe: np.zeros((4, 5, 1))}, verbose=0)
+        sim.run_steps(3)
+        other.run_steps(3)
+        assert np.any(sim.data[ens].bias != bias)
+        signal = sim.model.sig[ens.neurons]["bias"]
+        np.testing.assert_array_equal(signal.initial_value, bias)
+    np.testing.assert_array_equal(other.data[probe], by_nengo(net, 3)[0])
+
+
+def test_looking_at_the_keras_model_changes_no_step():
+    matrix = scipy.sparse.csr_matrix([[0.0, 2.0], [1.0, 0.5]])
+    with nengo.Network(seed=2) as net:
+        node, post = nengo.Node(np.cos, size_out=1), nengo.Node(size_in=2)
+        ens = nengo.Ensemble(20, 2)
+        nengo.Connection(node, ens[0])
+        sparse = nengo.Sparse((2, 2), init=matrix)
+        relay = nengo.Node(size_in=2)
+        nengo.Connection(ens, relay)
+        nengo.Connection(relay, post, transform=sparse)
+        nengo.Probe(post)
+    with stepped(net, dtype="float32") as sim:
+        sim.run_steps(10)
+        assert sim.keras_model.weights
+        sim.run_steps(20)
+    for mine, other in zip(shown(sim, net), by_nengo(net), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_draws_are_nengos_whatever_is_given_and_of_ones_own(optimize):
+    net = noisy()
+    theirs = by_nengo(net)
+    with stepped(net, optimize=optimize) as sim:
+        sim.run_steps(30)
+    assert_same(shown(sim, net), theirs)
+    with stepped(net, optimize=optimize) as sim:
+        sim.run_steps(30, data={net.a: np.zeros((30, 1)), net.alone: np.ones((30, 1))})
+    assert_same(shown(sim, net)[1:], theirs[1:])
+
+
+def test_data_that_were_refused_leave_a_simulator_as_it_was():
+    with nengo.Network(seed=1) as net:
+        node = nengo.Node([0.5])
+        nengo.Probe(nengo.Node(lambda t, x: x, size_in=1))
+        nengo.Connection(node, net.nodes[1], synapse=None)
+    for compile_ in (True, False):
+        with ksn.Simulator(net, compile=compile_, **OPTIONS) as sim:
+            with pytest.raises(ValidationError, match="takes data of shape"):
+                sim.run_steps(3, data={node: np.ones((7, 4))})
+            sim.run_steps(3)
+        np.testing.assert_array_equal(sim.data[net.probes[0]], np.full((3, 1), 0.5))
+        with ksn.Simulator(net, compile=compile_, **OPTIONS) as sim:
+            sim.run_steps(1, data={node: np.ones((1, 1))})
+            with pytest.raises(ValidationError, match="in every run"):
+                sim.step()
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_neuron_types_of_ones_own_keep_what_tells_them_apart(optimize):
+    with nengo.Network(seed=1) as net:
+        for scale in (1.0, 10.0):
+            ens = nengo.Ensemble(5, 1, neuron_type=Scaled(scale), seed=3)
+            nengo.Probe(ens.neurons)
+    with stepped(net, optimize=optimize) as sim:
+        sim.run_steps(3)
+    one, other = shown(sim, net)
+    assert np.any(one)
+    np.testing.assert_allclose(other, 10 * one, rtol=1e-12)
+
+
+def test_simulators_of_one_network_are_alike():
+    calls = []
+    with nengo.Network(seed=1) as net:
+        act = nengo.Node(lambda t, x: calls.append("act") or x, size_in=1)
+        look = nengo.Node(lambda t, x: calls.append("look") or x, size_in=1)
+        source = nengo.Node(np.sin)
+        array = nengo.networks.EnsembleArray(10, 6)
+        nengo.Connection(source, array.input[0])
+        nengo.Connection(source, array.input[3], transform=0.3)
+        nengo.Connection(array.output[0], act)
+        nengo.Connection(array.output[3], look)
+        nengo.Connection(act, array.input[1])
+        nengo.Probe(array.output, synapse=0.01)
+    runs, plans = [], set()
+    for _ in range(4):
+        calls.clear()
+        with ksn.Simulator(net, **OPTIONS) as sim:
+            sim.run_steps(20)
+            plans.add(sim.plan())
+        runs.append((shown(sim, net)[0].tobytes(), tuple(calls)))
+    calls.clear()
+    by_nengo(net, 20)
+    assert len(set(runs)) == len(plans) == 1
+    assert runs[0][1] == tuple(calls)
+
+
+def test_signals_are_of_now_where_probes_are_rare():
+    with nengo.Network() as net:
+        node = nengo.Node(lambda t: t)
+        probe = nengo.Probe(node, sample_every=0.01)
+    with stepped(net) as sim:
+        sim.run_steps(13)
+        assert sim.signals[sim.model.sig[probe]["in"]] == pytest.approx(0.013)

@@ -15,13 +15,14 @@ import numpy as np
 from nengo.builder import Model
 from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Operator
-from nengo.builder.optimizer import optimize as merge_operators
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.exceptions import SimulationError
 from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
+
+from keras_spiking_nengo.simulator.merging import merged_operators
 
 __all__ = ["Interpreted", "draws"]
 
@@ -58,17 +59,22 @@ class Interpreted:
         originals = list(_without_sources(model, inputs))
         copied, order, self._present = _copies(model, originals, merged)
         self._order = [op for op in order if hasattr(op, "make_step")]
-        # Processes draw in the order of a network whose operators are not merged.
-        graph = toposort(operator_dependency_graph(originals))
-        self._drawing = [copied[op] for op in graph if draws(op)]
+        # Steps are made, and draw, in the order of a network that is not merged.
+        graph = operator_dependency_graph(model.operators)
+        self._making = [(op, copied.get(op)) for op in toposort(graph)]
         self._signals = SignalDict()
         for op in order:
             op.init_signals(self._signals)
+        for node in inputs:
+            signal = model.sig[node]["out"].base
+            if signal not in self:
+                self._signals.init(signal)
         self._written = {
             signal.base
             for op in originals
             for signal in (*op.sets, *op.incs, *op.updates)
         }
+        _own_constants(self._signals)
         self._frames = [self[model.sig[node]["out"]] for node in inputs]
         probed = [(probe, model.sig[probe]["in"]) for probe in model.probes]
         self._probed: list[tuple[list, np.ndarray, float]] = [
@@ -97,26 +103,40 @@ class Interpreted:
         return self._present.get(signal, signal).base in self._signals
 
     def take(self, values: Mapping[Any, np.ndarray]) -> None:
-        """Set constant signals to other values, such as trained ones."""
+        """Set constant signals to other values, such as trained ones.
+
+        Raises:
+            NotImplementedError: for a sparse transform that was trained.
+        """
         for signal, value in values.items():
-            if signal in self and signal.base not in self._written:
-                for base in self._bases([signal]):
-                    base.setflags(write=True)
-                array = self[signal]
-                array[...] = np.reshape(value, array.shape)
+            if signal not in self or signal.base in self._written:
+                continue
+            initial = signal.initial_value
+            if signal.sparse:
+                if not np.array_equal(initial.tocoo().data.astype(value.dtype), value):
+                    raise NotImplementedError(
+                        f"{signal} is sparse and was trained, and its steps are not"
+                        " compiled. Make the simulator with compile=True."
+                    )
+                continue
+            value = np.reshape(value, initial.shape)
+            # Rounded to single precision it is what it was.
+            same = np.array_equal(initial.astype(value.dtype), value)
+            self[signal][...] = initial if same else value
 
     def reset(self, rng: np.random.RandomState) -> None:
         """Go back to the start, drawing from `rng` what nengo would."""
         for signal in self._signals:
             self._signals.reset(signal)
-        generators = {}
-        for op in self._drawing:
-            generators[op] = copy.deepcopy(rng)
-            rng.randint(maxint)
         dt, signals = self._model.dt, self._signals
+        stepped, steps = set(self._order), {}
+        for op, copied in self._making:
+            if copied in stepped:
+                steps[copied] = _at_start(copied).make_step(signals, dt, rng)
+            elif copied is None and draws(op):
+                rng.randint(maxint)  # as nengo's process would
         self._steps = [
-            _at_start(op).make_step(signals, dt, generators.get(op, rng))
-            for op in self._order
+            steps.get(op) or op.make_step(signals, dt, rng) for op in self._order
         ]
         self._torn = None
         self.collected()
@@ -225,12 +245,20 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
-    # Nengo's merging notes there what has become of each signal.
-    notes = Model(dt=model.dt)
-    notes.sig["present"] = {signal: signal for signal in signals}
     if merged and not any(map(_is_random, originals)):
-        merge_operators(notes, graph)
-    return copied, toposort(graph), notes.sig["present"]
+        return copied, *merged_operators(graph, signals)
+    return copied, toposort(graph), {signal: signal for signal in signals}
+
+
+def _own_constants(signals: SignalDict) -> None:
+    """Copies the arrays that Nengo shares with the model, as nothing writes them."""
+    bases = [signal for signal in signals if signal.readonly and not signal.is_view]
+    for signal in bases:
+        if not signal.sparse:
+            dict.__setitem__(signals, signal, np.array(signals[signal]))
+    for signal in list(signals):
+        if signal.is_view and signal.base in bases:
+            del signals[signal]  # made again, of the copy, when it is asked for
 
 
 def _is_random(op: Operator) -> bool:

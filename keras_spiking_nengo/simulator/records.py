@@ -223,7 +223,8 @@ class Signals(Mapping):
             if not (signal := model.sig[probe]["in"]).is_view
         }
         probed = {base: array for base, array in values.items() if array is not None}
-        self._values = {**watched, **probed}
+        # What a probe showed last may be some steps old.
+        self._values = {**probed, **watched}
 
     def __getitem__(self, signal) -> np.ndarray:
         model, base, steps = self._model, signal.base, self._clock()

@@ -151,7 +151,6 @@ class Simulator:
     # --- building ---------------------------------------------------------------
 
     def _prepare(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
-        self._inputs = inputs
         self._runner, self._plan = planned(
             self.model,
             inputs,
@@ -161,6 +160,7 @@ class Simulator:
             independent=self.independent_noise,
             wanted=self._compiles,
         )
+        self._inputs = inputs
 
     def plan(self) -> Plan:
         """How steps are done, and why.
@@ -301,7 +301,7 @@ class Simulator:
 
     def step(self) -> None:
         """Advance by one step."""
-        self._steps(1)
+        self._steps(1, self._frames({}, 1))
 
     def run(self, time_in_seconds: float, progress_bar: Any = None, data=None) -> None:
         """Simulate for a length of time, rounded to whole steps.
@@ -445,18 +445,19 @@ class Simulator:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
         nodes = {node_of(key, self.network_given): value for key, value in data.items()}
         missing = [node for node in nodes if node not in self._inputs]
+        if missing and self._n_steps:
+            raise ValidationError(
+                f"{missing[0]} was not given data from the start. Call reset()"
+                " before you give it some.",
+                attr="data",
+                obj=self,
+            )
+        batch, inputs = self.minibatch_size or 1, (*self._inputs, *missing)
+        frames = [frames_of(node, nodes.get(node), batch, steps) for node in inputs]
         if missing:
-            if self._n_steps:
-                raise ValidationError(
-                    f"{missing[0]} was not given data from the start. Call reset()"
-                    " before you give it some.",
-                    attr="data",
-                    obj=self,
-                )
-            self._prepare((*self._inputs, *missing))
+            self._prepare(inputs)
             self.reset()
-        batch = self.minibatch_size or 1
-        return [frames_of(node, nodes.get(node), batch, steps) for node in self._inputs]
+        return frames
 
 
 def _checked_compile(value, size) -> bool | str:

@@ -361,7 +361,7 @@ def test_a_layer_that_never_fires_is_told_before_training():
         model.fit(x, x, epochs=2, verbose=0, callbacks=[DeadLayers(x)])
     assert len([one for one in w if "fires" in str(one.message)]) == 1
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*fires")
         model.fit(x, x, verbose=0, callbacks=[DeadLayers(x, "a")])
 
 
