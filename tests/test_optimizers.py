@@ -7,6 +7,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from tests.catalogue.trained import TRAINED
+from tests.marks import slow_on_jax
 
 UNIT = 2.0**-12
 RNG = np.random.RandomState(0)
@@ -47,6 +48,7 @@ def stepped(optimizer, model, slopes):
     return model.get_weights()[0]
 
 
+@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_it_trains_the_weights_over_their_size(name):

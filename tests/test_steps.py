@@ -12,6 +12,7 @@ from nengo.exceptions import SimulationError, ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.simulator import interpreted
 from tests.cases import NETWORKS
+from tests.marks import slow_on_jax
 
 OPTIONS = {"dtype": "float64", "progress_bar": False, "seed": 7}
 
@@ -70,6 +71,7 @@ def pendulum(log=None):
 # --- equal to Nengo ----------------------------------------------------------------
 
 
+@slow_on_jax  # NumPy alone
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_networks_are_nengos_to_the_last_bit(name):
     net = NETWORKS[name]()

@@ -24,7 +24,7 @@ from tests.cases import (
     generated_networks,
     make,
 )
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 from tests.simulated import by_nengo
 
 STEPS = 30
@@ -402,6 +402,7 @@ def test_a_synapse_of_ones_own_is_python_and_no_more():
         ksn.to_nir(model)
 
 
+@slow_on_jax
 def test_trained_and_written_back(float64, tmp_path):
     net = chain(2, recurrent=True)
     model = ksn.from_nengo(net)

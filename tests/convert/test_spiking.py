@@ -11,6 +11,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
 from keras_spiking_nengo.types import Elementwise
 from tests.conftest import BACKEND
+from tests.marks import slow_on_jax
 
 # By default JAX runs the example of `to_spiking`.
 
@@ -397,6 +398,7 @@ def curved(*names):
     return keras.Model(inputs, outputs)
 
 
+@slow_on_jax
 def test_curves_keep_their_bend_at_any_rate():
     model, x = curved(*CURVED), 2 * uniform(16, 6)
     keys = {key for _, key, _ in CURVED.values()}
@@ -468,6 +470,7 @@ def eegnet():
     )
 
 
+@slow_on_jax
 def test_eegnet_is_near_at_200_steps():
     """Waves of three lengths, told apart."""
     rng = np.random.RandomState(0)

@@ -7,6 +7,7 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from tests.arrays import numpy
+from tests.marks import slow_on_jax
 
 L = ksn.layers
 POISSON = nengo.PoissonSpiking(nengo.RectifiedLinear())
@@ -69,6 +70,7 @@ PYTHON = ("white noise", "a process with an input")
 X = np.random.RandomState(0).uniform(0.2, 1, (3, 20, 1)).astype("float32")
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", RANDOM)
 def test_draws_anew_in_training_and_repeats_without(name):
     layer = RANDOM[name](return_sequences=True)

@@ -14,6 +14,7 @@ from tests.arrays import numpy, run
 from tests.cases import NEURONS, RANDOM
 from tests.conftest import BACKEND
 from tests.gradients import gradient
+from tests.marks import slow_on_jax
 
 DT, N, TIME = 0.001, 5, 40
 CURRENTS = np.random.RandomState(0).uniform(0.5, 4, (2, TIME, N))
@@ -213,6 +214,7 @@ def apart(**kwargs):
     return taus, neurons(kind, **kwargs)
 
 
+@slow_on_jax
 def test_parameters_that_start_apart_are_trained(tmp_path):
     taus, plain = apart()
     _, layer = apart(trainable_parameters={"tau_mem": "unit", "v_threshold": "unit"})
@@ -235,6 +237,7 @@ def test_parameters_that_start_apart_are_trained(tmp_path):
     )
 
 
+@slow_on_jax
 def test_parameters_that_start_apart_reach_nengo_once_trained():
     kind = ksn.types.IntegrateAndFire(
         tau_mem=np.linspace(0.002, 0.02, 8), amplitude=1e-3
