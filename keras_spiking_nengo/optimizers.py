@@ -60,8 +60,7 @@ def in_own_units(
         do not depend on the size of gradients); You et al. (2020), *Large batch
         optimization for deep learning*, ICLR (steps relative to the size of weights).
     """
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model is a keras.Model; received {model!r}.")
+    check_kind("model", model, keras.Model, "a keras.Model")
     optimizer = from_keras("optimizer", keras.optimizers.get, optimizer)
     possible = "a keras.optimizers.Optimizer or its name"
     check_kind("optimizer", optimizer, keras.optimizers.Optimizer, possible)

@@ -27,7 +27,14 @@ from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
 from keras_spiking_nengo.engine.products import Convolve, Multiply, Product, Sparse
-from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, elements
+from keras_spiking_nengo.engine.signals import (
+    Gather,
+    Slice,
+    Value,
+    Weight,
+    elements,
+    is_replaced,
+)
 from keras_spiking_nengo.engine.translation import Translation
 from keras_spiking_nengo.registry import Registry
 
@@ -50,8 +57,7 @@ def translate(model: Model, outside: Mapping[Any, Value] | None = None) -> Trans
     for signal in (model.step, model.time):
         translation.value(signal)
     for op in model.operators:
-        written = [*op.sets, *op.incs]
-        if written and all(signal.base in translation.outside for signal in written):
+        if is_replaced(op, translation.outside):
             continue
         if op in OPERATORS:
             OPERATORS[op](op, translation)

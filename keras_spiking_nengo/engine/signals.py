@@ -9,7 +9,7 @@ none, if the pieces are one whole value.
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -26,12 +26,14 @@ __all__ = [
     "Slice",
     "Value",
     "elements",
+    "is_replaced",
     "concatenated",
     "pick",
     "probe_connections",
     "sampled",
     "stretches",
     "whole_slice",
+    "written_bases",
 ]
 
 # More slices than this are one indexed read instead: XLA fuses no concatenation.
@@ -132,8 +134,31 @@ def probe_connections(model) -> dict:
     }
 
 
-def sampled(steps: np.ndarray, sample_every: float | None, dt: float) -> np.ndarray:
-    """Which steps, counted from 1, a probe of this period records."""
+def written_bases(operators: Iterable) -> dict:
+    """The base signals that nengo operators set, increment or update, in order."""
+    return dict.fromkeys(
+        signal.base for op in operators for signal in (*op.sets, *op.incs, *op.updates)
+    )
+
+
+def is_replaced(op, outside: Collection) -> bool:
+    """Whether all that an operator sets in a step comes from outside.
+
+    Args:
+        op: nengo operator.
+        outside: base signals whose values are given.
+    """
+    written = [*op.sets, *op.incs]
+    return bool(written) and all(signal.base in outside for signal in written)
+
+
+def sampled(steps: Any, sample_every: float | None, dt: float) -> Any:
+    """Which steps, a number or an array counted from 1, a probe of this period records.
+
+    Example:
+        >>> [n for n in range(1, 7) if sampled(n, 0.002, 0.001)]
+        [2, 4, 6]
+    """
     period = 1 if sample_every is None else sample_every / dt
     return steps % period < 1
 

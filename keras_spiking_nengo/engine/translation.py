@@ -32,6 +32,7 @@ from keras_spiking_nengo.engine.signals import (
     Weight,
     elements,
     whole_slice,
+    written_bases,
 )
 
 __all__ = ["ONE_STEP", "Translation"]
@@ -63,11 +64,7 @@ class Translation:
 
     def __post_init__(self):
         self.values.update(self.outside)
-        self.written = {
-            signal.base
-            for op in self.model.operators
-            for signal in (*op.sets, *op.incs, *op.updates)
-        } - self.outside.keys()
+        self.written = written_bases(self.model.operators).keys() - self.outside.keys()
         # What is written to base signals, and where: see `add`, `set` and `update`.
         self.terms: dict[Any, list] = defaultdict(list)
         self.constants: dict[Any, list] = defaultdict(list)

@@ -22,6 +22,7 @@ from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
 from keras_spiking_nengo.simulator.merging import merged_operators
 
 __all__ = ["Interpreted", "draws"]
@@ -56,7 +57,8 @@ class Interpreted:
     ):
         self._model, self._dtype = model, dtype
         self.lengths: set[int] = set()
-        originals = list(_without_sources(model, inputs))
+        outside = {model.sig[node]["out"].base for node in inputs}
+        originals = [op for op in model.operators if not is_replaced(op, outside)]
         copied, order, self._present = _copies(model, originals, merged)
         self._order = [op for op in order if hasattr(op, "make_step")]
         # Steps are made, and draw, in the order of a network that is not merged.
@@ -69,21 +71,19 @@ class Interpreted:
             signal = model.sig[node]["out"].base
             if signal not in self:
                 self._signals.init(signal)
-        self._written = {
-            signal.base
-            for op in originals
-            for signal in (*op.sets, *op.incs, *op.updates)
-        }
+        self._written = written_bases(originals)
         _own_constants(self._signals)
         self._frames = [self[model.sig[node]["out"]] for node in inputs]
-        probed = [(probe, model.sig[probe]["in"]) for probe in model.probes]
-        self._probed: list[tuple[list, np.ndarray, float]] = [
-            ([], self[signal], _period(probe, model.dt)) for probe, signal in probed
+        # What each probe showed, where it looks, and its period.
+        self._probed: list[tuple[list, np.ndarray, float | None]] = [
+            ([], self[model.sig[probe]["in"]], probe.sample_every)
+            for probe in model.probes
         ]
         self._steps: list[Callable[[], None]] = []
         self._done = 0
-        self._changed = list(self._bases(self._written))
-        self._before = [np.empty_like(array) for array in self._changed]
+        changed = list(self._bases(self._written))
+        self._undo = [(array, np.empty_like(array)) for array in changed]
+        self._size = sum(array.size for array in changed)
         self._torn: BaseException | None = None
 
     def _bases(self, signals) -> Iterator[np.ndarray]:
@@ -162,9 +162,9 @@ class Interpreted:
             raise SimulationError(
                 f"A step ended in the middle, by {self._torn!r}: call reset()."
             ) from self._torn
-        kept = n_steps > 1 or sum(a.size for a in self._changed) <= _KEPT
+        kept = n_steps > 1 or self._size <= _KEPT
         if kept:
-            for before, array in zip(self._before, self._changed, strict=True):
+            for array, before in self._undo:
                 np.copyto(before, array)
         try:
             self._step(first, n_steps, list(zip(self._frames, frames, strict=True)))
@@ -174,12 +174,13 @@ class Interpreted:
             if not kept:
                 self._torn = error
                 raise
-            for before, array in zip(self._before, self._changed, strict=True):
+            for array, before in self._undo:
                 np.copyto(array, before)
             raise
         self._done = n_steps
 
     def _step(self, first: int, n_steps: int, inputs: list) -> None:
+        dt = self._model.dt
         with np.errstate(invalid="raise", divide="ignore"):
             for i in range(n_steps):
                 for array, values in inputs:
@@ -187,7 +188,7 @@ class Interpreted:
                 for step in self._steps:
                     step()
                 for record, array, period in self._probed:
-                    if period == 1 or (first + i + 1) % period < 1:
+                    if period is None or sampled(first + i + 1, period, dt):
                         record.append(array.copy())
 
     def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
@@ -225,15 +226,6 @@ class Interpreted:
                 yield signal
 
 
-def _without_sources(model: Model, inputs: Sequence[nengo.Node]) -> Iterator[Operator]:
-    """The operators that do more than to write what is given."""
-    outside = {model.sig[node]["out"].base for node in inputs}
-    for op in model.operators:
-        written = [*op.sets, *op.incs]
-        if not written or any(signal.base not in outside for signal in written):
-            yield op
-
-
 def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     """Operators of our own, which may be merged.
 
@@ -252,7 +244,7 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
 
 def _own_constants(signals: SignalDict) -> None:
     """Copies the arrays that Nengo shares with the model, as nothing writes them."""
-    bases = [signal for signal in signals if signal.readonly and not signal.is_view]
+    bases = {signal for signal in signals if signal.readonly and not signal.is_view}
     for signal in bases:
         if not signal.sparse:
             dict.__setitem__(signals, signal, np.array(signals[signal]))
@@ -272,7 +264,3 @@ def _at_start(op: Operator) -> Operator:
     op = copy.copy(op)
     op.state_extra = copy.deepcopy(op.state_extra)
     return op
-
-
-def _period(probe: nengo.Probe, dt: float) -> float:
-    return 1 if probe.sample_every is None else probe.sample_every / dt

@@ -9,7 +9,7 @@ from nengo.builder import Model
 from nengo.builder.connection import BuiltConnection
 from nengo.builder.ensemble import BuiltEnsemble
 
-from keras_spiking_nengo.engine.signals import elements
+from keras_spiking_nengo.engine.signals import elements, written_bases
 
 __all__ = ["Signals", "SimulationData", "written_signals"]
 
@@ -188,11 +188,7 @@ def _readonly(array: np.ndarray) -> np.ndarray:
 def written_signals(model) -> dict:
     """The base signals that operators write, each as its own key."""
     times = {model.step, model.time}
-    bases = (
-        signal.base
-        for op in model.operators
-        for signal in (*op.sets, *op.incs, *op.updates)
-    )
+    bases = written_bases(model.operators)
     return {base: base for base in bases if base not in times and not base.sparse}
 
 
