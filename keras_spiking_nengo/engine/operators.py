@@ -23,6 +23,7 @@ from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
 from keras_spiking_nengo.engine import functions, python_operators
 from keras_spiking_nengo.engine.filters import Filter
+from keras_spiking_nengo.engine.keras_layers import KerasLayer, LayerCall
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -233,6 +234,9 @@ def _process(op, translation) -> None:
         translation.set(op.output)
         translation.add_constant(op.output, 1.0)
         return
+    if isinstance(op.process, KerasLayer) and op.process.is_compiled:
+        _keras_layer(op, translation)
+        return
     linear = op.input is not None and op.process in SYNAPSES
     if not linear or op.mode == "inc":
         run_python(op, translation)
@@ -245,6 +249,15 @@ def _process(op, translation) -> None:
         translation.update(op.output, lambda: _synapse_output(op, translation, False))
     else:
         translation.set(op.output)
+
+
+def _keras_layer(op, translation) -> None:
+    for weight in op.process.weights:
+        translation.weight(weight)
+    label, out = _operator_label(op), Value(_operator_label(op), op.output.size)
+    reads, seed = translation.gathers(op.input), len(translation.operations)
+    translation.operations.append(LayerCall.of(label, reads, (out,), op.process, seed))
+    translation.write(op, op.output, out)
 
 
 def _synapse_output(op, translation, lag: bool) -> Value:

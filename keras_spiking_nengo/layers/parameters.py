@@ -111,8 +111,16 @@ def checked_trainable(
     return dict(requested)
 
 
-def weight_from(cell, name: str, value, dtype: str, trainable: bool = False):
-    """A weight of a cell that starts as an array, and keeps its dtype."""
+def weight_from(
+    cell, name: str, value, dtype: str, trainable: bool = False, **options: Any
+):
+    """A weight of a cell that starts as an array, and keeps its dtype.
+
+    Args:
+        cell: `keras.layers.Layer`.
+        name, value, dtype, trainable: of the weight.
+        **options: of `add_weight`.
+    """
     return cell.add_weight(
         name=name,
         shape=np.shape(value),
@@ -120,6 +128,7 @@ def weight_from(cell, name: str, value, dtype: str, trainable: bool = False):
         initializer=lambda shape, dtype: ops.cast(np.asarray(value), dtype),
         trainable=trainable,
         autocast=False,
+        **options,
     )
 
 

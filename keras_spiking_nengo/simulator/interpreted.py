@@ -7,7 +7,7 @@ raise are then Nengo's by construction.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import nengo
@@ -22,6 +22,7 @@ from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
 from keras_spiking_nengo.simulator.merging import merged_operators
 
@@ -60,6 +61,7 @@ class Interpreted:
         outside = {model.sig[node]["out"].base for node in inputs}
         originals = [op for op in model.operators if not is_replaced(op, outside)]
         copied, order, self._present = _copies(model, originals, merged)
+        self._layers = _own_layers(copied.values())
         self._order = [op for op in order if hasattr(op, "make_step")]
         # Steps are made, and draw, in the order of a network that is not merged.
         graph = operator_dependency_graph(model.operators)
@@ -109,6 +111,11 @@ class Interpreted:
             NotImplementedError: for a sparse transform that was trained.
         """
         for signal, value in values.items():
+            if isinstance(signal, KerasWeight):
+                own = self._layers.get(signal.layer)
+                if own is not None:
+                    own.weights[signal.index].assign(value)
+                continue
             if signal not in self or signal.base in self._written:
                 continue
             initial = signal.initial_value
@@ -240,6 +247,19 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     if merged and not any(map(_is_random, originals)):
         return copied, *merged_operators(graph, signals)
     return copied, toposort(graph), {signal: signal for signal in signals}
+
+
+def _own_layers(copies: Iterable[Operator]) -> dict:
+    """Gives operators Keras layers of their own, which may take other weights.
+
+    Returns:
+        The layer that stands for each of the model's.
+    """
+    layers: dict = {}
+    for op in copies:
+        if isinstance(op, SimProcess) and isinstance(op.process, KerasLayer):
+            op.process = op.process.taking({}, layers)
+    return layers
 
 
 def _own_constants(signals: SignalDict) -> None:

@@ -1,9 +1,9 @@
 """Whether the steps of a simulator are compiled.
 
 What a step takes is estimated from what is in it: with `n` operators, `N` neurons and
-filtered values, `M` products and `k` calls of Python,
+filtered values, `M` products, `l` Keras layers and `k` calls of Python,
 
-    stepped by Nengo's operators   a n + b N + c M
+    stepped by Nengo's operators   a n + b N + c M + h l
     compiled                       d + e k + f N + g M
 
 The numbers were measured on one core. They need not be exact: a small network is
@@ -18,6 +18,7 @@ import nengo
 from nengo.builder import Model
 
 from keras_spiking_nengo.engine import Program
+from keras_spiking_nengo.engine.keras_layers import LayerCall
 from keras_spiking_nengo.simulator.compiled import Compiled
 from keras_spiking_nengo.simulator.interpreted import Interpreted
 
@@ -26,7 +27,7 @@ __all__ = ["Plan", "Runner", "planned"]
 Runner: TypeAlias = Compiled | Interpreted
 
 # Microseconds.
-_OPERATOR, _CALL, _PROGRAM = 4.5, 150.0, 500.0
+_OPERATOR, _CALL, _PROGRAM, _LAYER = 4.5, 150.0, 500.0, 1000.0
 _STEPPED = {"updates": 0.02, "multiplications": 0.0005}
 _COMPILED = {"updates": 0.004, "multiplications": 0.0005}
 
@@ -92,7 +93,9 @@ def _weighed(program: Program, prices: dict[str, float]) -> float:
 
 
 def _when_stepped(program: Program, n_operators: int) -> float:
-    return _OPERATOR * n_operators + _weighed(program, _STEPPED)
+    layers = sum(isinstance(op, LayerCall) for op in program.operations)
+    work = _LAYER * layers + _weighed(program, _STEPPED)
+    return _OPERATOR * n_operators + work
 
 
 def _when_compiled(program: Program) -> float:
