@@ -25,6 +25,7 @@ from nengo.utils.simulator import operator_dependency_graph
 from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
 from keras_spiking_nengo.simulator.merging import merged_operators
+from keras_spiking_nengo.simulator.neuron_steps import quick_step
 
 __all__ = ["Interpreted", "draws"]
 
@@ -139,7 +140,8 @@ class Interpreted:
         stepped, steps = set(self._order), {}
         for op, copied in self._making:
             if copied in stepped:
-                steps[copied] = _at_start(copied).make_step(signals, dt, rng)
+                quick = quick_step(copied, signals, dt)
+                steps[copied] = quick or _at_start(copied).make_step(signals, dt, rng)
             elif copied is None and draws(op):
                 rng.randint(maxint)  # as nengo's process would
         self._steps = [
