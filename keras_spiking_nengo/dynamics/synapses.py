@@ -175,14 +175,18 @@ def state_of_nengo(
         taps, at = len(states["X"]), int(states["Xi"].item())
         newest_first = (at - np.arange(taps)) % taps
         return states["X"].reshape(taps, -1)[newest_first] * (taps * (taps + 1) / 2)
-    A, B, C, D = _linear_filter(synapse, dt)
-    nengo_s = _system_of_arrays(A, B, C, D)
-    state = states["X"].reshape(nengo_s.order, -1)
-    if nengo_s.order == 1 and nengo_s.D == 0:
-        state = state / nengo_s.C  # Nengo keeps the output
     ours = _system_of_arrays(*SYNAPSES[synapse](synapse, dt))
-    if not np.array_equal(ours.A, nengo_s.A) or not np.array_equal(ours.C, nengo_s.C):
-        state = np.linalg.solve(_observed(ours), _observed(nengo_s) @ state)
+    theirs = _system_of_arrays(*_linear_filter(synapse, dt))
+    state = np.zeros((0, sent.size))
+    if ours.order:
+        state = states["X"].reshape(theirs.order, -1)
+        if theirs.order == 1 and theirs.D == 0:
+            state = state / theirs.C  # Nengo keeps the output
+        if any(
+            not np.array_equal(a, b)
+            for a, b in ((ours.A, theirs.A), (ours.C, theirs.C))
+        ):
+            state = np.linalg.solve(_observed(ours), _observed(theirs) @ state)
     return np.vstack([state, sent])[: system.order]
 
 

@@ -27,7 +27,7 @@ from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bas
 from keras_spiking_nengo.simulator.merging import merged_operators
 from keras_spiking_nengo.simulator.neuron_steps import quick_step
 
-__all__ = ["Interpreted", "draws"]
+__all__ = ["Interpreted", "draws", "is_random"]
 
 # Up to so many elements are copied before a single step, so that it can be undone.
 _KEPT = 100_000
@@ -64,6 +64,7 @@ class Interpreted:
         copied, order, self._present = _copies(model, originals, merged)
         self._layers = _own_layers(copied.values())
         self._order = [op for op in order if hasattr(op, "make_step")]
+        self._copied = copied
         # Steps are made, and draw, in the order of a network that is not merged.
         graph = operator_dependency_graph(model.operators)
         self._making = [(op, copied.get(op)) for op in toposort(graph)]
@@ -217,6 +218,24 @@ class Interpreted:
         written = (base for base in self._written if base in self)
         return {base: np.array(self[base]) for base in written}
 
+    # --- what goes on elsewhere -------------------------------------------------
+
+    def present(self) -> dict[Any, np.ndarray]:
+        """Present values of what is written in a step, by signal, views and bases."""
+        remembered = list(self._remembered())
+        bases = (signal.base for signal in remembered)
+        signals = dict.fromkeys((*remembered, *bases))
+        return {s: np.array(self[s]) for s in signals if s in self}
+
+    def handed_on(self, op: Operator) -> tuple[dict, Callable[[], None]]:
+        """An operator's arrays, by signal, and the function that changes them.
+
+        Args:
+            op: of the model; it runs Python, and so is not merged with others.
+        """
+        step = self._steps[self._order.index(self._copied[op])]
+        return {signal: self[signal] for signal in op.all_signals}, step
+
     # --- memory -----------------------------------------------------------------
 
     def memory(self) -> list[np.ndarray]:
@@ -246,7 +265,7 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
-    if merged and not any(map(_is_random, originals)):
+    if merged and not any(map(is_random, originals)):
         return copied, *merged_operators(graph, signals)
     return copied, toposort(graph), {signal: signal for signal in signals}
 
@@ -275,13 +294,14 @@ def _own_constants(signals: SignalDict) -> None:
             del signals[signal]  # made again, of the copy, when it is asked for
 
 
-def _is_random(op: Operator) -> bool:
+def is_random(op: Operator) -> bool:
+    """Whether it steps neurons that draw random numbers of their own."""
     return isinstance(op, SimNeurons) and bool(op.state_extra)
 
 
 def _at_start(op: Operator) -> Operator:
     """The operator with random numbers of its own, which the next reset draws again."""
-    if not _is_random(op):
+    if not is_random(op):
         return op
     op = copy.copy(op)
     op.state_extra = copy.deepcopy(op.state_extra)
