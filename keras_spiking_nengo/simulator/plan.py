@@ -1,13 +1,29 @@
 """Whether the steps of a simulator are compiled.
 
-What a step takes is estimated from what is in it: with `n` operators, `N` neurons and
-filtered values, `M` products and `k` calls of Python,
+What a step takes is estimated from what is in it, apart from what the user's Python
+takes. `o` operators of Nengo are stepped one after the other; a program has `p`
+operations, of which `k` call Python. Both have `N` neurons, `F` orders of filtered
+values, and `M` products:
 
-    stepped by Nengo's operators   a n + b N + c M
-    compiled                       d + e k + f N + g M
+    stepped by Nengo's operators       a o + b N + c F + d M
+    compiled                     e + f k + a'p + b'N + c'F + d'M
 
-The numbers were measured on one core. They need not be exact: a small network is
-several times as fast in one way, a large one in the other.
+The numbers were chosen by hand between measurements on one core of a busy machine, on
+TensorFlow, where XLA cannot compile what calls Python, and on JAX. They need not be
+exact: a small network is several times as fast in one way, a large one in the other.
+What was measured, as the time compiled over that stepped:
+
+    closed loops of `benchmarks/loops.py`, 20,000 neurons    TensorFlow 1.2 to 4.6
+      (on TensorFlow before `neuron_steps`)                  JAX 1.4 to 7.1
+    LIF, one call of Python, 40,000 / 60,000 / 100,000       TensorFlow 1.1 / 0.9 / 0.7
+                                                             JAX 0.6 / 0.5 / 0.4
+    30 / 100 ensembles of different sizes, not merged        TensorFlow 1.4 / 1.1
+                                                             JAX 1.4 / 0.6
+    all connected to all, 1,000 / 3,000 neurons              JAX 1.7 / 0.8
+    20,000 AdaptiveLIF                                       TensorFlow 0.9, JAX 0.8
+
+The backends cross over at different sizes, and one choice for both is wrong on one of
+them between. It is wrong on both for the last row, as all neurons have one price.
 """
 
 from collections.abc import Sequence
@@ -18,6 +34,7 @@ import nengo
 from nengo.builder import Model
 
 from keras_spiking_nengo.engine import Program
+from keras_spiking_nengo.engine.populations import Population
 from keras_spiking_nengo.simulator.compiled import Compiled
 from keras_spiking_nengo.simulator.interpreted import Interpreted
 
@@ -25,10 +42,21 @@ __all__ = ["Plan", "Runner", "planned"]
 
 Runner: TypeAlias = Compiled | Interpreted
 
-# Microseconds.
-_OPERATOR, _CALL, _PROGRAM = 4.5, 150.0, 500.0
-_STEPPED = {"updates": 0.02, "multiplications": 0.0005}
-_COMPILED = {"updates": 0.004, "multiplications": 0.0005}
+
+@dataclass(frozen=True)
+class _Prices:
+    """Microseconds for one of each."""
+
+    operation: float
+    neuron: float
+    filtered: float
+    product: float
+
+
+_STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055)
+_COMPILED = _Prices(2.5, 0.009, 0.006, 0.0005)
+# What a program takes in any case, and for each call of Python.
+_PROGRAM, _CALL = 250.0, 150.0
 
 
 @dataclass(frozen=True)
@@ -83,18 +111,24 @@ def planned(
     return run, Plan(True, "the network is large beside its calls of Python", *times)
 
 
-def _weighed(program: Program, prices: dict[str, float]) -> float:
-    return sum(
-        price * getattr(operation, name)
-        for operation in program.operations
-        for name, price in prices.items()
+def _weighed(program: Program, prices: _Prices) -> float:
+    neurons = filtered = products = 0
+    for operation in program.operations:
+        products += operation.multiplications
+        if isinstance(operation, Population):
+            neurons += operation.updates
+        else:
+            filtered += operation.updates
+    return (
+        prices.neuron * neurons + prices.filtered * filtered + prices.product * products
     )
 
 
 def _when_stepped(program: Program, n_operators: int) -> float:
-    return _OPERATOR * n_operators + _weighed(program, _STEPPED)
+    return _STEPPED.operation * n_operators + _weighed(program, _STEPPED)
 
 
 def _when_compiled(program: Program) -> float:
+    operations = _COMPILED.operation * len(program.operations)
     calls = _CALL * len(program.python_calls)
-    return _PROGRAM + calls + _weighed(program, _COMPILED)
+    return _PROGRAM + calls + operations + _weighed(program, _COMPILED)
