@@ -5,7 +5,8 @@ actor and critic, a delay network, queues, neurons and a process of a user's own
 200, 2,000 and 20,000 neurons. *x nengo* is nengo's time for the same steps over ours;
 *other* the same for the kind of steps that `compile="auto"` did not choose; *x 16* is
 16 times nengo's over ours with `minibatch_size=16`, and *vectorised* that with
-functions that are marked by `ksn.tensor_function`. *Python* is what part of nengo's step is the
+functions that are marked by `ksn.tensor_function`.
+*Python* is what part of nengo's step is the
 user's. Python in a minibatch that remembers anything is shared by all items: its times
 count, its numbers mean nothing.
 *single*: an integrator stepped by `sim.step()`, and by a controller that reads a probe,

@@ -101,6 +101,15 @@ def test_large_loops_are_nengos(name, compile_):
     assert_nengos(name, 2000, 200, compile=compile_, dtype="float64")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(LOOPS))
+def test_loops_are_stepped_where_that_was_measured_to_be_quicker(name):
+    """As `benchmarks/run.py loops` does, on both backends."""
+    net, _ = LOOPS[name](20_000)
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        assert not sim.plan().compiled
+
+
 @slow_on_jax
 @pytest.mark.parametrize("name", VECTORISED_LOOPS)
 def test_vectorised_functions_compute_the_same(name):

@@ -24,11 +24,11 @@ BATCH = 16
 CHECKED = 50
 TOLERANCE = 1e-6
 # Seconds of nengo's in a turn, how many turns there are, and their possible steps.
-TURN, TURNS = 0.1, 5
+TURN, TURNS = 0.05, 5
 LENGTHS = (1000, 500, 200, 100, 50, 20)
 CONTROLLED = 200
 # Seconds of the clock, after which a call takes no more turns.
-ENOUGH = 2.0
+ENOUGH = 1.0
 
 
 def ours(net, **options):
@@ -84,7 +84,12 @@ def measured(model: str, neurons: int) -> dict:
     if model in VECTORISED_LOOPS:
         sims["vectorised"] = ours(fresh(vectorised=True), minibatch_size=BATCH)
     steps = length_of(sims["nengo"])
-    times = turns({name: stepping(sim, steps) for name, sim in sims.items()})
+    lengths = dict.fromkeys(sims, steps)
+    for name in {"many", "vectorised"} & set(sims):
+        lengths[name] = max(20, steps // 5)
+    times = turns({name: stepping(sim, lengths[name]) for name, sim in sims.items()})
+    for name, row in times.items():
+        times[name] = {of: steps / lengths[name] * row[of] for of in row}
     share = python_share(sims["nengo"], steps)
     for sim in sims.values():
         sim.close()

@@ -5,9 +5,10 @@ With the refractory time `r`, which a step first makes shorter by `dt`, Nengo co
     e = expm1(-clip(dt - r, 0, dt) / tau_rc)
     v = v - (J - v) e
 
-Most neurons are not refractory, `r <= 0`, and have the same `e`; for those that are, all
-of the step, it is 0. Here it is computed for the others alone, and what is computed is
-written where there is room already: with 20,000 neurons a step takes a third of the time.
+Most neurons are not refractory, `r <= 0`, and have the same `e`; for those that are for
+the whole step, it is 0. Here it is computed for the others alone, and what is computed
+is written where there is room already. A step of 20,000 neurons takes half of the time
+or less.
 """
 
 from collections.abc import Callable, Mapping
@@ -39,14 +40,15 @@ def quick_step(op: Operator, signals: Mapping, dt: float) -> Callable[[], None] 
         return None
     if arrays[0].size < _LEAST:
         return None
-    return _lif(op.neurons, *arrays, dt)
+    return _step_of_lif(op.neurons, arrays, dt)
 
 
-def _lif(lif, J, output, voltage, refractory_time, dt) -> Callable[[], None]:
+def _step_of_lif(lif: nengo.LIF, arrays: list, dt: float) -> Callable[[], None]:
+    J, output, voltage, refractory_time = arrays
     tau_rc, tau_ref, least = lif.tau_rc, lif.tau_ref, lif.min_voltage
     height = lif.amplitude / dt
     free = np.expm1(-np.full(1, dt) / tau_rc)[0]
-    decay, change = np.full(J.shape, free), np.empty(J.shape)
+    decay, change = np.empty(J.shape), np.empty(J.shape)
     mask = np.empty(J.shape, bool)
 
     def step() -> None:
@@ -54,13 +56,13 @@ def _lif(lif, J, output, voltage, refractory_time, dt) -> Callable[[], None]:
         waiting = np.greater(refractory_time, 0, mask).nonzero()[0]
         left = dt - refractory_time.take(waiting)
         ending = (left > 0).nonzero()[0]
+        decay.fill(free)
         decay[waiting] = 0
         decay[waiting.take(ending)] = np.expm1(-left.take(ending) / tau_rc)
 
         np.subtract(J, voltage, change)
         np.multiply(change, decay, change)
         np.subtract(voltage, change, voltage)
-        decay[waiting] = free
 
         spiked = np.greater(voltage, 1, mask).nonzero()[0]
         output.fill(0)
