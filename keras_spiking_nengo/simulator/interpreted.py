@@ -31,6 +31,8 @@ __all__ = ["Interpreted", "draws", "is_random"]
 
 # Up to so many elements are copied before a single step, so that it can be undone.
 _KEPT = 100_000
+# Bytes, as in what NumPy allocates.
+_ALIGNED = 64
 
 
 def draws(op: Operator) -> bool:
@@ -54,10 +56,10 @@ class Interpreted:
         self,
         model: Model,
         inputs: Sequence[nengo.Node] = (),
-        dtype: str = "float64",
+        dtype: Any = "float64",
         merged: bool = True,
     ):
-        self._model, self._dtype = model, dtype
+        self._model, self._dtype = model, np.dtype(dtype)
         self.lengths: set[int] = set()
         outside = {model.sig[node]["out"].base for node in inputs}
         originals = [op for op in model.operators if not is_replaced(op, outside)]
@@ -77,6 +79,11 @@ class Interpreted:
                 self._signals.init(signal)
         self._written = written_bases(originals)
         _own_constants(self._signals)
+        changed = dict.fromkeys(s.base for s in self._changing())
+        # In few arrays, which are copied at once before a step, so as to undo it.
+        self._pools = _pooled(self._signals, changed)
+        self._undo = [(pool, np.empty_like(pool)) for pool in self._pools]
+        self._size = sum(pool.size for pool in self._pools)
         self._frames = [self[model.sig[node]["out"]] for node in inputs]
         # What each probe showed, where it looks, and its period.
         self._probed: list[tuple[list, np.ndarray, float | None]] = [
@@ -85,15 +92,11 @@ class Interpreted:
         ]
         self._steps: list[Callable[[], None]] = []
         self._done = 0
-        changed = list(self._bases(self._written))
-        self._undo = [(array, np.empty_like(array)) for array in changed]
-        self._size = sum(array.size for array in changed)
         self._torn: BaseException | None = None
 
-    def _bases(self, signals) -> Iterator[np.ndarray]:
-        """The arrays that hold signals, each once."""
-        present = (self._present[signal] for signal in signals if signal in self)
-        yield from {id(s.base): self._signals[s.base] for s in present}.values()
+    def _changing(self) -> Iterator[Any]:
+        """The signals that stand for those that a step writes."""
+        return (self._present[s] for s in self._written if s in self)
 
     def __len__(self) -> int:
         """Number of operators in a step."""
@@ -190,16 +193,16 @@ class Interpreted:
         self._done = n_steps
 
     def _step(self, first: int, n_steps: int, inputs: list) -> None:
-        dt = self._model.dt
+        dt, dtype, steps = self._model.dt, self._dtype, self._steps
         with np.errstate(invalid="raise", divide="ignore"):
             for i in range(n_steps):
                 for array, values in inputs:
                     array[...] = values[0, i]
-                for step in self._steps:
+                for step in steps:
                     step()
                 for record, array, period in self._probed:
                     if period is None or sampled(first + i + 1, period, dt):
-                        record.append(array.copy())
+                        record.append(array.astype(dtype))
 
     def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
         """How many steps were done since the last call, and what probes showed."""
@@ -207,8 +210,11 @@ class Interpreted:
         for probe, (record, array, _) in zip(
             self._model.probes, self._probed, strict=True
         ):
-            rows = np.array(record, self._dtype)
-            shown[probe] = rows.reshape((1, len(record), *array.shape))
+            if len(record) == 1:
+                shown[probe] = record[0][None, None]
+            else:
+                rows = np.array(record, self._dtype)
+                shown[probe] = rows.reshape((1, len(record), *array.shape))
             record.clear()
         done, self._done = self._done, 0
         return done, shown
@@ -292,6 +298,31 @@ def _own_constants(signals: SignalDict) -> None:
     for signal in list(signals):
         if signal.is_view and signal.base in bases:
             del signals[signal]  # made again, of the copy, when it is asked for
+
+
+def _pooled(signals: SignalDict, bases: Iterable) -> list[np.ndarray]:
+    """Lays arrays out side by side, one array for each type of number."""
+    by_type: dict[np.dtype, list] = {}
+    for base in bases:
+        by_type.setdefault(signals[base].dtype, []).append(base)
+    pools = []
+    for dtype, group in by_type.items():
+        # As aligned as arrays of their own, or products might round otherwise.
+        aligned = _ALIGNED // dtype.itemsize
+        ends = np.cumsum([-(-signals[b].size // aligned) * aligned for b in group])
+        room = np.zeros(int(ends[-1]) + aligned, dtype)
+        start = -room.ctypes.data % _ALIGNED // dtype.itemsize
+        pools.append(room[start : start + int(ends[-1])])
+        for base, first in zip(group, [0, *ends], strict=False):
+            former = signals[base]
+            part = pools[-1][first : first + former.size].reshape(former.shape)
+            part[...] = former
+            dict.__setitem__(signals, base, part)
+    moved = {base for group in by_type.values() for base in group}
+    for signal in list(signals):
+        if signal.is_view and signal.base in moved:
+            del signals[signal]  # made again, of the new array, when it is asked for
+    return pools
 
 
 def is_random(op: Operator) -> bool:

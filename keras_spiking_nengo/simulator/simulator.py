@@ -349,11 +349,14 @@ class Simulator:
         possible = "a dict from source nodes, or their labels, to arrays; or None"
         check_kind("data", data, (Mapping, type(None)), possible)
         frames = self._frames(data or {}, steps)
+        runner = self._runner
+        runner.expect(steps)
+        if steps == 1:  # too short for a bar
+            self._steps(1, frames)
+            return
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
             start = 0
-            runner = self._runner
-            runner.expect(steps)
             for length in pieces(steps, runner.longest, set(runner.lengths)):
                 part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)
