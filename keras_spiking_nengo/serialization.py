@@ -560,7 +560,10 @@ def _decode_float(config: State, depth: int) -> float:
 
 def _decode_keras(config: State, depth: int) -> keras.layers.Layer:
     stored = json.loads(config["keras"])
-    layer = keras.saving.deserialize_keras_object(stored, safe_mode=True)
+    try:
+        layer = keras.saving.deserialize_keras_object(stored, safe_mode=True)
+    except Exception as error:  # whatever the layers of Keras raise
+        raise ValueError(f"Keras: {str(error) or repr(error)}") from error
     if not isinstance(layer, keras.layers.Layer):
         raise ValueError(f"Received {brief(stored)}, which is no layer of Keras.")
     return layer
