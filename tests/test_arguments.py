@@ -349,6 +349,7 @@ NEEDED = {
     "constraints.Mean": {},
     "initializers.Distribution": {"dist": nengo.dists.Uniform(0, 1)},
     "initializers.KerasDistribution": {},
+    "keras_node": {"layer": keras.layers.Dense(2), "shape_in": 3},
     "layer_rule": {},
     "layers.BernoulliEncoder": {},
     "layers.Delay": {},
@@ -421,7 +422,9 @@ def test_what_is_wrong_is_refused_by_name(name):
     further = ("dtype", "trainable") if name in OVER_TIME else ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wrong = complaints(name, CALLED[name], NEEDED[name], further, WORDS.get(name))
+        with nengo.Network():  # where `keras_node` puts its node
+            words = WORDS.get(name)
+            wrong = complaints(name, CALLED[name], NEEDED[name], further, words)
     _show(wrong)
 
 

@@ -56,7 +56,7 @@ def compile_model(
         outputs: probes, or signals by any key. Defaults to all probes.
         passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
             before the others. Defaults to `ALWAYS`.
-        present: values of signals after some steps of Nengo's, by signal, to go on
+        present: values of base signals after some steps of Nengo's, to go on
             from. Defaults to the initial ones.
 
     Returns:

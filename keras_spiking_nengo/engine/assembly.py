@@ -7,7 +7,7 @@ import numpy as np
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.signals import Gather, Slice, Value, elements
 from keras_spiking_nengo.engine.sums import Accumulate, Sum
-from keras_spiking_nengo.engine.translation import Translation
+from keras_spiking_nengo.engine.translation import Translation, first_value
 
 __all__ = ["assemble", "shown"]
 
@@ -63,7 +63,7 @@ def _signal_sum(translation: Translation, base) -> Operation:
     for _, where in (*parts, *constants):
         grows[where] = True
     grows &= carried
-    initial = translation.first_value(base).ravel()
+    initial = first_value(translation, base).ravel()
     still = np.flatnonzero(carried & ~grows & (initial != 0))
     if still.size:
         constants.append((translation.weight(base, still), still))

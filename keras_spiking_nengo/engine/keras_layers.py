@@ -106,7 +106,7 @@ class KerasLayer(nengo.Process):
         y, _ = self.call(x, states)
         self.shape = tuple(y.shape[1:])
         self.initial = [ops.convert_to_numpy(s)[0] for s in self._started(1)]
-        self.changing = _changed(self, x, states)
+        self.changing = _weights_changed(self, x, states)
         super().__init__(
             default_size_in=size_in, default_size_out=math.prod(self.shape)
         )
@@ -195,7 +195,7 @@ class KerasLayer(nengo.Process):
         return process
 
 
-def _changed(process: KerasLayer, x, states: list) -> tuple[int, ...]:
+def _weights_changed(process: KerasLayer, x, states: list) -> tuple[int, ...]:
     """Which weights a call in training changes.
 
     Raises:

@@ -41,7 +41,7 @@ from keras_spiking_nengo.engine.signals import (
     elements,
     is_replaced,
 )
-from keras_spiking_nengo.engine.translation import Translation
+from keras_spiking_nengo.engine.translation import Translation, first_value
 from keras_spiking_nengo.registry import Registry
 
 __all__ = ["OPERATORS", "translate"]
@@ -59,7 +59,7 @@ def translate(
     Args:
         model: nengo's, as its builder leaves it.
         outside: base signals whose values come from outside.
-        present: values of signals after some steps, to go on from.
+        present: values of base signals after some steps, to go on from.
 
     Raises:
         BuildError: for what no operation can be made of.
@@ -234,7 +234,7 @@ def _initial_state(op, translation, name: str, signal) -> np.ndarray:
         rng = np.random.RandomState()
         rng.set_state(op.state_extra["rng"].get_state())
         return rng.randint(random.MAX_KEY, size=op.output.size).astype("int32")
-    return np.broadcast_to(translation.first_value(signal), op.output.shape).ravel()
+    return np.broadcast_to(first_value(translation, signal), op.output.shape).ravel()
 
 
 @OPERATORS.register(SimProcess)
@@ -287,8 +287,8 @@ def _synapse_output(op, translation, lag: bool) -> Value:
 def _first_state(op, translation, system: LinearSystem, lag: bool) -> np.ndarray:
     if not translation.present:
         return np.zeros((system.order, op.output.size))
-    states = {k: translation.first_value(s) for k, s in op.state.items()}
-    sent = translation.first_value(op.output).ravel()
+    states = {k: first_value(translation, s) for k, s in op.state.items()}
+    sent = first_value(translation, op.output).ravel()
     return state_of_nengo(op.process, translation.dt, system, states, sent)
 
 
@@ -339,7 +339,7 @@ def _voja(op, translation) -> None:
 @OPERATORS.register(SimRLS)
 def _rls(op, translation) -> None:
     outs = (Value(_operator_label(op), op.delta.size), Value("RLS", op.inv_gamma.size))
-    initial = translation.first_value(op.inv_gamma).ravel()
+    initial = first_value(translation, op.inv_gamma).ravel()
     reads = translation.gathers(op.pre_filtered, op.error)
     translation.operations.append(
         RecursiveLeastSquares(_operator_label(op), reads, outs, (initial,))

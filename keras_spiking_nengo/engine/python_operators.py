@@ -114,7 +114,9 @@ class PythonOperator:
         changed = self._drawn_anew is not self._drawn
         if changed or not self._items[position].fresh:
             drawn = self._drawn_anew if draw else self._drawn
-            self._items[position] = self.item(self._generator(position, drawn))
+            self._items[position] = self.item(
+                _generator(drawn, self.independent and position)
+            )
 
     def go_on(self, signals: Mapping, step: Callable[[], None]) -> None:
         """Go on with one item, from what runs elsewhere and will not any more.
@@ -145,16 +147,9 @@ class PythonOperator:
     def items(self, size: int) -> list[_Item]:
         """The first `size` items; those that are missing are made."""
         for position in range(len(self._items), size):
-            generator = self._generator(position, self._drawn)
+            generator = _generator(self._drawn, self.independent and position)
             self._items.append(self.item(generator))
         return self._items[:size]
-
-    def _generator(self, position: int, drawn) -> np.random.RandomState:
-        rng = np.random.RandomState()
-        rng.set_state(drawn)
-        if self.independent and position:
-            rng = np.random.RandomState(rng.randint(2**31) ^ position)
-        return rng
 
     def item(self, rng: np.random.RandomState) -> _Item:
         """What is remembered of an item before its first step."""
@@ -232,6 +227,13 @@ class PythonOperator:
         return np.concatenate(
             [np.zeros(0), *(np.ravel(signals[signal]) for signal in self.writes)]
         )
+
+
+def _generator(drawn, position: int) -> np.random.RandomState:
+    """What is drawn from: `drawn` itself for the first item, numbered 0."""
+    rng = np.random.RandomState()
+    rng.set_state(drawn)
+    return np.random.RandomState(rng.randint(2**31) ^ position) if position else rng
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ from keras_spiking_nengo.engine.signals import (
     written_bases,
 )
 
-__all__ = ["ONE_STEP", "Translation"]
+__all__ = ["ONE_STEP", "Translation", "first_value"]
 
 ONE_STEP = LinearSystem(np.zeros((1, 1)), np.ones(1), np.ones(1), 0.0)
 
@@ -47,7 +47,7 @@ class Translation:
     Attributes:
         model: nengo's built model.
         outside: base signals whose values come from outside, as values.
-        present: values of signals after some steps, from which the program goes on.
+        present: values of base signals after some steps, to go on from.
         operations: in the order of the operators.
         timed_inputs: values that depend on the time alone.
         python_operators: operators that run in Python, and what runs each.
@@ -92,11 +92,6 @@ class Translation:
     @property
     def dt(self) -> float:
         return self.model.dt
-
-    def first_value(self, signal) -> np.ndarray:
-        """What a signal is before the first step of the program."""
-        value = self.present.get(signal, signal.initial_value)
-        return np.array(value, dtype=float)
 
     def is_constant(self, signal) -> bool:
         base = signal.base
@@ -167,10 +162,18 @@ class Translation:
     def delayed(self, value: Value, signal) -> Value:
         """The value that was computed in the last step."""
         out = Value(f"{value.name} before", value.size)
-        initial = self.first_value(signal).reshape(1, -1)
+        initial = first_value(self, signal).reshape(1, -1)
         read = Gather([whole_slice(value)])
         operation = Filter(
             value.name, (read,), (out,), (initial,), systems=((ONE_STEP, value.size),)
         )
         self.operations.append(operation)
         return out
+
+
+def first_value(translation: Translation, signal) -> np.ndarray:
+    """What a signal is before the first step of the program."""
+    base = translation.present.get(signal.base)
+    if base is None:
+        return np.array(signal.initial_value, dtype=float)
+    return np.ravel(base)[elements(signal)].reshape(signal.shape).astype(float)

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import not_exported
 from keras_spiking_nengo.layers.base import SequenceLayer
-from keras_spiking_nengo.layers.network_cell import NetworkCell
+from keras_spiking_nengo.layers.network_cell import NetworkCell, settled
 from keras_spiking_nengo.layers.ports import common_mask, mapped
 from keras_spiking_nengo.layers.sizes import check_batch, check_mask, check_steps
 from keras_spiking_nengo.saving import registered
@@ -211,7 +211,8 @@ class Network(SequenceLayer):
             steps = state[0][:, None] + 1 + ops.cumsum(taken, axis=1) - taken
             timed = self.cell.timed(steps, training, masked=True)
             inputs = ops.concatenate([inputs, taken, *timed], axis=-1)
-        return super()._run(inputs, state, mask, training)
+        outputs, state = super()._run(inputs, state, mask, training)
+        return outputs, settled(self.cell, state) if training else state
 
     def step(self, inputs, states):
         for label in self.python():

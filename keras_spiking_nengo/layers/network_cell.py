@@ -40,7 +40,7 @@ from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
 from keras_spiking_nengo.saving import registered
 
-__all__ = ["NetworkCell"]
+__all__ = ["NetworkCell", "settled"]
 
 
 @registered()
@@ -165,19 +165,6 @@ class NetworkCell(Cell):
         step = ops.zeros((batch_size, 1), dtype=self.state_dtype)
         return [step, *state] if self.clocked else state
 
-    def settled(self, state):
-        """The state without changes of weights that Keras's layers have made."""
-        state, first = list(state), int(self.clocked)
-        weights = dict(zip(self._signals, self._variables, strict=True))
-        for operation in self.engine.operations:
-            if isinstance(operation, LayerCall):
-                for at, key in operation.changed_weights():
-                    change = ops.mean(state[first + at], axis=0)
-                    weights[key].assign(weights[key] + change)
-                    state[first + at] = ops.zeros_like(state[first + at])
-            first += len(operation.initial)
-        return state
-
     # --- running ----------------------------------------------------------------
 
     def _mode(self, training) -> Mode:
@@ -282,6 +269,20 @@ class NetworkCell(Cell):
             "seed": self.seed,
             "trained": trained,
         }
+
+
+def settled(cell: NetworkCell, state: Sequence) -> list:
+    """The state after training, once weights took what Keras's layers made of them."""
+    state, first = list(state), int(cell.clocked)
+    weights = dict(zip(cell._signals, cell._variables, strict=True))
+    for operation in cell.engine.operations:
+        if isinstance(operation, LayerCall):
+            for at, key in operation.changed_weights():
+                change = ops.mean(state[first + at], axis=0)
+                weights[key].assign(weights[key] + change)
+                state[first + at] = ops.zeros_like(state[first + at])
+        first += len(operation.initial)
+    return state
 
 
 def _checked_names(trained) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class Compiled:
         passes = [n for n in engine.PASSES if many or n != "fuse_into_loop"]
         # Without probes, signals are all there is to look at.
         shown = None if model.probes else written_signals(model)
-        present = stepped.present() if stepped else None
+        present = stepped.watched() if stepped else None
         self.program = engine.compile_model(
             model, inputs, shown, passes if optimize else [], present
         )

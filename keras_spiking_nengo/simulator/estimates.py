@@ -109,6 +109,11 @@ class Estimate:
             making=_MAKING + _MAKING_OPERATOR * len(operators),
         )
 
+    @property
+    def times(self) -> tuple[float, float, float]:
+        """Of a step, of a step compiled, and of compiling."""
+        return self.stepped, self.compiled, self.making
+
     def saving(self, n_steps: int) -> float:
         """What a call of a program for so many steps is shorter than Nengo's steps."""
         return n_steps * (self.stepped - self.compiled) - self.call

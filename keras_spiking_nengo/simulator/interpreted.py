@@ -79,7 +79,8 @@ class Interpreted:
                 self._signals.init(signal)
         self._written = written_bases(originals)
         _own_constants(self._signals)
-        changed = dict.fromkeys(s.base for s in self._changing())
+        standing = (self._present[s] for s in self._written if s in self)
+        changed = dict.fromkeys(signal.base for signal in standing)
         # In few arrays, which are copied at once before a step, so as to undo it.
         self._pools = _pooled(self._signals, changed)
         self._undo = [(pool, np.empty_like(pool)) for pool in self._pools]
@@ -93,10 +94,6 @@ class Interpreted:
         self._steps: list[Callable[[], None]] = []
         self._done = 0
         self._torn: BaseException | None = None
-
-    def _changing(self) -> Iterator[Any]:
-        """The signals that stand for those that a step writes."""
-        return (self._present[s] for s in self._written if s in self)
 
     def __len__(self) -> int:
         """Number of operators in a step."""
@@ -223,15 +220,6 @@ class Interpreted:
         """Present values of all base signals that are written."""
         written = (base for base in self._written if base in self)
         return {base: np.array(self[base]) for base in written}
-
-    # --- what goes on elsewhere -------------------------------------------------
-
-    def present(self) -> dict[Any, np.ndarray]:
-        """Present values of what is written in a step, by signal, views and bases."""
-        remembered = list(self._remembered())
-        bases = (signal.base for signal in remembered)
-        signals = dict.fromkeys((*remembered, *bases))
-        return {s: np.array(self[s]) for s in signals if s in self}
 
     def handed_on(self, op: Operator) -> tuple[dict, Callable[[], None]]:
         """An operator's arrays, by signal, and the function that changes them.

@@ -8,7 +8,6 @@ is chosen depends on the model and on the lengths of the runs alone.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import nengo
@@ -83,67 +82,36 @@ class Tiers:
         self._program: Compiled | None = None
         if wanted is not True and batch == 1:
             self._stepped = Interpreted(model, inputs, dtype, optimize)
-        self.why, self._fixed = self._chosen(wanted)
+        # None where what is chosen holds for ever.
+        self._estimate: Estimate | None = None
+        self._at_start = self._now = Plan(wanted is not False, f"compile={wanted}")
+        if wanted == "auto":
+            self._at_start, self._estimate = _choice(model.operators, self._stepped)
+            self._now = self._at_start
         self._running: Tier
-        if self.why.compiled:
+        if self._now.compiled:
             self._program = self._running = Compiled(**self._arguments)
             self._stepped = None
         else:
             assert self._stepped is not None
             self._running = self._stepped
 
-    def _chosen(self, wanted: bool | str) -> tuple[Plan, bool]:
-        """The plan at the start, and whether it holds for ever."""
-        if wanted != "auto":
-            return Plan(bool(wanted), f"compile={wanted}"), True
-        if self._stepped is None:
-            return Plan(True, "a minibatch is stepped at once"), True
-        operators = self._arguments["model"].operators
-        times = self._times
-        if all(map(_can_move, operators)):
-            return Plan(False, "runs were shorter than compiling is", *times), False
-        if not any(map(calls_python, operators)):
-            return Plan(True, "no Python is called while it runs", *times), True
-        if self._estimate.stepped <= self._estimate.compiled:
-            return Plan(False, "Python is in the loop of a small network", *times), True
-        why = "the network is large beside its calls of Python"
-        return Plan(True, why, *times), True
-
-    @cached_property
-    def _estimate(self) -> Estimate:
-        assert self._stepped is not None
-        return Estimate.of(self._arguments["model"].operators, len(self._stepped))
-
-    @property
-    def _times(self) -> tuple[float, float, float]:
-        estimate = self._estimate
-        return estimate.stepped, estimate.compiled, estimate.making
-
     def plan(self, n_steps: int | None = None) -> Plan:
         """How steps are done now, or would be in a run of so many more."""
-        if self._fixed or self._running is not self._stepped:
-            return self.why
-        if n_steps is None or not self._pays(n_steps):
-            return self.why
-        return self._plan_of_program
-
-    @property
-    def _plan_of_program(self) -> Plan:
-        return Plan(True, "compiling pays for runs as long as this", *self._times)
+        pays = n_steps is not None and self._pays(n_steps)
+        return _plan_of(self._estimate) if pays else self._now
 
     def _pays(self, n_steps: int) -> bool:
         """Whether to compile before a run: for what is saved, or has been spent."""
         estimate = self._estimate
-        saved = estimate.saving(n_steps)
-        if self._program is not None and self._steps_done == 0:
-            return saved > 0
-        spent = self._steps_done * estimate.stepped
-        return saved > 0 and saved + spent > estimate.making
+        if estimate is None or self._running is not self._stepped:
+            return False
+        saved, spent = estimate.saving(n_steps), self._steps_done * estimate.stepped
+        made = self._program is not None and not self._steps_done
+        return saved > 0 and (made or saved + spent > estimate.making)
 
     def expect(self, n_steps: int) -> None:
         """Choose, before a run of so many steps, how they are done."""
-        if self._fixed or self._running is not self._stepped:
-            return
         if self._pays(n_steps):
             self._compile()
 
@@ -160,7 +128,7 @@ class Tiers:
             self._running = self._program
         if self._values:
             self._running.take(self._values)
-        self.why = self._plan_of_program
+        self._now = _plan_of(self._estimate)
 
     # --- what both tiers do -------------------------------------------------------
 
@@ -178,10 +146,9 @@ class Tiers:
         """Go back to the start, drawing from `rng` what nengo would."""
         self._drawing = rng.get_state()
         self._steps_done = 0
-        if not self._fixed:
+        if self._estimate is not None:
             assert self._stepped is not None
-            self._running = self._stepped
-            self.why, _ = self._chosen("auto")
+            self._running, self._now = self._stepped, self._at_start
         self._running.reset(rng)
 
     def take(self, values: Mapping[Any, np.ndarray]) -> None:
@@ -190,7 +157,7 @@ class Tiers:
         try:
             self._running.take(values)
         except NotImplementedError:  # of Nengo's operators
-            if self._fixed:
+            if self._estimate is None:
                 raise
             self._compile()
 
@@ -224,6 +191,35 @@ class Tiers:
         if compiled and self._running is self._stepped:
             self._compile()
         self._running.restore(remembered)
+
+
+def _choice(
+    operators: Sequence[Operator], stepped: Interpreted | None
+) -> tuple[Plan, Estimate | None]:
+    """The plan at the start, and what it may be changed by.
+
+    Args:
+        operators: of Nengo's builder.
+        stepped: what steps them; None for a minibatch.
+    """
+    if stepped is None:
+        return Plan(True, "a minibatch is stepped at once"), None
+    estimate = Estimate.of(operators, len(stepped))
+    if all(map(_can_move, operators)):
+        why = "runs were shorter than compiling is"
+        return Plan(False, why, *estimate.times), estimate
+    if not any(map(calls_python, operators)):
+        return Plan(True, "no Python is called while it runs", *estimate.times), None
+    if estimate.stepped <= estimate.compiled:
+        return Plan(False, "Python is in the loop", *estimate.times), None
+    why = "the network is large beside its calls of Python"
+    return Plan(True, why, *estimate.times), None
+
+
+def _plan_of(estimate: Estimate | None) -> Plan:
+    """That of a program which was made when it paid."""
+    times = () if estimate is None else estimate.times
+    return Plan(True, "compiling pays for runs as long as these", *times)
 
 
 def _can_move(op: Operator) -> bool:

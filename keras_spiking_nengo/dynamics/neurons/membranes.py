@@ -196,7 +196,7 @@ def numbers_or_arrays(neuron_type, names) -> Values:
 
 
 # How near a trained reset comes to the threshold, of the distance at the start.
-_NEAREST = 1e-3
+_NEAREST_RESET = 1e-3
 
 
 def _above(least, distance):
@@ -222,13 +222,11 @@ def _membrane(neuron_type) -> Neuron:
     if spiking:
         subtracts = neuron_type.reset == "subtract"
         distance = parameters["v_threshold"] - parameters["v_reset"]
-        least = _NEAREST * float(np.min(distance))
+        least = _NEAREST_RESET * float(np.min(distance))
     states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
 
-    def ranges(dt):
-        # A step of Euler's overshoots beyond.
-        taus = () if exact else ("tau_mem", "tau_syn")
-        return {name: (dt, math.inf) for name in taus if name in parameters}
+    # A step of Euler's overshoots beyond.
+    taus = () if exact else {"tau_mem", "tau_syn"} & {*parameters}
 
     def constants(p, dt):
         c = types.coefficients(p, dt, exact, exp)
@@ -257,7 +255,7 @@ def _membrane(neuron_type) -> Neuron:
         step=step,
         rates=None,
         trainable=tuple(parameters),
-        ranges=ranges,
+        ranges=lambda dt: dict.fromkeys(taus, (dt, math.inf)),
         spiking=spiking,
         max_spikes=1 if spiking else None,
         variant=f"{exact}, {subtracts}, {sorted(parameters)}",
@@ -288,7 +286,7 @@ def _threshold(neuron_type) -> Neuron:
 @NEURONS.register(nengo.Izhikevich)
 def _izhikevich(neuron_type) -> Neuron:
     parameters = numbers(neuron_type)
-    least = _NEAREST * abs(30 - parameters["reset_voltage"])
+    least = _NEAREST_RESET * abs(30 - parameters["reset_voltage"])
 
     def constants(p, dt):
         distance = _above(least, 30 - p["reset_voltage"])

@@ -25,7 +25,7 @@ SMOOTHING = 0.02
 
 
 # How near zero training takes what has to stay above it, as a part of the start.
-_NEAREST = 1e-3
+_NEAREST_ZERO = 1e-3
 
 
 def _rate_rule(rates, trainable=(), slopes=None):
@@ -124,7 +124,7 @@ def _rate_of_elementwise(neuron_type) -> Neuron:
     shared = ("amplitude", "alpha") if isinstance(alpha, float) else ("amplitude",)
     # One divides by the first's, and the second takes a root of its own.
     needs = neuron_type.function in ("celu", "squareplus") and isinstance(alpha, float)
-    ranges = {"alpha": (_NEAREST * alpha, math.inf)} if needs else {}
+    ranges = {"alpha": (_NEAREST_ZERO * alpha, math.inf)} if needs else {}
     return replace(
         _rate_rule(rates, shared)(neuron_type),
         parameters={"amplitude": float(neuron_type.amplitude)}
