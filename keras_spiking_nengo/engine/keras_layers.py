@@ -355,7 +355,7 @@ def _checked_shape(layer, shape_in) -> tuple[int, ...]:
     if shape_in is None:
         shape_in = _built_shape(layer)
     shape = (shape_in,) if is_count(shape_in) else shape_in
-    if not isinstance(shape, list | tuple) or not all(map(is_count, shape)):
+    if not (isinstance(shape, list | tuple) and shape and all(map(is_count, shape))):
         raise ValueError(
             f"shape_in of {layer.name} is the shape of what it is called with in one"
             f" step, such as (28, 28, 1), or a number; received {brief(shape_in)}."

@@ -77,6 +77,8 @@ def _check_target(net, target) -> None:
         raise TypeError(
             f"targets: Received {target!r}; possible: {names}, and their instances."
         )
+    if isinstance(target, nengo.Node) and not isinstance(target.output, KerasLayer):
+        raise TypeError(f"targets: {target} has no weights; ksn.keras_node makes some.")
     if not isinstance(target, type) and target not in net.all_objects:
         raise ValueError(f"targets: {target} is not in {net}.")
 

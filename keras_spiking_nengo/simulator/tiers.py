@@ -81,7 +81,11 @@ class Tiers:
         # A program that can begin anew; none that went on from somewhere.
         self._program: Compiled | None = None
         if wanted is not True and batch == 1:
-            self._stepped = Interpreted(model, inputs, dtype, optimize)
+            try:
+                self._stepped = Interpreted(model, inputs, dtype, optimize)
+            except ValueError:  # of a circle, which the program tells by name
+                Compiled(**self._arguments)
+                raise
         # None where what is chosen holds for ever.
         self._estimate: Estimate | None = None
         self._at_start = self._now = Plan(wanted is not False, f"compile={wanted}")

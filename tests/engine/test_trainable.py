@@ -192,9 +192,9 @@ def test_configuring_keeps_what_nengo_has_in_the_config():
 
 
 WRONG = {
-    "a node": (lambda net: (net.nodes[0],), TypeError, "possible: Ensemble"),
+    "a node": (lambda net: (net.nodes[0],), TypeError, "keras_node"),
     "neurons": (lambda net: (net.ensembles[0].neurons,), TypeError, "possible"),
-    "a class": (lambda net: (nengo.Node,), TypeError, "possible"),
+    "a class": (lambda net: (nengo.Network,), TypeError, "possible: Ensemble"),
     "a label": (lambda net: ("a",), TypeError, "'a'"),
     "a stranger": (lambda net: (chain().ensembles[0],), ValueError, "is not in"),
 }
