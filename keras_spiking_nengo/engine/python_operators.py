@@ -198,6 +198,25 @@ class PythonOperator:
                     outputs[b, t, : self.size] = y
         return outputs.reshape((*lead, -1))
 
+    def answer(
+        self, step: int, batch: int, inputs: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Outputs of one step, by item: the same as a call, with less around it.
+
+        Args:
+            step: its number, the same for all items.
+            batch: number of items.
+            inputs: `(batch, size)` for each signal in `reads`.
+        """
+        self.items(batch)
+        if step == 1:
+            self.begin_anew()
+        items = self._items[:batch]
+        return [
+            self.advance(item, step, [x[b] for x in inputs])
+            for b, item in enumerate(items)
+        ]
+
     def record(self, *arrays: np.ndarray, draw: bool = False) -> np.ndarray:
         """As a call, and keep the answer until it is recalled."""
         self.answers.append(self(*arrays, draw=draw))
@@ -228,7 +247,9 @@ class PythonOperator:
             signals[signal][...] = 0
         with np.errstate(invalid="raise", divide="ignore"):
             item.step()
-        # Concatenation copies: Python goes on changing the signals.
+        # Copies: Python goes on changing the signals.
+        if len(self.writes) == 1:
+            return signals[self.writes[0]].flatten()
         return np.concatenate(
             [np.zeros(0), *(np.ravel(signals[signal]) for signal in self.writes)]
         )

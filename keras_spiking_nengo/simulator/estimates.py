@@ -4,7 +4,7 @@ Apart from what the user's Python takes, with `o` operators of Nengo of which `k
 Python, `N` neurons, `F` orders of filtered values, and `M` products of two numbers:
 
     a step of Nengo's operators     a o + b N + c F + d M
-    a step of a program             a'o + b'N + c'F + d'M, and e + f k if it calls Python
+    a step of a program             a'o + b'N + c'F + d'M, and e + f k if it asks Python
     a call of a program             g
     making and compiling it         h + i o
 
