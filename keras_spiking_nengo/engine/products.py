@@ -110,6 +110,9 @@ class Product(Operation):
         if mode.many and self.large and 1 < self.count <= _APART:
             columns = ops.transpose if ops.is_tensor(weights) else np.transpose
             return {f"weights_{i}": columns(matrices[i]) for i in range(self.count)}
+        if mode.single and self.count == 1:
+            columns = ops.transpose if ops.is_tensor(weights) else np.transpose
+            return {"columns": columns(matrices)}
         return {"weights": matrices}
 
     def compute(self, p, x, state, mode, steps):
@@ -121,6 +124,8 @@ class Product(Operation):
                 for i in range(self.count)
             ]
             return [ops.concatenate(parts, axis=-1)], []
+        if "columns" in p:
+            return [ops.matmul(x[0], p["columns"])], []
         if "weights" not in p:
             shape = (*lead, self.count, self.rows, self.columns)
             matrices = ops.reshape(x[1], shape)

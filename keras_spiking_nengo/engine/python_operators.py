@@ -61,6 +61,7 @@ class PythonOperator:
         label: of the nengo object.
 
     Attributes:
+        size: number of elements of a step's outputs.
         independent: whether each item of a batch has random numbers of its own.
         error: what the operator raised last, as a compiled program hides it.
         answers: what was recorded and not recalled.
@@ -80,16 +81,12 @@ class PythonOperator:
         self.reads = tuple(reads)
         self.clocks = tuple(clocks)
         self.writes = tuple(writes)
+        self.size = sum(signal.size for signal in self.writes)
         self.label = label
         self.independent = False
         self.error: BaseException | None = None
         self.answers: list[np.ndarray] = []
         self.reset(np.random.RandomState(0))
-
-    @property
-    def size(self) -> int:
-        """Number of elements of a step's outputs."""
-        return sum(signal.size for signal in self.writes)
 
     def reset(self, rng: np.random.RandomState) -> None:
         """Begin anew, drawing from `rng` what nengo would."""
@@ -193,6 +190,25 @@ class PythonOperator:
                     outputs[b, t, : self.size] = y
         return outputs.reshape((*lead, -1))
 
+    def answer(
+        self, step: int, batch: int, inputs: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Outputs of one step, by item: the same as a call, with less around it.
+
+        Args:
+            step: its number, the same for all items.
+            batch: number of items.
+            inputs: `(batch, size)` for each signal in `reads`.
+        """
+        self.items(batch)
+        if step == 1:
+            self.begin_anew()
+        items = self._items[:batch]
+        return [
+            self.advance(item, step, [x[b] for x in inputs])
+            for b, item in enumerate(items)
+        ]
+
     def record(self, *arrays: np.ndarray, draw: bool = False) -> np.ndarray:
         """As a call, and keep the answer until it is recalled."""
         self.answers.append(self(*arrays, draw=draw))
@@ -223,7 +239,9 @@ class PythonOperator:
             signals[signal][...] = 0
         with np.errstate(invalid="raise", divide="ignore"):
             item.step()
-        # Concatenation copies: Python goes on changing the signals.
+        # Copies: Python goes on changing the signals.
+        if len(self.writes) == 1:
+            return signals[self.writes[0]].flatten()
         return np.concatenate(
             [np.zeros(0), *(np.ravel(signals[signal]) for signal in self.writes)]
         )

@@ -1,7 +1,8 @@
 """A built model that runs as one compiled program, block by block.
 
 The sources are evaluated ahead, one compiled call does all steps of a block, and the
-state is carried. A block is as long as memory allows.
+state is carried. A block is as long as memory allows. Where Python is in a loop of the
+program, its steps are `driven` from Python.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.blocks import cached_steps
+from keras_spiking_nengo.simulator.driven import Driven
 from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
 from keras_spiking_nengo.simulator.records import written_signals
 
@@ -64,10 +66,17 @@ class Compiled:
         )
         for _, call in self.program.python_operators:
             call.independent = independent
-        self._mode = engine.Mode(dtype=dtype, differentiable=False, many=many)
+        stages = (stage for stage, op in self.program.walk() if op.calls_python)
+        looped = any(stage.kind == "loop" for stage in stages)
+        self._mode = engine.Mode(
+            dtype=dtype, differentiable=False, many=many, single=looped
+        )
         self.lengths: set[int] = set()
         self.take({})
         self._run = compiled(self._function, host=bool(self.program.python_calls))
+        self._driven: Driven | None = None
+        if looped:
+            self._driven = Driven(self.program, self._mode, self._packed)
         self._state: list = []
         self._outputs: dict[Any, np.ndarray] = {}
         self._steps = np.zeros(0, int)
@@ -81,7 +90,8 @@ class Compiled:
     def longest(self) -> int:
         """The most steps of a block."""
         itemsize = np.dtype(self._dtype).itemsize * self._batch
-        fitting = _BUDGET // max(1, itemsize * self.program.width)
+        width = self._driven.width if self._driven else self.program.width
+        fitting = _BUDGET // max(1, itemsize * width)
         return int(np.clip(fitting, 1, _LONGEST))
 
     def take(self, values: Mapping) -> None:
@@ -120,8 +130,12 @@ class Compiled:
 
     # --- running ----------------------------------------------------------------
 
+    def _packed(self, tensors) -> list[dict]:
+        """Parameters of all operations: those that are compiled in, and tensors."""
+        return [n | t for n, t in zip(self._numbers, tensors, strict=True)]
+
     def _function(self, tensors, state, inputs):
-        packed = [n | t for n, t in zip(self._numbers, tensors, strict=True)]
+        packed = self._packed(tensors)
         program = self.program
         values = dict(zip(program.inputs, inputs, strict=True))
         arguments = packed, state, values, self._mode
@@ -142,7 +156,8 @@ class Compiled:
             n_steps: how many to do.
             frames: values `(1 or batch, n_steps, size)` of each input.
         """
-        self.lengths.add(n_steps)
+        if not self._driven:  # which is the same for all lengths
+            self.lengths.add(n_steps)
         batch = self._batch
         steps = np.arange(first + 1, first + n_steps + 1)[None, :, None]
         sources = [
@@ -151,23 +166,22 @@ class Compiled:
         inputs = [steps, steps * self._model.dt, *frames, *sources]
         inputs = [np.broadcast_to(v, (batch, *v.shape[1:])) for v in inputs]
         with precision(self._dtype):
-            inputs = [ops.convert_to_tensor(v, dtype=self._dtype) for v in inputs]
-            outputs, state = self._guarded(inputs)
-            arrays = [ops.convert_to_numpy(y) for y in outputs]
+            arrays, state = self._guarded(inputs, first)
         # Only now, so that an interruption leaves the last block's end.
         self._state, self._steps = state, steps[0, :, 0]
         self._outputs = dict(zip(self.program.outputs, arrays, strict=True))
 
-    def _guarded(self, inputs):
-        calls = [call for _, call in self.program.python_operators]
+    def _guarded(self, inputs: list[np.ndarray], first: int):
+        """What is shown, and the next state; of errors, those that Python raised."""
         try:
+            if self._driven:
+                return self._driven(self._tensors, self._state, inputs, first)
+            inputs = [ops.convert_to_tensor(v, dtype=self._dtype) for v in inputs]
             outputs, state = self._run(self._tensors, self._state, inputs)
-            if self.program.python_calls:  # errors of callbacks arrive late
-                arrays = map(ops.convert_to_numpy, outputs)
-                outputs = list(map(ops.convert_to_tensor, arrays))
-            return outputs, state
+            # Within, as errors of callbacks arrive late.
+            return [ops.convert_to_numpy(y) for y in outputs], state
         except BaseException:
-            for call in calls:
+            for _, call in self.program.python_operators:
                 if call.error is not None:
                     error, call.error = call.error, None
                     raise error from None

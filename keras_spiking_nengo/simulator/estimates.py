@@ -8,11 +8,14 @@ Python, `N` neurons, `F` orders of filtered values, and `M` products of two numb
     a call of a program             g
     making and compiling it         h + i o
 
-The numbers were measured on one core, and lie between those of TensorFlow, where XLA
-cannot compile what calls Python, and of JAX. A program with one call of Python and
-Nengo's operators were measured to be alike at 50,000 LIF neurons on TensorFlow and
-20,000 on JAX, at 90 and 40 ensembles that differ in size so that nothing is merged, and
-at 3,000 neurons with connections between all of them.
+The numbers were measured on one core, and lie between those of TensorFlow and of JAX.
+A program that is driven from Python (docs/decisions/0023-driven.md) and Nengo's
+operators were measured to be alike at 20,000 to 50,000 LIF neurons on JAX (pendulum:
+444 against 455 us at 20,000, 1,500 to 1,770 against 2,300 to 2,500 at 100,000) and
+between 50,000 and 100,000 on TensorFlow (1,562 against 1,253 at 50,000, 1,765 to
+2,170 against 2,330 to 2,380 at 100,000); before that, at 90 and 40 ensembles that
+differ in size so that nothing is merged, and at 3,000 neurons with connections
+between all of them.
 They need not be exact: a small network is several times as fast in one way, a large one
 in the other. They are the same on every machine, so that what is chosen is, too.
 """
@@ -46,7 +49,7 @@ class _Prices:
 # Microseconds.
 _STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055)
 _COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005)
-_CALLING_PYTHON = _Prices(2.5, 0.009, 0.006, 0.0005)
+_CALLING_PYTHON = _Prices(2.5, 0.0085, 0.0055, 0.0005)
 _AROUND_PYTHON, _PYTHON = 250.0, 150.0
 _CALL, _LAYER = 800.0, 1000.0
 _MAKING, _MAKING_OPERATOR = 6e5, 3e4

@@ -8,8 +8,9 @@ the same for every recurrence, so a rule for new dynamics is a `step` alone.
 Nothing outside this package knows which backend runs. Two primitives are needed of
 TensorFlow and JAX (`tensorflow`, `jax`): a loop that stacks what its body emits, and
 the vector-Jacobian product of one step. Torch records an ordinary Python loop
-(`unrolled`). `host` calls Python from a compiled program, and `backends` has what
-else differs from one to the other.
+(`unrolled`). `host` calls Python from a compiled program, `stores` keep state for
+functions that are called step by step, and `backends` has what else differs from one to
+the other.
 """
 
 from keras_spiking_nengo.dynamics.loops.backends import (
@@ -32,6 +33,7 @@ from keras_spiking_nengo.dynamics.loops.recurrence import (
     scan,
     static_length,
 )
+from keras_spiking_nengo.dynamics.loops.stores import store
 
 __all__ = [
     "backend_name",
@@ -47,5 +49,6 @@ __all__ = [
     "rounded",
     "scan",
     "static_length",
+    "store",
     "weight_name",
 ]
