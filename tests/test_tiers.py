@@ -15,7 +15,7 @@ from keras_spiking_nengo.simulator.interpreted import Interpreted
 from tests.arrays import assert_near
 from tests.catalogue.loops import LOOPS
 from tests.catalogue.networks import NETWORKS, RANDOM_NETWORKS
-from tests.marks import some_on_jax
+from tests.marks import quick
 from tests.simulated import by_nengo
 
 FIRST, SECOND = 37, 23
@@ -25,7 +25,7 @@ GOING_ON = {
     **{name: make for name, make in NETWORKS.items() if name not in RANDOM_NETWORKS},
     **{name: lambda make=make: make(40)[0] for name, make in LOOPS.items()},
 }
-ON_JAX = ["integrator", "synapses", "rls", "processes", "probes", "pendulum"]
+CHOSEN = ["integrator", "synapses", "rls", "processes", "pendulum"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def cheap_programs(monkeypatch):
     monkeypatch.setattr(estimates, "_MAKING_OPERATOR", 0.0)
 
 
-@pytest.mark.parametrize("name", some_on_jax(GOING_ON, ON_JAX))
+@pytest.mark.parametrize("name", quick(GOING_ON, CHOSEN))
 def test_a_program_goes_on_from_steps_of_nengo(name, float64):
     make = GOING_ON[name]
     whole = by_nengo(make(), steps=FIRST + SECOND, optimize=False)

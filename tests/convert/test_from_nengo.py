@@ -34,7 +34,7 @@ SLOW = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-QUICK = settings(SLOW, max_examples=15)
+QUICK = settings(SLOW, max_examples=8)
 
 
 def noise(nodes, batch=2, steps=STEPS, seed=0):

@@ -14,7 +14,7 @@ from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
 from tests.gradients import gradient
-from tests.marks import SLOW_ON_JAX
+from tests.marks import quick
 
 BATCH, TIME, N = 2, 8, 4
 RECURRENT = [name for name, kind in NEURONS.items() if neuron(kind).states]
@@ -48,14 +48,11 @@ def problem(name):
     return run, inputs, values, rng.standard_normal((BATCH, TIME, N))
 
 
-# What JAX has among the default tests: a reset, an adaptation, a count of spikes.
+# What is among the default tests: a reset, an adaptation, a count of spikes.
 CHOSEN = ("AdaptiveLIF", "IntegrateAndFire", "SpikingRectifiedLinear")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[] if n in CHOSEN else SLOW_ON_JAX) for n in RECURRENT],
-)
+@pytest.mark.parametrize("name", quick(RECURRENT, CHOSEN))
 def test_gradients_equal_autodiff_through_the_steps(name, float64):
     run, inputs, values, weights = problem(name)
     args = (inputs, values)

@@ -40,6 +40,8 @@ ALIKE += ("Neurons(LIF)", "Neurons(SoftLIFRate)", "PoissonEncoder")
 def _marks(name, check):
     if name in ALIKE and check not in QUICK:
         return [pytest.mark.slow]
+    if check == "check_training" and name not in (*THOROUGH, "LMU"):
+        return [pytest.mark.slow]  # it takes longer than all others together
     return [] if name in THOROUGH or check in QUICK else SLOW_ON_JAX
 
 

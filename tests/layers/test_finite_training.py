@@ -16,6 +16,7 @@ from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.surrogates import StraightThrough
 from tests.cases import NEURONS
 from tests.layers.test_finite import variants
+from tests.marks import quick, slow_on_jax
 
 DEPTH, WIDTH, TIME, BATCH = 6, 6, 5, 4
 STEPS = 1000
@@ -180,7 +181,8 @@ MIXED = [
 ]
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@slow_on_jax
+@pytest.mark.parametrize("policy", quick(POLICIES, ["float32"]))
 def test_six_layers_of_all_kinds_lose_nothing(policy):
     def layers():
         return [

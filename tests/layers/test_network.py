@@ -533,7 +533,9 @@ def test_wrong_data_are_refused_once_built(name):
 
 def test_configure_refuses_what_it_does_not_know():
     net = spiking()
-    with pytest.raises(TypeError, match="Ensemble, Connection, Probe"):
+    with pytest.raises(TypeError, match="Ensemble, Connection, Probe, Node"):
+        ksn.configure(net, net, trainable=True)
+    with pytest.raises(TypeError, match="keras_node"):
         ksn.configure(net, net.nodes[0], trainable=True)
     with pytest.raises(ValueError, match="is not in"):
         ksn.configure(net, small().ensembles[0], trainable=True)

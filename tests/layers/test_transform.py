@@ -8,6 +8,7 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from tests.cases import TRANSFORMS
+from tests.marks import quick
 
 
 def by_nengo(transform, x):
@@ -50,7 +51,9 @@ def test_convolutions_take_images(name):
     np.testing.assert_allclose(y.reshape(flat.shape), flat)
 
 
-@pytest.mark.parametrize("name", ["drawn", "sparse", "channels first", "none"])
+@pytest.mark.parametrize(
+    "name", quick(["drawn", "sparse", "channels first", "none"], ["drawn"])
+)
 def test_saved_and_trained(name, tmp_path):
     transform = TRANSFORMS[name]
     model = keras.Sequential(
