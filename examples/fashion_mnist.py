@@ -31,7 +31,7 @@ import keras_spiking_nengo as ksn
 
 PRESENT = 0.01  # seconds that an image is shown for
 DT = 0.001
-IN_NENGO = 500  # images for nengo.Simulator, which runs them one by one
+IN_NENGO = 360  # images for nengo.Simulator, which runs them one by one
 
 
 def classifier(shape) -> keras.Model:
@@ -200,8 +200,8 @@ def nodes_of_layers(x, y, x_test, y_test, epochs) -> float:
         )
         scores = ksn.keras_node(keras.layers.Dense(10), current.size_out)
         nengo.Connection(image, current, synapse=None)
-        nengo.Connection(current, hidden.neurons, transform=100, synapse=None)
-        nengo.Connection(hidden.neurons, scores, synapse=0.005)
+        nengo.Connection(current, hidden.neurons, synapse=None)
+        nengo.Connection(hidden.neurons, scores, synapse=None)
         probe = nengo.Probe(scores)
     frames, frames_test = (a.reshape(len(a), 1, -1) for a in (x, x_test))
     with ksn.Simulator(net, progress_bar=False) as sim:
