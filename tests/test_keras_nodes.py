@@ -228,6 +228,7 @@ def test_a_layer_in_two_nodes_is_one(float64):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@slow_on_jax
 def test_is_saved_as_its_configuration(name, tmp_path):
     make, shape = LAYERS[name]
     inputs = keras.Input((STEPS, 2))

@@ -691,6 +691,7 @@ def _network():
 
 
 @pytest.mark.torch
+@slow_on_jax
 def test_a_network_is_counted_operator_by_operator():
     layer = ksn.layers.Network(_network(), return_sequences=True, name="net")
     probe = ksn.layers.Network(_network(), return_sequences=True)

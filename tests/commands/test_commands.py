@@ -16,6 +16,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo import commands
 from keras_spiking_nengo.commands import app
 from tests.conftest import BACKEND
+from tests.marks import slow_on_jax
 
 
 @pytest.fixture
@@ -76,6 +77,7 @@ def test_model_to_nir_and_back(model, saved, tmp_path):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch does not export")
+@slow_on_jax
 def test_model_to_a_stream(model, saved, tmp_path):
     said = in_json("convert", saved, tmp_path / "stream", "--to", "streaming")
     assert said["format"] == "streaming"

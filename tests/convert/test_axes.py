@@ -8,6 +8,7 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from tests.builders import neurons, per_step, presented, static, synapse, temporal
+from tests.marks import slow_on_jax
 
 SEQUENCES = {"return_sequences": True}
 
@@ -52,6 +53,7 @@ def test_known_both_ways():
 
 
 @pytest.mark.parametrize("key", [np.s_[:, -1], np.s_[:, -1, :], np.s_[:, -1, 1:4]])
+@slow_on_jax
 def test_a_slice_is_the_last_step(key, tmp_path):
     x = keras.Input((None, 5))
     model = keras.Model(x, layers.Dense(2)(neurons()(x)[key]))

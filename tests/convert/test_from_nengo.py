@@ -70,6 +70,7 @@ def assert_equal(actual, expected, tolerance=1e-5):
 
 @QUICK
 @given(generated_networks())
+@slow_on_jax
 def test_generated_networks(float64, net):
     given = noise(inputs_of(net))
     model = ksn.from_nengo(net)
@@ -146,6 +147,7 @@ def test_exports_of_keras_models_come_back(name, float64):
 
 @QUICK
 @given(generated_models())
+@slow_on_jax
 def test_generated_models_come_back(float64, model):
     check_comes_back(model, data([(2, STEPS, x.shape[-1]) for x in model.inputs]))
 
@@ -223,6 +225,7 @@ def test_what_runs_in_a_circle_is_a_network():
     assert loop.name == "ens2"
 
 
+@slow_on_jax
 def test_one_layer_on_request():
     net = chain(3)
     model = ksn.from_nengo(net, layered=False)
@@ -361,6 +364,7 @@ OTHERS = {f.__name__: f for f in (learning, voja, python, part_of_neurons, bent)
 
 
 @pytest.mark.parametrize("name", quick(OTHERS, ["learning", "part_of_neurons", "bent"]))
+@slow_on_jax
 def test_what_is_not_simple(name, float64):
     net = OTHERS[name]()
     given = noise(inputs_of(net), batch=1)
@@ -484,6 +488,7 @@ def test_labels_with_dots(tmp_path):
 # --- verify -----------------------------------------------------------------------
 
 
+@slow_on_jax
 def test_verify_compares_with_the_network_itself(float64):
     net = chain(3, recurrent=True)
     model = ksn.from_nengo(net)
@@ -502,6 +507,7 @@ def test_verify_compares_with_the_network_itself(float64):
         ksn.verify(model, net, x, raise_on_failure=True)
 
 
+@slow_on_jax
 def test_verify_of_learning_and_without_inputs(float64):
     net = learning()
     x = dict(zip("xy", noise(inputs_of(net)), strict=True))

@@ -18,7 +18,7 @@ from tests.builders import (
     synapse,
     temporal,
 )
-from tests.marks import some_on_jax
+from tests.marks import slow_on_jax, some_on_jax
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -70,6 +70,7 @@ def data_of(model):
 
 
 @pytest.mark.parametrize("name", some_on_jax(MODELS, ["own layer", "lstm", "subclass"]))
+@slow_on_jax
 def test_hosted_layers_give_the_same(name, float64):
     model = MODELS[name]()
     with pytest.raises(NotImplementedError, match="strict=False"):
@@ -107,6 +108,7 @@ def test_a_simulator_begins_anew(float64):
         (lambda: layers.Masking(), "its mask does not reach"),
     ],
 )
+@slow_on_jax
 def test_refused_even_so(layer, reason):
     with pytest.raises(NotImplementedError, match=reason):
         to_nengo(temporal(layer()), strict=False)

@@ -296,6 +296,7 @@ def test_a_delay_in_a_cycle_is_all_of_its_delay(float64):
     assert_same(run(ksn.from_nir(three), inputs), expected)
 
 
+@slow_on_jax
 def test_what_was_read_is_trained_and_saved(tmp_path):
     model = ksn.from_nir(recurrent())
     model.compile(keras.optimizers.Adam(0.1), "mse", jit_compile=True)
@@ -450,6 +451,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
+@slow_on_jax
 def test_models_go_to_nir_and_back(name, float64):
     model = MODELS[name]()
     graph = ksn.to_nir(model)
@@ -460,6 +462,7 @@ def test_models_go_to_nir_and_back(name, float64):
     np.testing.assert_allclose(again, y, atol=1e-9 * np.max(np.abs(y)))
 
 
+@slow_on_jax
 def test_networks_of_nengo(float64):
     with nengo.Network(seed=0) as net:
         source = nengo.Node(np.zeros(2))

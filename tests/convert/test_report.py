@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
+from tests.marks import slow_on_jax
 
 # By default JAX runs the example of `compare`.
 
@@ -51,6 +52,7 @@ def test_rates_and_shares_by_hand():
     assert row.points.shape == (2, 8)
 
 
+@slow_on_jax
 def test_numbers_against_arrays():
     model = mlp()
     x = np.random.RandomState(0).uniform(size=(16, 2)).astype("float32")

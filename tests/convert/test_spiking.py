@@ -88,6 +88,7 @@ def test_calibrated_spikes_give_what_the_model_gives(make):
     assert error(model, spiking(model, x, target_rate=40_000), x) < 0.015
 
 
+@slow_on_jax
 def test_weights_are_the_same_and_the_model_is_not_changed(tmp_path):
     model = convnet()
     x = uniform(4, 8, 8, 2)
@@ -138,6 +139,7 @@ def test_a_curve_with_a_threshold_crosses_the_line():
 
 
 @pytest.mark.parametrize("kind", SPIKING)
+@slow_on_jax
 def test_every_spiking_type_fires_at_calibrated_rates(kind):
     model = mlp()
     x = uniform(64, 6)
@@ -150,6 +152,7 @@ def test_every_spiking_type_fires_at_calibrated_rates(kind):
     assert 0.7 * limit < row.high_rate < 1.6 * limit
 
 
+@slow_on_jax
 def test_a_number_scales_rates_and_nothing_else():
     model = mlp()
     x = uniform(8, 6)
@@ -288,6 +291,7 @@ def test_whole_models(name):
         assert "shared_neurons" in names and "shared_2_neurons" in names
 
 
+@slow_on_jax
 def test_the_spiking_model_runs_in_nengo():
     model = convnet()
     x = uniform(3, 8, 8, 2)
@@ -329,6 +333,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
+@slow_on_jax
 def test_every_rectified_line_ends_and_bends_where_it_should(name):
     make, key = LINES[name]
     inputs = keras.Input((6,))
@@ -347,6 +352,7 @@ def test_every_rectified_line_ends_and_bends_where_it_should(name):
     assert row.correlation > 0.99
 
 
+@slow_on_jax
 def test_bounded_spikes_run_in_nengo():
     model = keras.Sequential(
         [keras.Input((6,)), layers.Dense(8), layers.ReLU(0.5), layers.Dense(3)]
@@ -437,6 +443,7 @@ def test_a_number_multiplies_the_rate_of_a_curve_and_not_its_input():
     assert error(model, other, x) < 0.01
 
 
+@slow_on_jax
 def test_curves_run_in_nengo(tmp_path):
     model, x = curved("elu"), uniform(2, 6)
     options = {"activations": {"elu": "spiking_elu"}, "n_steps": 20}

@@ -20,7 +20,7 @@ from tests.builders import (
 )
 from tests.cases import MODELS, NEURONS, RANDOM, STATIC_LAYERS, SYNAPSES, make
 from tests.conftest import BACKEND
-from tests.marks import some_on_jax
+from tests.marks import slow_on_jax, some_on_jax
 
 # What JAX runs by default: one of each kind.
 ON_JAX = (
@@ -112,6 +112,7 @@ def test_model(name, float64):
 @pytest.mark.parametrize(
     "name", some_on_jax(["dense", "presented", "images", "no lag"], ["presented"])
 )
+@slow_on_jax
 def test_model_in_single_precision(name):
     model, x = make(name)
     report = to_nengo(model).verify(x)

@@ -44,6 +44,7 @@ def test_equals_nengo_with_data_in_a_dict(dt, float64):
 
 
 @pytest.mark.parametrize("kind", ["objects", "labels", "positions", "default"])
+@slow_on_jax
 def test_a_list_may_name_objects_in_several_ways(kind, float64):
     net = spiking()
     inputs = {
@@ -108,6 +109,7 @@ def test_sampled_probes(sample_every, float64):
     assert_equal(model.predict(x, verbose=0)[0], expected)
 
 
+@slow_on_jax
 def test_any_attribute_can_be_probed(float64):
     with nengo.Network(seed=3) as net:
         u = nengo.Node([0.0], label="u")
@@ -193,6 +195,7 @@ def test_contract_of_other_networks(name, check):
     check_layer(*contract_case(name), only=[check])
 
 
+@slow_on_jax
 def test_masks_of_several_inputs_and_outputs():
     net = spiking()
     layer = layer_of(net, inputs={"a": "a", "b": "b"}, return_state=True)
@@ -209,6 +212,7 @@ def test_masks_of_several_inputs_and_outputs():
     np.testing.assert_allclose(numpy(decoded)[0], whole[0], rtol=1e-4, atol=1e-4)
 
 
+@slow_on_jax
 def test_states_of_dicts_go_on(float64):
     layer = layer_of(spiking(), inputs={"a": "a", "b": "b"}, return_state=True)
     x = {"a": frames(2, STEPS, 1), "b": frames(2, STEPS, 2)}
@@ -285,6 +289,7 @@ def test_states_have_the_names_that_files_of_earlier_versions_hold():
     assert kinds == {"neurons", "filter"}
 
 
+@slow_on_jax
 def test_exported_with_open_sizes(tmp_path):
     tf = pytest.importorskip("tensorflow")
     net = small()
@@ -321,6 +326,7 @@ def test_python_in_an_export_is_refused_by_name(time, tmp_path):
         model.export(tmp_path / "served", verbose=False)
 
 
+@slow_on_jax
 def test_a_source_is_exported_where_the_length_is_known(tmp_path):
     tf = pytest.importorskip("tensorflow")
     inputs = keras.Input((STEPS, 2))

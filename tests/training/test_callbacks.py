@@ -10,6 +10,7 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, Synapse
 from tests.arrays import numpy
+from tests.marks import slow_on_jax
 from tests.training.models import JIT, TIME, currents, spiking
 
 DeadLayers, DtScheduler = ksn.callbacks.DeadLayers, ksn.callbacks.DtScheduler
@@ -50,6 +51,7 @@ class Holding(keras.callbacks.Callback):
 
 
 @pytest.mark.torch
+@slow_on_jax
 def test_every_epoch_computes_with_its_dt_and_the_own_one_comes_back(capsys):
     model = ready(filtered())
     weights, x, y = model.get_weights(), currents(), np.full((4, 3), 5.0)
@@ -98,6 +100,7 @@ class Saving(keras.callbacks.Callback):
         self.model.save(self.folder / f"{epoch}.keras")
 
 
+@slow_on_jax
 def test_a_model_saved_on_the_way_has_the_dt_of_then(tmp_path):
     model = eager(filtered(kind="relu"))
     fit(model, DtScheduler([0.004, 0.002]), Saving(tmp_path))
@@ -170,6 +173,7 @@ def test_layers_within_layers_are_found():
     assert [cell.dt for cell in cells_of(model)] == [0.001] * 7
 
 
+@slow_on_jax
 def test_encoders_and_neurons_change_alike():
     model = keras.Sequential(
         [
