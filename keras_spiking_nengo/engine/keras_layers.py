@@ -254,17 +254,19 @@ class LayerCall(Operation):
 
     def changed_weights(self) -> Iterator[tuple[int, KerasWeight]]:
         """Which of its states are changes, and of which weight."""
-        first = len(self.process.initial)
-        for at, place in enumerate(self.process.changing):
-            yield first + at, self.weights[place].key
+        for at, place in self._changes():
+            yield at, self.weights[place].key
+
+    def _changes(self) -> Iterator[tuple[int, int]]:
+        """The same by the places of the weights."""
+        return enumerate(self.process.changing, len(self.process.initial))
 
     def compute(self, p, x, state, mode: Mode, steps):
         process, layer = self.process, self.process.layer
         first = len(process.initial)
-        changes = dict(enumerate(process.changing, first))
         values = list(p["weights"])
         if mode.training:
-            for at, place in changes.items():
+            for at, place in self._changes():
                 values[place] = values[place] + state[at][0]
         mapping = list(zip(layer.weights, values, strict=True))
         if process.generators and mode.training:
@@ -280,7 +282,7 @@ class LayerCall(Operation):
         with keras.StatelessScope(mapping) as scope:
             y, after = process.call(flat, given, mode.training)
         new = [ops.cast(s, mode.dtype) for s in after]
-        for at, place in changes.items():
+        for at, place in self._changes():
             new.append(state[at])
             if mode.training:
                 now = ops.cast(

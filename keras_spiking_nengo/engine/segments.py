@@ -69,11 +69,14 @@ class Segments:
         ]
         # Lagged ones take what they read once all of it is there.
         members[last].sort(key=lambda i: operations[i].lagged)
-        calls = [
-            [op for op, n in zip(operations, where, strict=True) if n == number]
+        asked = [
+            tuple(
+                op
+                for op, n in zip(operations, where, strict=True)
+                if n == number and _is_call(op)
+            )
             for number in range(last + 1)
         ]
-        asked = [tuple(filter(_is_call, part)) for part in calls]
         return tuple(
             Segment(tuple(members[n]), asked[n], self._handed_on(members, n, asked))
             for n in range(last + 1)

@@ -283,9 +283,7 @@ def _own_constants(signals: SignalDict) -> None:
     for signal in bases:
         if not signal.sparse:
             dict.__setitem__(signals, signal, np.array(signals[signal]))
-    for signal in list(signals):
-        if signal.is_view and signal.base in bases:
-            del signals[signal]  # made again, of the copy, when it is asked for
+    _forget_views(signals, bases)
 
 
 def _pooled(signals: SignalDict, bases: Iterable) -> list[np.ndarray]:
@@ -306,11 +304,15 @@ def _pooled(signals: SignalDict, bases: Iterable) -> list[np.ndarray]:
             part = pools[-1][first : first + former.size].reshape(former.shape)
             part[...] = former
             dict.__setitem__(signals, base, part)
-    moved = {base for group in by_type.values() for base in group}
-    for signal in list(signals):
-        if signal.is_view and signal.base in moved:
-            del signals[signal]  # made again, of the new array, when it is asked for
+    _forget_views(signals, {base for group in by_type.values() for base in group})
     return pools
+
+
+def _forget_views(signals: SignalDict, bases: set) -> None:
+    """Drops views of arrays that gave way to others: made again when asked for."""
+    for signal in list(signals):
+        if signal.is_view and signal.base in bases:
+            del signals[signal]
 
 
 def is_random(op: Operator) -> bool:

@@ -154,12 +154,12 @@ class Simulator:
     def _prepare(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
         self._runner = Tiers(
             self.model,
-            inputs,
-            self.dtype,
+            self._compiles,
+            inputs=inputs,
+            dtype=self.dtype,
             batch=self.minibatch_size or 1,
             optimize=self.optimize,
             independent=self.independent_noise,
-            wanted=self._compiles,
         )
         self._inputs = inputs
 

@@ -52,37 +52,22 @@ class Tiers:
 
     Args:
         model: nengo's, built; it is not changed.
-        inputs: source nodes whose values are given with each step.
-        dtype: of what the probes show.
-        batch: number of items.
-        optimize: whether operations are merged.
-        independent: whether each item has random processes of its own.
         wanted: True for a program, False for Nengo's operators, or `"auto"`.
+        **arguments: the others of `Compiled`.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        inputs: Sequence[nengo.Node],
-        dtype: str,
-        batch: int,
-        optimize: bool,
-        independent: bool,
-        wanted: bool | str,
-    ):
-        self._arguments: dict[str, Any] = {
-            **{"model": model, "inputs": inputs, "dtype": dtype, "batch": batch},
-            **{"optimize": optimize, "independent": independent},
-        }
+    def __init__(self, model: Model, wanted: bool | str, **arguments: Any):
+        self._arguments = {"model": model, **arguments}
         self._values: Mapping[Any, np.ndarray] = {}
         self._drawing = np.random.RandomState(0).get_state()
         self._steps_done = 0
         self._stepped: Interpreted | None = None
         # A program that can begin anew; none that went on from somewhere.
         self._program: Compiled | None = None
-        if wanted is not True and batch == 1:
+        if wanted is not True and arguments["batch"] == 1:
+            inputs, dtype = arguments["inputs"], arguments["dtype"]
             try:
-                self._stepped = Interpreted(model, inputs, dtype, optimize)
+                self._stepped = Interpreted(model, inputs, dtype, arguments["optimize"])
             except ValueError:  # of a circle, which the program tells by name
                 Compiled(**self._arguments)
                 raise
