@@ -229,7 +229,7 @@ def test_an_optimizer_holds_parameters_to_where_steps_mean_something(name):
     (weight,) = layer.trainable_variables
     for sign, end in (1, low), (-1, high):
         optimizer = keras.optimizers.SGD(1e6)
-        optimizer.apply([sign * ops.ones_like(weight)], [weight])
+        optimizer.apply([sign * ops.ones(weight.shape)], [weight])
         value = numpy(layer.cell.parameters()[name])
         if end is not None:
             np.testing.assert_allclose(value, end, rtol=1e-4, atol=1e-9)
