@@ -1,1 +1,5 @@
 """What training takes besides layers."""
+
+from keras_spiking_nengo.training import accuracy
+
+accuracy.install()

@@ -304,21 +304,13 @@ class SpikeCountCrossEntropy(_ItemLoss):
     ):
         super().__init__(amplitude, name, reduction, dtype)
         self.dt = checked_dt(dt)
-        self.window = None if window is None else _checked_window(window, self.dt)
+        self.window = None if window is None else checked_window(window, self.dt)
 
     def _weighted(self, y_pred, share):
         return y_pred * share
 
     def _logits(self, y_pred):
-        if self.window is not None:
-            start, stop = (round(t / self.dt) for t in self.window)
-            length = y_pred.shape[1]
-            if isinstance(length, int) and stop > length:
-                raise ValueError(
-                    f"window={self.window} s ends at step {stop} of {self.dt:g} s;"
-                    f" received a sequence of {length} steps."
-                )
-            y_pred = y_pred[:, start:stop]
+        y_pred = within(y_pred, self.window, self.dt)
         return ops.sum(y_pred, axis=1) * (self.dt / self.amplitude)
 
     def get_config(self):
@@ -326,7 +318,8 @@ class SpikeCountCrossEntropy(_ItemLoss):
         return {**super().get_config(), "dt": self.dt, "window": window}
 
 
-def _checked_window(window, dt: float) -> tuple[float, float]:
+def checked_window(window, dt: float) -> tuple[float, float]:
+    """A window as an argument gives it, `(start, stop)` in seconds."""
     several = isinstance(window, Sequence) and not isinstance(window, str | bytes)
     times = tuple(window) if several else ()
     if len(times) != 2 or not all(is_number(t) and math.isfinite(t) for t in times):
@@ -340,6 +333,20 @@ def _checked_window(window, dt: float) -> tuple[float, float]:
             f" them and start from 0 on; received {window!r}."
         )
     return float(start), float(stop)
+
+
+def within(y_pred, window: tuple[float, float] | None, dt: float):
+    """The steps after the start of a window, up to and with its end."""
+    if window is None:
+        return y_pred
+    start, stop = (round(t / dt) for t in window)
+    length = y_pred.shape[1]
+    if isinstance(length, int) and stop > length:
+        raise ValueError(
+            f"window={window} s ends at step {stop} of {dt:g} s; received a sequence"
+            f" of {length} steps."
+        )
+    return y_pred[:, start:stop]
 
 
 @registered()

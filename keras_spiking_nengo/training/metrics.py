@@ -11,7 +11,7 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
 `watch` gives a model the activities of its inner layers as outputs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -29,7 +29,7 @@ from keras_spiking_nengo.layers import Neurons
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
-from keras_spiking_nengo.training.losses import per_step
+from keras_spiking_nengo.training.losses import checked_window, per_step, within
 
 __all__ = [
     "DeadNeurons",
@@ -200,10 +200,15 @@ class SpikesPerInference(keras.metrics.Mean):
 class RateAccuracy(keras.metrics.Mean):
     """Share of items for which the class of their label fires most, over all steps.
 
-    What `"accuracy"` is beside the losses of spikes: Keras's own compares a label with
-    every step, and takes no labels `(batch,)` for sequences.
+    What `metrics=["accuracy"]` is in `compile` beside a loss of ours for classes:
+    Keras's own compares a label with every step, and takes no labels `(batch,)` for
+    sequences.
 
     Args:
+        dt: float, seconds. Length of a step, by which `window` is counted. Defaults to
+            1 ms.
+        window: `(start, stop)` in seconds: steps after `start`, up to and with `stop`,
+            count, as in `losses.SpikeCountCrossEntropy`. Defaults to None, all of them.
         name, dtype: as in `keras.metrics.Metric`.
 
     Call arguments:
@@ -217,7 +222,8 @@ class RateAccuracy(keras.metrics.Mean):
         `()`.
 
     Raises:
-        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+        ValueError: if `window` has no step or goes beyond a sequence of known length,
+            `y_pred` is no sequence of classes, or labels have another shape.
 
     Example:
         >>> import numpy as np
@@ -232,8 +238,16 @@ class RateAccuracy(keras.metrics.Mean):
         deep learning*, Proceedings of the IEEE 111(9) (accuracy of rates).
     """
 
-    def __init__(self, name: str = "rate_accuracy", dtype=None):
+    def __init__(
+        self,
+        dt: float = 0.001,
+        window: Sequence[float] | None = None,
+        name: str = "rate_accuracy",
+        dtype=None,
+    ):
         super().__init__(**_checked_options(name, dtype))
+        self.dt = checked_dt(dt)
+        self.window = None if window is None else checked_window(window, self.dt)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = _checked_activity(self, y_pred)
@@ -251,9 +265,14 @@ class RateAccuracy(keras.metrics.Mean):
                 sample_weight = ops.max(sample_weight, axis=1)
         if classes > 1 and labels.shape[1:] == (classes,):
             labels = ops.argmax(labels, axis=-1)
+        activity = within(activity, self.window, self.dt)
         fastest = ops.cast(ops.argmax(ops.sum(activity, axis=1), axis=-1), "int32")
         same = ops.equal(fastest, ops.cast(ops.reshape(labels, (-1,)), "int32"))
         super().update_state(ops.cast(same, self.dtype), sample_weight)
+
+    def get_config(self):
+        window = None if self.window is None else list(self.window)
+        return {**super().get_config(), "dt": self.dt, "window": window}
 
 
 @registered()

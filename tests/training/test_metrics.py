@@ -348,14 +348,16 @@ def test_other_labels_and_outputs_have_no_accuracy(labels, shape):
         M.RateAccuracy().update_state(np.zeros(labels), np.zeros(shape))
 
 
-def test_accuracy_beside_a_loss_of_spikes():
+def test_accuracy_within_a_window():
     rng = np.random.RandomState(0)
-    x, y = rng.uniform(size=(8, 20, 6)), rng.randint(0, 4, 8)
-    dense = keras.layers.Dense(4, bias_initializer="ones")
-    neurons = ksn.layers.Neurons("lif", return_sequences=True, seed=0)
-    model = keras.Sequential([keras.Input((20, 6)), dense, neurons])
-    loss = ksn.losses.SpikeRateCrossEntropy()
-    model.compile("adam", loss, metrics=[M.RateAccuracy(name="accuracy")])
-    found = model.evaluate(x, y, verbose=0, return_dict=True)["accuracy"]
-    counts = model.predict(x, verbose=0).sum(axis=1)
-    assert found == pytest.approx(np.mean(counts.argmax(axis=-1) == y))
+    spikes, labels = (
+        (rng.uniform(size=(40, 15, 3)) < 0.4) * 500.0,
+        rng.randint(0, 3, 40),
+    )
+    metric = M.RateAccuracy(dt=0.001, window=(0.003, 0.008))
+    metric = M.RateAccuracy.from_config(metric.get_config())
+    metric.update_state(labels, spikes)
+    right = spikes[:, 3:8].sum(axis=1).argmax(axis=-1) == labels
+    np.testing.assert_allclose(float(metric.result()), right.mean(), rtol=1e-6)
+    with pytest.raises(ValueError, match="ends at step 8.*received a sequence of 5"):
+        metric.update_state(labels, spikes[:, :5])
