@@ -153,7 +153,7 @@ class NeuronsCell(Cell):
             name: Trained(
                 self,
                 name,
-                _spread(self.dynamics.parameters[name], self.features),
+                _placed(self.dynamics.parameters[name], self.features),
                 () if kind == "shared" else self.features,
                 positive=name in self.dynamics.positive,
                 within=ranges.get(name, (-math.inf, math.inf)),
@@ -180,7 +180,7 @@ class NeuronsCell(Cell):
         """Values of the neuron parameters: floats, and tensors where trained."""
         trained = {name: trained.value() for name, trained in self._trained.items()}
         numbers = self.dynamics.parameters.items()
-        values = {k: _spread(v, self.features) for k, v in numbers}
+        values = {k: _placed(v, self.features) for k, v in numbers}
         # What a tensor meets has to be one, too.
         return (
             values
@@ -256,7 +256,7 @@ class NeuronsCell(Cell):
         }
 
 
-def _spread(value, features: tuple[int, ...]):
+def _placed(value, features: tuple[int, ...]):
     """A parameter where it stands among the features, if it has several values."""
     return on_last_axes(value, features) if isinstance(value, np.ndarray) else value
 

@@ -372,6 +372,31 @@ def test_a_cycle_comes_back_as_it_was(float64):
     assert len(again.edges) == 4
 
 
+@pytest.mark.parametrize("synapse", [None, 0.01])
+def test_a_ring_of_neurons_and_a_matrix_is_trained(synapse, float64):
+    kind = IntegrateAndFire(0.02, amplitude=DT)
+    layer = K.RecurrentNeurons(
+        *(kind, DT), recurrent_synapse=synapse, return_sequences=True, name="rec"
+    )
+    model = stack(L.Dense(6), layer, L.Dense(2), shape=(3,))
+    again = ksn.from_nir(ksn.to_nir(model))
+    (ring,) = [x for x in again.layers if isinstance(x, K.RecurrentNeurons)]
+    assert ring.cell.recurrent_kernel.trainable
+    x = np.random.RandomState(0).uniform(0, 4, (2, 60, 3))
+    y = again.predict(x, verbose=0)
+    assert np.any(y)
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-9)
+
+
+def test_a_ring_with_a_bias_is_a_network(float64):
+    graph = recurrent()
+    (name,) = [n for n, node in graph.nodes.items() if isinstance(node, nir.Linear)]
+    weight = graph.nodes[name].weight
+    for bias, kind in (0.0, K.RecurrentNeurons), (0.1, K.Network):
+        graph.nodes[name] = nir.Affine(weight, np.full(len(weight), bias))
+        assert any(isinstance(x, kind) for x in ksn.from_nir(graph).layers)
+
+
 # --- models of Keras and Nengo ------------------------------------------------------
 
 L, K = keras.layers, ksn.layers
