@@ -372,6 +372,27 @@ def test_a_cycle_comes_back_as_it_was(float64):
     assert len(again.edges) == 4
 
 
+def test_a_graph_ends_before_what_is_read_over_time():
+    model = stack(L.Dense(4), spikes(), L.GlobalAveragePooling1D(), shape=(3,))
+    with pytest.warns(UserWarning, match="takes the mean over time.*ends before it"):
+        again = ksn.from_nir(ksn.to_nir(model))
+    x = np.random.RandomState(0).uniform(0, 4, (2, 30, 3))
+    y = again.predict(x, verbose=0)
+    assert y.shape == (2, 30, 4)
+    np.testing.assert_allclose(y.mean(axis=1), model.predict(x, verbose=0), rtol=1e-5)
+
+
+def test_quantized_weights_go_to_nir():
+    model = keras.Sequential([keras.Input((None, 3)), L.Dense(4, use_bias=False)])
+    kernel = model.layers[0].kernel.numpy()
+    model.quantize("int8")
+    (weight,) = [
+        n.weight for n in ksn.to_nir(model).nodes.values() if hasattr(n, "weight")
+    ]
+    steps = np.abs(kernel).max(axis=0) / 127
+    np.testing.assert_allclose(weight.T / steps, np.rint(kernel / steps), atol=1e-3)
+
+
 @pytest.mark.parametrize("synapse", [None, 0.01])
 def test_a_ring_of_neurons_and_a_matrix_is_trained(synapse, float64):
     kind = IntegrateAndFire(0.02, amplitude=DT)
