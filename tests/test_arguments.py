@@ -79,6 +79,7 @@ LEGAL = {
     "gain": NONE,
     "hidden_cell": NONE | {"empty"},
     "independent_noise": SWITCH,
+    "initial_parameters": NONE,
     "initial_level": ARRAY,
     "initial_state": NONE,
     "inputs": NONE | {"zero", "empty"},

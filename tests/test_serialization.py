@@ -55,6 +55,9 @@ CASES = [
     types.BoundedReLU(2, 0.1, 0.5, 3),
     types.Elementwise("elu", [0.5, -1.0]),
     types.Elementwise("softplus"),
+    types.Heterogeneous(
+        nengo.LIF(0.03), {"tau_rc": [0.01, 0.02]}, initial_state=VOLTAGE
+    ),
     types.IntegrateAndFire(
         [0.1, 0.2], 0.3, 2, 0.1, [3, 4], 0.5, -0.5, "subtract", "euler", 2
     ),

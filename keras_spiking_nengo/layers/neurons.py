@@ -8,6 +8,7 @@ import keras
 import nengo
 import numpy as np
 from keras import ops
+from nengo.dists import Distribution
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.checks import checked_dt, checked_seed, one_of
@@ -18,18 +19,23 @@ from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.dynamics.neurons import (
     SMOOTHING,
     Neuron,
+    declared_low,
     drawn_state,
     longest_start,
     neuron,
     on_last_axes,
     suited_clock,
+    timed,
 )
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import (
     Trained,
+    checked_starts,
     checked_surrogate,
     checked_trainable,
+    drawn_start,
+    shape_of_kind,
     warn_of_seconds,
     weight_from,
 )
@@ -89,6 +95,7 @@ class NeuronsCell(Cell):
         forward: str = "spikes",
         trainable_parameters: Sequence[str] | Mapping[str, str] = (),
         seed: int | None = None,
+        initial_parameters: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -99,31 +106,32 @@ class NeuronsCell(Cell):
         # Not `forward`: on torch, where a layer is a Module, that is its call.
         self.training_mode = forward
         self.seed = checked_seed(seed)
-        start = longest_start(self.neuron_type)
-        self.dynamics = suited_clock(neuron(self.neuron_type), checked_dt(dt), start)
+        self.dynamics = neuron(self.neuron_type)
+        self.initial_parameters = checked_starts(
+            initial_parameters, self.dynamics.parameters, repr(self.neuron_type)
+        )
+        if {"tau_rc", "tau_ref"} & {*self.initial_parameters}:
+            self.dynamics = timed(self.dynamics)
+        else:
+            start = longest_start(self.neuron_type)
+            self.dynamics = suited_clock(self.dynamics, checked_dt(dt), start)
         self.state_names = self.dynamics.states
         self.streams = (len(self.state_names) - 2,) if self.dynamics.random else ()
         self.sends_spikes = self.dynamics.spiking
         self.trainable_parameters = checked_trainable(
             trainable_parameters, self.dynamics.trainable, repr(self.neuron_type)
         )
+        starts = self.dynamics.parameters | self.initial_parameters
         for name, kind in self.trainable_parameters.items():
-            start = self.dynamics.parameters[name]
-            if name in self.dynamics.positive and np.any(np.asarray(start) == 0):
-                raise ValueError(
-                    f"trainable_parameters: {name} is trained as its logarithm, and"
-                    f" that of 0 does not move; received {start!r}. Start above 0."
-                )
-            if kind == "shared" and isinstance(start, np.ndarray):
-                raise ValueError(
-                    f"{name} has a value for each neuron, which one for the layer"
-                    f" cannot stand for: train it with {{{name!r}: 'unit'}}; received"
-                    f" {start!r}."
-                )
+            _check_trained_start(self.dynamics, name, kind, starts[name])
         self.dt = dt
-        numbers = self.dynamics.parameters
         warn_of_seconds(
-            self.dt, **{name: numbers[name] for name in numbers if name[:4] == "tau_"}
+            self.dt,
+            **{
+                name: start
+                for name, start in starts.items()
+                if name[:4] == "tau_" and not isinstance(start, Distribution)
+            },
         )
 
     @property
@@ -148,17 +156,9 @@ class NeuronsCell(Cell):
         self._initial = [
             weight_from(self, f"initial_{name}", *v) for name, *v in starts
         ]
-        ranges = self.dynamics.ranges(self.dt)
         self._trained = {
-            name: Trained(
-                self,
-                name,
-                _placed(self.dynamics.parameters[name], self.features),
-                () if kind == "shared" else self.features,
-                positive=name in self.dynamics.positive,
-                within=ranges.get(name, (-math.inf, math.inf)),
-            )
-            for name, kind in self.trainable_parameters.items()
+            name: _weight_of(self, name, rng)
+            for name in {**self.trainable_parameters, **self.initial_parameters}
         }
         self._folds = _may_fold(self, values)
 
@@ -253,7 +253,56 @@ class NeuronsCell(Cell):
             "forward": self.training_mode,
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
+            "initial_parameters": serialization.to_config(self.initial_parameters),
         }
+
+
+def _check_trained_start(dynamics: Neuron, name: str, kind: str, start) -> None:
+    """Refuses to train a parameter from a start that cannot be trained so."""
+    drawn = isinstance(start, Distribution)
+    if not drawn and name in dynamics.positive and np.any(np.asarray(start) == 0):
+        raise ValueError(
+            f"trainable_parameters: {name} is trained as its logarithm, and that of 0"
+            f" does not move; received {start!r}. Start above 0."
+        )
+    if kind == "shared" and (drawn or isinstance(start, np.ndarray)):
+        raise ValueError(
+            f"{name} has a value for each neuron, which one for the layer cannot stand"
+            f" for: train it with {{{name!r}: 'unit'}}; received {start!r}."
+        )
+
+
+def _weight_of(cell: "NeuronsCell", name: str, rng) -> Trained:
+    """The weight of a parameter that is trained, or has a start of its own."""
+    kind, dynamics = cell.trainable_parameters.get(name), cell.dynamics
+    shape = shape_of_kind(kind or "unit", cell.features)
+    start = _placed(dynamics.parameters[name], cell.features)
+    if name in cell.initial_parameters:
+        start = drawn_start(name, cell.initial_parameters[name], shape, rng)
+        _check_in_range(cell.neuron_type, name, start)
+    return Trained(
+        cell,
+        name,
+        start,
+        shape,
+        positive=kind is not None and name in dynamics.positive,
+        within=dynamics.ranges(cell.dt).get(name, (-math.inf, math.inf)),
+        trainable=kind is not None,
+    )
+
+
+def _check_in_range(neuron_type, name: str, start) -> None:
+    """Refuses numbers that the neuron type itself would refuse."""
+    owner, inner = neuron_type, name
+    while inner.startswith("base_"):
+        owner, inner = owner.base_type, inner.removeprefix("base_")
+    low, low_open = declared_low(owner, inner)
+    least = float(np.min(start))
+    if least < low or (low_open and least == low):
+        raise ValueError(
+            f"initial_parameters[{name!r}] is {'above' if low_open else 'at least'}"
+            f" {low:g}; received {least:g}."
+        )
 
 
 def _placed(value, features: tuple[int, ...]):
@@ -277,7 +326,8 @@ def _read_older_start(cell: NeuronsCell) -> None:
 
 
 def _may_fold(cell: NeuronsCell, start: list[np.ndarray]) -> bool:
-    constant = "tau_rc" not in cell.trainable_parameters
+    varied = {*cell.trainable_parameters, *cell.initial_parameters}
+    constant = not varied & {"tau_rc", "tau_ref", "min_voltage"}
     numbers = [cell.dynamics.parameters]
     return constant and foldable(cell.dynamics, numbers, start, cell.dt)
 
@@ -325,7 +375,7 @@ def _check_forward(cell: NeuronsCell, dt: float) -> None:
             f" for {cell.surrogate!r}. Pass ksn.surrogates.SoftLIF(width) to smooth the"
             " curve, leave surrogate=None, or use forward='spikes'."
         )
-    tau_ref = cell.dynamics.parameters.get("tau_ref", math.inf)
+    tau_ref = _shortest_refractory_time(cell)
     if cell.dynamics.max_spikes == 1 and tau_ref < dt:
         raise ValueError(
             f"forward={mode!r} trains on the rate curve of {kind}, which rises beyond"
@@ -333,6 +383,15 @@ def _check_forward(cell: NeuronsCell, dt: float) -> None:
             f" shorter than dt={dt:g} s. Choose dt <= tau_ref, or"
             " forward='spikes'."
         )
+
+
+def _shortest_refractory_time(cell: NeuronsCell) -> float:
+    """Of a distribution, that of many that are drawn of it, always the same."""
+    times = cell.dynamics.parameters.get("tau_ref", math.inf)
+    times = cell.initial_parameters.get("tau_ref", times)
+    if isinstance(times, Distribution):
+        times = times.sample(1000, rng=np.random.RandomState(0))
+    return float(np.min(times))
 
 
 def _without_gradient(value):
@@ -363,8 +422,10 @@ class Neurons(SequenceLayer):
             adapts.
         trainable_parameters: names of neuron parameters to train, such as
             `("tau_rc",)`, one value for the layer; or a dict from names to
-            `"shared"` or `"unit"` (a value per neuron). They start from the type's own
-            values: an array, where a type takes one, is trained with `"unit"`.
+            `"shared"`, `"unit"` (a value per neuron) or `"channel"` (one for each
+            element of the last axis). They start from the type's own values, or from
+            those in `initial_parameters`; several values are trained with `"unit"` or
+            `"channel"`.
             Parameters that have to be positive are trained as their logarithm, within
             a factor of 10,000 of their start. An optimizer holds those that are stepped
             by Euler's rule, such as `tau_n`, to where such a step does not swing ever
@@ -373,6 +434,11 @@ class Neurons(SequenceLayer):
             same numbers in every call, and new ones in each with `training=True`.
             Defaults to None, a draw from NumPy's global generator
             (`keras.utils.set_random_seed` fixes it).
+        initial_parameters: dict from names of the type's numbers to what they are
+            instead, trained or not: a number, an array of the features' shape, or a
+            `nengo.dists.Distribution` from which a value for each neuron is drawn, such
+            as `{"tau_rc": nengo.dists.Uniform(0.01, 0.03)}`. They are weights, so that
+            a saved layer has the values that were drawn.
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.
         save_state: bool. Store the current state of a stateful layer with the

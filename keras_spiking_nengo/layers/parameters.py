@@ -10,19 +10,23 @@ import nengo
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import checked_number, is_number
+from keras_spiking_nengo import serialization
+from keras_spiking_nengo.checks import checked_array, checked_number, is_number
 from keras_spiking_nengo.dynamics import surrogates
 
 __all__ = [
     "Trained",
+    "checked_starts",
     "checked_surrogate",
     "checked_synapse",
     "checked_trainable",
+    "drawn_start",
+    "shape_of_kind",
     "warn_of_seconds",
     "weight_from",
 ]
 
-KINDS = ("shared", "unit")
+KINDS = ("shared", "channel", "unit")
 
 
 def checked_surrogate(value) -> surrogates.Surrogate | None:
@@ -81,7 +85,7 @@ def warn_of_seconds(dt: float, **times: Any) -> None:
 def checked_trainable(
     requested: Iterable[str] | Mapping[str, str], possible: Iterable[str], owner: str
 ) -> dict[str, str]:
-    """`requested` as a dict from parameter name to `"shared"` or `"unit"`.
+    """`requested` as a dict from parameter name to one of `KINDS`.
 
     Raises:
         ValueError: if a name or kind is not possible for `owner`.
@@ -92,7 +96,7 @@ def checked_trainable(
     if not all(isinstance(name, str) for name in names):
         raise ValueError(
             "trainable_parameters takes names, such as ('tau_rc',), or a dict from"
-            f" names to 'shared' or 'unit'; received {requested!r}."
+            f" names to 'shared', 'channel' or 'unit'; received {requested!r}."
         )
     if not isinstance(requested, Mapping):
         requested = dict.fromkeys(requested, "shared")
@@ -107,7 +111,8 @@ def checked_trainable(
         if kind not in KINDS:
             raise ValueError(
                 f"trainable_parameters[{name!r}] must be 'shared' (one value for the"
-                f" layer) or 'unit' (one per neuron); received {kind!r}."
+                " layer), 'channel' (one for each element of the last axis) or 'unit'"
+                f" (one per neuron); received {kind!r}."
             )
     return dict(requested)
 
@@ -163,6 +168,7 @@ class Trained:
             stays above zero.
         within: the lowest and the highest value that mean something. A start beyond
             is kept.
+        trainable: whether it is trained at all.
     """
 
     def __init__(
@@ -173,6 +179,7 @@ class Trained:
         shape: tuple,
         positive: bool,
         within: tuple[float, float] = (-math.inf, math.inf),
+        trainable: bool = True,
     ):
         low, high = within
         least, largest = float(np.min(value)), float(np.max(value))
@@ -188,11 +195,76 @@ class Trained:
             name,
             np.broadcast_to(value, shape),
             cell.state_dtype,
-            trainable=True,
-            constraint=_Within(*bounds),
+            trainable=trainable,
+            constraint=_Within(*bounds) if trainable else None,
         )
 
     def value(self):
         """The parameter's present value, a tensor."""
         weight = ops.convert_to_tensor(self.weight)
         return ops.exp(weight) if self.positive else weight
+
+
+def shape_of_kind(kind: str, features: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a parameter that is trained as one of `KINDS` says."""
+    return {"shared": (), "channel": features[-1:], "unit": features}[kind]
+
+
+def checked_starts(
+    starts: Mapping[str, Any] | None, possible: Iterable[str], owner: str
+) -> dict[str, Any]:
+    """Values that parameters start from: numbers, arrays or distributions, by name.
+
+    Args:
+        starts: as given, or None for none.
+        possible: names of the parameters that there are.
+        owner: whose they are, for messages.
+
+    Raises:
+        TypeError: unless `starts` is a dict.
+        ValueError: for another name or value.
+    """
+    if starts is None:
+        return {}
+    if not isinstance(starts, Mapping):
+        raise TypeError(
+            "initial_parameters is a dict from names to numbers, arrays or Nengo"
+            " distributions, such as {'tau_rc': nengo.dists.Uniform(0.01, 0.03)}, or"
+            f" None; received {starts!r}."
+        )
+    possible = list(possible)
+    unknown = [name for name in starts if name not in possible]
+    if unknown:
+        choice = ", ".join(map(repr, possible)) or "none"
+        raise ValueError(
+            f"initial_parameters: {owner} has no {unknown[0]!r}. Its parameters:"
+            f" {choice}."
+        )
+    return {name: _checked_start(name, value) for name, value in starts.items()}
+
+
+def _checked_start(name: str, value: Any):
+    if isinstance(value, dict):
+        value = serialization.from_config(value)
+    if isinstance(value, nengo.dists.Distribution):
+        return value
+    advice = "Or give a Nengo distribution."
+    numbers = checked_array(f"initial_parameters[{name!r}]", value, advice=advice)
+    return numbers if numbers.ndim else float(numbers)
+
+
+def drawn_start(name: str, start: Any, shape: tuple[int, ...], rng) -> Any:
+    """What a parameter starts from: numbers of a shape, or one number.
+
+    Raises:
+        ValueError: if an array has another shape.
+    """
+    if isinstance(start, nengo.dists.Distribution):
+        return np.reshape(start.sample(math.prod(shape), rng=rng), shape)
+    if np.ndim(start) and np.shape(start) != shape:
+        raise ValueError(
+            f"initial_parameters[{name!r}] is one number, or an array with the shape"
+            f" {shape} of what it is a parameter of; received the shape"
+            f" {np.shape(start)}."
+        )
+    return start

@@ -90,6 +90,7 @@ class RecurrentNeuronsCell(NeuronsCell):
         forward: str = "spikes",
         trainable_parameters: Sequence[str] | Mapping[str, str] = (),
         seed: int | None = None,
+        initial_parameters: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         if isinstance(recurrent_synapse, dict):
@@ -97,7 +98,9 @@ class RecurrentNeuronsCell(NeuronsCell):
         synapse = checked_synapse("recurrent_synapse", recurrent_synapse)
         self.recurrent_synapse = synapse
         super().__init__(
-            *(neuron_type, dt, surrogate, forward, trainable_parameters, seed), **kwargs
+            *(neuron_type, dt, surrogate, forward, trainable_parameters, seed),
+            initial_parameters=initial_parameters,
+            **kwargs,
         )
         self.recurrent_initializer = from_keras(
             "recurrent_initializer", keras.initializers.get, recurrent_initializer
@@ -256,7 +259,8 @@ class RecurrentNeurons(SequenceLayer):
         use_recurrent_gradient: bool. Whether the gradient goes through the recurrent
             kernel to earlier steps. Without, the kernel is trained by what it adds in
             each step alone. Defaults to True.
-        surrogate, forward, trainable_parameters, seed: as in `Neurons`; in the mode
+        surrogate, forward, trainable_parameters, seed, initial_parameters: as in
+            `Neurons`; in the mode
             `"rate"`, a rate counts as the spikes of a step that are to be expected.
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.

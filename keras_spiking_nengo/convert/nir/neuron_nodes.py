@@ -17,7 +17,12 @@ from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.nir.layout import kind
 from keras_spiking_nengo.convert.nir.primitives import Place, Primitive, elementwise
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
-from keras_spiking_nengo.types import IntegrateAndFire, LeakyIntegrator, Threshold
+from keras_spiking_nengo.types import (
+    Heterogeneous,
+    IntegrateAndFire,
+    LeakyIntegrator,
+    Threshold,
+)
 
 __all__ = ["NEURON_NODES", "filter_bundle", "fire"]
 
@@ -90,7 +95,7 @@ def fire(writer: Writer, name: str, bundle: Bundle, neuron_type) -> Bundle:
     node = _neuron_node(writer, bundle, _nearest(writer, neuron_type))
     after = writer.sketch.after(bundle, name, node)
     height = getattr(neuron_type, "amplitude", 1.0)
-    height = height / writer.sketch.dt if neuron_type.spiking else height
+    height = np.asarray(height) / (writer.sketch.dt if neuron_type.spiking else 1.0)
     return writer.sketch.scaled(after, f"{name}_height", height)
 
 
@@ -98,6 +103,10 @@ def _nearest(writer: Writer, neuron_type):
     """The neuron type of NIR's that is, or is written for, one."""
     if type(neuron_type) in (LeakyIntegrator, IntegrateAndFire, Threshold):
         return neuron_type
+    if type(neuron_type) is Heterogeneous:
+        return _with_each(
+            _nearest(writer, neuron_type.base_type), neuron_type.parameters
+        )
     if type(neuron_type) is nengo.SpikingRectifiedLinear:
         writer.lax(
             "its voltage does not fall, and may pass the threshold several times in a"
@@ -123,6 +132,23 @@ def _nearest(writer: Writer, neuron_type):
             "leaves that out. Use min_voltage=-np.inf",
         )
     return IntegrateAndFire(neuron_type.tau_rc)
+
+
+def _with_each(nearest, parameters: Mapping[str, np.ndarray]):
+    """A type of NIR's with numbers for each neuron.
+
+    Raises:
+        ValueError: for a parameter that it has no arrays of.
+    """
+    named = {{"tau_rc": "tau_mem"}.get(k, k): v for k, v in parameters.items()}
+    named.pop("amplitude", None)  # a `Scale` that follows
+    arguments = {*signature(type(nearest)).parameters}
+    if not {*named} <= arguments:
+        raise ValueError(
+            f"its {sorted({*named} - arguments)} differ, which NIR has not"
+        )
+    values = {name: getattr(nearest, name) for name in arguments}
+    return type(nearest)(**values | named)
 
 
 def _neuron_node(writer: Writer, bundle: Bundle, neuron_type):

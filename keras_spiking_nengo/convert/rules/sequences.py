@@ -33,6 +33,7 @@ from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.dynamics.random import STATES as RANDOM_STATES
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.registry import Registry
+from keras_spiking_nengo.types import Heterogeneous
 
 __all__ = ["CELL_RULES", "pure_delay", "sequence_objection"]
 
@@ -52,32 +53,35 @@ def sequence_objection(layer) -> str:
 
 def _per_unit(layer) -> str:
     kinds = layer.cell.trainable_parameters
-    names = [name for name, kind in kinds.items() if kind == "unit"]
+    names = [name for name, kind in kinds.items() if kind != "shared"]
     owner = getattr(layer.cell, "neuron_type", None)
-    names = [name for name in names if not _takes_array(owner, name)]
+    names += getattr(layer.cell, "initial_parameters", ())
+    if isinstance(owner, nengo.neurons.NeuronType):
+        # Nengo builds both halves of spikes from rates by itself.
+        halves = isinstance(owner, nengo.neurons.RatesToSpikesNeuronType)
+        names = [n for n in names if halves and not n.startswith("base_")]
     if not names:
         return ""
     return (
-        f"it has one trained {names[0]!r} per neuron, and a Nengo object has one value"
-        " for all. Train it with 'shared'"
+        f"it has one {names[0]!r} per neuron, and a Nengo object has one value for all."
+        " Train it with 'shared'"
     )
 
 
-def _takes_array(neuron_type, name: str) -> bool:
-    """Whether a Nengo object may have one value of a parameter for each neuron."""
-    if name.startswith("base_"):
-        neuron_type, name = neuron_type.base_type, name.removeprefix("base_")
-    return isinstance(getattr(type(neuron_type), name, None), NdarrayParam)
+def _is_number(neuron_type, name: str) -> bool:
+    """Whether a type has but one value of a parameter for all neurons."""
+    return not isinstance(getattr(type(neuron_type), name, None), NdarrayParam)
 
 
 def _neurons(site: Site) -> Part:
     cell = site.layer.cell
     if isinstance(cell.neuron_type, nengo.Direct):
         return population(site, None)
+    own = {*cell.trainable_parameters, *cell.initial_parameters}
     values = {
-        name: float(array(v)) if np.ndim(v) == 0 else array(v).ravel()
+        name: _of_neurons(array(v), cell.features)
         for name, v in cell.parameters().items()
-        if name in cell.trainable_parameters
+        if name in own
     }
     state = {name: value.ravel() for name, value in cell.initial_values().items()}
     return population(site, _trained(cell.neuron_type, values, list(state.items())))
@@ -85,6 +89,11 @@ def _neurons(site: Site) -> Part:
 
 def _trained(neuron_type, values: dict[str, Any], state: list):
     """`neuron_type` with present values of its parameters and initial states."""
+    if isinstance(neuron_type, Heterogeneous):
+        several = {k: v for k, v in values.items() if np.ndim(v)}
+        shared = {k: v for k, v in values.items() if k not in several}
+        base = _trained(neuron_type.base_type, shared, state)
+        return Heterogeneous(base, neuron_type.parameters | several)
     changes: dict[str, Any] = {}
     base = getattr(neuron_type, "base_type", None)
     if base is not None:
@@ -93,6 +102,7 @@ def _trained(neuron_type, values: dict[str, Any], state: list):
         changes["base_type"] = _trained(base, inner, state[:count])
         values = {k: v for k, v in values.items() if not k.startswith("base_")}
         state = state[count:]
+    values = dict(values)
     tau_rc = values.get("tau_rc", getattr(neuron_type, "tau_rc", None))
     initial = {}
     for name, value in state:
@@ -103,7 +113,19 @@ def _trained(neuron_type, values: dict[str, Any], state: list):
             initial[name] = value
     if initial:
         changes["initial_state"] = initial
-    return serialization.altered(neuron_type, **changes, **values)
+    several = {
+        k: v for k, v in values.items() if np.ndim(v) and _is_number(neuron_type, k)
+    }
+    values = {k: v for k, v in values.items() if k not in several}
+    altered = serialization.altered(neuron_type, **changes, **values)
+    return Heterogeneous(altered, several) if several else altered
+
+
+def _of_neurons(values: np.ndarray, features: tuple[int, ...]):
+    """One number, or one for each neuron, in a row."""
+    return (
+        float(values) if not values.ndim else np.broadcast_to(values, features).ravel()
+    )
 
 
 _NEURONS = LayerRule(_neurons, first_of(sequence_objection, _per_unit))

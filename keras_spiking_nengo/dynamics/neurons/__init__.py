@@ -27,7 +27,10 @@ Reference:
     arXiv:2002.03553 (spikes from rates).
 """
 
-from keras_spiking_nengo.dynamics.neurons import membranes  # noqa: F401 - its rules
+from keras_spiking_nengo.dynamics.neurons import (  # noqa: F401 - their rules
+    heterogeneous,
+    membranes,
+)
 from keras_spiking_nengo.dynamics.neurons.clocks import (
     has_clock,
     longest_start,
@@ -39,6 +42,7 @@ from keras_spiking_nengo.dynamics.neurons.membranes import adapted
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
+    declared_low,
     drawn_state,
     neuron,
     on_last_axes,
@@ -52,6 +56,7 @@ __all__ = [
     "SMOOTHING",
     "Neuron",
     "adapted",
+    "declared_low",
     "drawn_state",
     "from_rates",
     "has_clock",

@@ -161,11 +161,26 @@ def declared_ranges(neuron_type) -> Ranges:
     }
 
 
+def declared_low(neuron_type, name: str) -> tuple[float, bool]:
+    """The lowest number that a type takes, and whether numbers have to be above it."""
+    for p in neuron_type._params:
+        if p.name == name and isinstance(p, nengo.params.NumberParam):
+            return -math.inf if p.low is None else float(p.low), bool(p.low_open)
+    return (0.0, True) if name in _ABOVE_ZERO else (-math.inf, False)
+
+
 def exp(x):
     """The exponential, in double precision where it is a constant."""
     if ops.is_tensor(x):
         return ops.exp(x)
     return np.exp(x) if isinstance(x, np.ndarray) else math.exp(x)
+
+
+def log(x):
+    """The logarithm, likewise."""
+    if ops.is_tensor(x):
+        return ops.log(x)
+    return np.log(x) if isinstance(x, np.ndarray) else math.log(x)
 
 
 def per_neuron(values, J):

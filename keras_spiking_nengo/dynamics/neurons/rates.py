@@ -14,6 +14,7 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
     declared_ranges,
+    log,
     numbers,
     per_neuron,
 )
@@ -82,7 +83,7 @@ def soft_lif_rates(p, J, sigma=None):
     j = sigma * ops.softplus(z)
     # log(softplus(z)) tends to z where softplus itself underflows.
     deep = z < -30
-    log_j = ops.where(deep, z + math.log(sigma), ops.log(ops.where(deep, 1.0, j)))
+    log_j = ops.where(deep, z + log(sigma), ops.log(ops.where(deep, 1.0, j)))
     return p["amplitude"] / (p["tau_ref"] + p["tau_rc"] * (ops.log1p(j) - log_j))
 
 

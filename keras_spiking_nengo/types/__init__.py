@@ -21,10 +21,13 @@ import scipy.special
 from nengo.exceptions import ValidationError
 from nengo.params import EnumParam, NdarrayParam, NumberParam
 
+from keras_spiking_nengo.types.varied import Heterogeneous
+
 __all__ = [
     "BoundedReLU",
     "CURVES",
     "Elementwise",
+    "Heterogeneous",
     "IntegrateAndFire",
     "LeakyIntegrator",
     "LeakyReLU",
