@@ -29,9 +29,11 @@ from keras_spiking_nengo.convert import (
     verify,
 )
 from keras_spiking_nengo.dynamics import surrogates
+from keras_spiking_nengo.dynamics.neurons import Neuron, neuron_rule
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.keras_layers import keras_node
 from keras_spiking_nengo.engine.trainable import configure
+from keras_spiking_nengo.layers.neuron_check import check_neuron
 from keras_spiking_nengo.serving import export, export_streaming
 from keras_spiking_nengo.simulator import Simulator
 from keras_spiking_nengo.training import (
@@ -46,9 +48,11 @@ from keras_spiking_nengo.training import (
 __all__ = [
     "Comparison",
     "NengoExport",
+    "Neuron",
     "Simulator",
     "analysis",
     "callbacks",
+    "check_neuron",
     "compare",
     "configure",
     "export",
@@ -62,6 +66,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "neuron_rule",
     "optimizers",
     "regularizers",
     "serialization",

@@ -160,6 +160,8 @@ LEGAL = {
     "NengoExport.record.watch": {"empty"},
     "NengoExport.report.model": NONE,
     "Simulator.compile": {"true"},
+    "check_neuron.largest": POSITIVE,
+    "check_neuron.n_steps": set(),
     "Simulator.compile.inputs": NONE | {"empty"},
     "Simulator.compile.own_units": NONE | SWITCH,
     "from_nir.max_bytes": NONE,
@@ -355,6 +357,8 @@ NEEDED = {
     "initializers.KerasDistribution": {},
     "keras_node": {"layer": keras.layers.Dense(2), "shape_in": 3},
     "layer_rule": {},
+    "neuron_rule": {},
+    "check_neuron": {"neuron_type": nengo.RectifiedLinear(), "n_steps": 5},
     "layers.BernoulliEncoder": {},
     "layers.Delay": {},
     "layers.DeltaEncoder": {},
@@ -393,6 +397,10 @@ NEEDED = {
     "tensor_function": {},
     "types.BoundedReLU": {},
     "types.Elementwise": {},
+    "types.Heterogeneous": {
+        "base_type": nengo.LIF(),
+        "parameters": {"tau_rc": [0.01, 0.02]},
+    },
     "types.IntegrateAndFire": {},
     "types.LeakyIntegrator": {},
     "types.LeakyReLU": {},
@@ -415,7 +423,13 @@ WORDS = {
 CALLED = dict(public_names())
 # What functions return, which users only read; and what takes no argument.
 RECORDS = (
-    *("Comparison", "NengoExport", "analysis.EnergyReport", "analysis.LayerEnergy"),
+    *(
+        "Comparison",
+        "NengoExport",
+        "Neuron",
+        "analysis.EnergyReport",
+        "analysis.LayerEnergy",
+    ),
     *("serving.NamedTensor", "serving.Port", "serialization.supported"),
     "surrogates.Surrogate",  # abstract
 )

@@ -13,8 +13,8 @@ class _Values(DictParam):
     """Numbers for each neuron, by the names of the parameters of another type."""
 
     def coerce(self, instance, value):
-        self.check_type(instance, value, dict)
-        arrays = {name: np.array(v, float) for name, v in value.items()}
+        items = value.items() if isinstance(value, dict) else ()
+        arrays = {name: np.array(v, float) for name, v in items}
         sizes = {array.shape for array in arrays.values()}
         if len(sizes) != 1 or len(next(iter(sizes))) != 1 or (0,) in sizes:
             raise ValueError(
@@ -60,7 +60,7 @@ class Heterogeneous(nengo.neurons.NeuronType):
         self.base_type = base_type
         if initial_state is None:
             initial_state = self.base_type.initial_state
-        super().__init__(initial_state or None)
+        super().__init__(initial_state)
         self.parameters = parameters
         if isinstance(self.base_type, nengo.neurons.RatesToSpikesNeuronType):
             raise ValueError(

@@ -48,6 +48,7 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     on_last_axes,
     refractory_clock,
 )
+from keras_spiking_nengo.dynamics.neurons.own import neuron_rule
 from keras_spiking_nengo.dynamics.neurons.rates import SMOOTHING
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "has_clock",
     "longest_start",
     "neuron",
+    "neuron_rule",
     "on_last_axes",
     "refractory_clock",
     "suited_clock",

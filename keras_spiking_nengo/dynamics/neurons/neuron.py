@@ -70,6 +70,24 @@ class Neuron:
         max_spikes: spikes that one step can send, or None for any number.
         variant: what tells neuron types of one class apart that are not stepped
             alike.
+
+    Example:
+        Neurons that send their current on:
+
+        >>> import nengo
+        >>> dynamics = Neuron(
+        ...     parameters={},
+        ...     states=(),
+        ...     constants=lambda p, dt: {},
+        ...     step=lambda c, J, state, spike: (J, state),
+        ...     rates=lambda p, J: J,
+        ...     spiking=False,
+        ... )
+        >>> dynamics.step({}, 3.0, [], None)
+        (3.0, [])
+
+    Reference:
+        Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press.
     """
 
     parameters: Values
