@@ -23,7 +23,7 @@ from keras import ops
 from keras_spiking_nengo.checks import check_kind, checked_items, from_keras
 from keras_spiking_nengo.saving import registered
 
-__all__ = ["in_own_units"]
+__all__ = ["checked_optimizer", "in_own_units"]
 
 
 def in_own_units(
@@ -61,9 +61,7 @@ def in_own_units(
         optimization for deep learning*, ICLR (steps relative to the size of weights).
     """
     check_kind("model", model, keras.Model, "a keras.Model")
-    optimizer = from_keras("optimizer", keras.optimizers.get, optimizer)
-    possible = "a keras.optimizers.Optimizer or its name"
-    check_kind("optimizer", optimizer, keras.optimizers.Optimizer, possible)
+    optimizer = checked_optimizer("optimizer", optimizer)
     variables = model.trainable_variables
     said = "some of the model's trainable variables, or None"
     weights = checked_items("weights", variables if weights is None else weights, said)
@@ -73,6 +71,18 @@ def in_own_units(
     sizes = [_size(v) if id(v) in chosen else 1.0 for v in variables]
     optimizer = _with_units(optimizer, sizes)
     optimizer.name_units(variables)
+    return optimizer
+
+
+def checked_optimizer(name: str, value: Any) -> keras.optimizers.Optimizer:
+    """An optimizer, of Keras or by its name.
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
+    optimizer = from_keras(name, keras.optimizers.get, value)
+    possible = "a keras.optimizers.Optimizer or its name"
+    check_kind(name, optimizer, keras.optimizers.Optimizer, possible)
     return optimizer
 
 

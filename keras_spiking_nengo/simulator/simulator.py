@@ -227,13 +227,18 @@ class Simulator:
         """Train: as `keras.Model.fit`.
 
         Args:
-            x: dict from source nodes, or their labels, to `(items, steps, size)`; an
-                array where there is one such node; None, with `n_steps`, without.
-            y: the same for probes.
+            x: dict from source nodes, or their labels, to `(items, steps, size)`; a
+                list in their order; an array where there is one such node; None, with
+                `n_steps`, without. Or a data set of `(x, y[, sample_weight])`, each as
+                here: a `keras.utils.PyDataset`, a generator or a `tf.data.Dataset`,
+                whose dicts have labels as keys.
+            y: the same for probes. Losses of Keras that compare values take targets in
+                the shape of the output.
             n_steps: int. Length of each item where no node is given data.
             **kwargs: of `keras.Model.fit`; `validation_data` and `sample_weight` are
                 keyed as `x` and `y`, and so is `class_weight` where several probes
-                have a loss. Weights of classes hold at each step that has a label.
+                have a loss. Weights of classes hold at each step that has a label; a
+                `tf.data.Dataset` takes none.
         """
         return self._training.fit(x, y, n_steps=n_steps, **kwargs)
 

@@ -89,7 +89,7 @@ class VerifyReport:
     def table(self) -> Table:
         """The report as a `rich` table."""
         outputs = [
-            (_title(out), f"{out.max_difference:.2e}", f"{out.scale:.4g}", "", "")
+            (_heading(out), f"{out.max_difference:.2e}", f"{out.scale:.4g}", "", "")
             for out in self.outputs
         ]
         spikes = [
@@ -108,7 +108,7 @@ class VerifyReport:
         return text_of(self.table)
 
 
-def _title(row: OutputReport) -> str:
+def _heading(row: OutputReport) -> str:
     return f"{row.name}, {row.over} over time" if row.over else row.name
 
 
