@@ -210,9 +210,11 @@ class Simulator:
                 decoders) in units of its own size, as `ksn.optimizers.in_own_units`
                 says. Decoders are a thousand times smaller than one step of Adam at its
                 default rate, which else loses a network that was right. Defaults to
-                True for an optimizer that is named, as "adam", and to False for one
-                that is given, whose learning rate may be chosen for the weights as
-                they are.
+                True for an optimizer that is named, as "adam", and for one of Keras
+                whose step does not depend on the size of gradients, such as
+                `keras.optimizers.Adam()`, `RMSprop()`, `Lion()` and their kinds; to
+                False for others that are given, such as `keras.optimizers.SGD(rate)`.
+                False is right for a rate that was chosen for weights as they are.
         """
         self._training.compile(
             *args,

@@ -14,7 +14,7 @@ from keras_spiking_nengo.checks import checked_number, checked_switch
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
-from keras_spiking_nengo.optimizers import checked_optimizer, in_own_units
+from keras_spiking_nengo.optimizers import checked_optimizer, in_own_units, steps_alike
 from keras_spiking_nengo.simulator.data_sets import is_data_set
 from keras_spiking_nengo.simulator.examples import CLOCK, Examples, not_both
 from keras_spiking_nengo.simulator.frames import nodes_of
@@ -163,7 +163,10 @@ class Training:
         check_grades(options)
         optimizer = options.get("optimizer", "rmsprop")
         options["optimizer"] = checked_optimizer("optimizer", optimizer)
-        if isinstance(optimizer, str) if own_units is None else own_units:
+        if own_units is None:
+            named = isinstance(optimizer, str)
+            own_units = named or steps_alike(options["optimizer"])
+        if own_units:
             in_own_units(
                 options["optimizer"],
                 self.model,
