@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_spiking_nengo.budgets import Bounded, bounded
-from keras_spiking_nengo.checks import check_kind
+from keras_spiking_nengo.checks import check_float, check_kind
 from keras_spiking_nengo.saving import registered, unbuilt
 
 __all__ = ["PerStep"]
@@ -67,6 +67,8 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
     def call(self, inputs, training=None, mask=None):
         first = inputs[0] if isinstance(inputs, list | tuple) else inputs
         lead = ops.shape(first)[:2]
+        for x in keras.tree.flatten(inputs):
+            check_float("inputs", x.dtype, "Give the parts as features.")
         items = keras.tree.map_structure(_as_items, inputs)
         result = self.layer(items)
         return ops.reshape(result, (*lead, *result.shape[1:]))
