@@ -58,8 +58,13 @@ def main() -> None:
         sim.run_steps(STEPS, data={stimulus: x_test})
         print(f"as Nengo solves it  {error(sim.data[probe], y_test):.4f}")
 
-        # Trained through its spikes and its recurrence.
-        sim.compile(keras.optimizers.Adam(1e-5), loss={probe: "mse"}, jit_compile=True)
+        # Trained through its spikes and its recurrence, at a rate for its decoders.
+        sim.compile(
+            keras.optimizers.Adam(1e-5),
+            loss={probe: "mse"},
+            own_units=False,
+            jit_compile=True,
+        )
         sim.fit({stimulus: x}, {probe: y}, batch_size=16, epochs=40, verbose=0)
         sim.reset()
         sim.run_steps(STEPS, data={stimulus: x_test})

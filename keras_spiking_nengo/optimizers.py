@@ -25,6 +25,17 @@ from keras_spiking_nengo.saving import registered
 
 __all__ = ["in_own_units"]
 
+# Those of Keras whose step is about the learning rate, whatever the size of gradients
+# and weights, or is so in its first steps, and their kinds. Not among them: SGD. Not
+# helped: Ftrl, which makes weights from gradients alone, whatever they were before.
+_STEPS_ALIKE = (
+    *(keras.optimizers.Adadelta, keras.optimizers.Adafactor, keras.optimizers.Adagrad),
+    *(keras.optimizers.Adam, keras.optimizers.AdamW, keras.optimizers.Adamax),
+    *(keras.optimizers.Ftrl, keras.optimizers.Lamb, keras.optimizers.Lion),
+    *(keras.optimizers.Muon, keras.optimizers.Nadam, keras.optimizers.RMSprop),
+    keras.optimizers.ScheduleFreeAdamW,
+)
+
 
 def in_own_units(
     optimizer: str | keras.optimizers.Optimizer,
@@ -61,9 +72,7 @@ def in_own_units(
         optimization for deep learning*, ICLR (steps relative to the size of weights).
     """
     check_kind("model", model, keras.Model, "a keras.Model")
-    optimizer = from_keras("optimizer", keras.optimizers.get, optimizer)
-    possible = "a keras.optimizers.Optimizer or its name"
-    check_kind("optimizer", optimizer, keras.optimizers.Optimizer, possible)
+    optimizer = checked_optimizer("optimizer", optimizer)
     variables = model.trainable_variables
     said = "some of the model's trainable variables, or None"
     weights = checked_items("weights", variables if weights is None else weights, said)
@@ -74,6 +83,30 @@ def in_own_units(
     optimizer = _with_units(optimizer, sizes)
     optimizer.name_units(variables)
     return optimizer
+
+
+def checked_optimizer(name: str, value: Any) -> keras.optimizers.Optimizer:
+    """An optimizer, of Keras or by its name.
+
+    Raises:
+        TypeError, ValueError: for anything else.
+    """
+    optimizer = from_keras(name, keras.optimizers.get, value)
+    possible = "a keras.optimizers.Optimizer or its name"
+    check_kind(name, optimizer, keras.optimizers.Optimizer, possible)
+    return optimizer
+
+
+def steps_alike(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the step of an optimizer does not depend on the size of gradients.
+
+    Example:
+        >>> steps_alike(keras.optimizers.Adam()), steps_alike(keras.optimizers.SGD())
+        (True, False)
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return steps_alike(optimizer.inner_optimizer)
+    return isinstance(optimizer, _STEPS_ALIKE)
 
 
 def _size(weight: keras.Variable) -> float:
@@ -130,10 +163,15 @@ class InOwnUnits(keras.optimizers.Optimizer):
         self.units.update({path: size for path, size in pairs if size != 1})
 
     def build(self, variables):
-        super().build(variables)
-        object.__setattr__(self, "_variables_built_on", tuple(variables))
+        variables = tuple(variables)
         if not self.units and any(size != 1 for size in self.sizes):
             self.name_units(variables)  # it is from a file, and they are made anew
+        # In units, as some optimizers begin with copies of the weights.
+        units = [self.units.get(variable.path, 1.0) for variable in variables]
+        _multiply(variables, [1 / u for u in units])
+        super().build(variables)
+        _multiply(variables, units)
+        object.__setattr__(self, "_variables_built_on", variables)
 
     def apply(self, grads, trainable_variables=None):
         if trainable_variables is not None:

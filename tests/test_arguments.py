@@ -166,8 +166,13 @@ LEGAL = {
     "Simulator.compile.own_units": NONE | SWITCH,
     "from_nir.max_bytes": NONE,
     "optimizers.in_own_units.weights": NONE | {"empty"},
-    "Simulator.evaluate.y": {"nans"},  # one number for an item
-    "Simulator.fit.y": {"nans"},
+    "sample_weight": NONE | {"nans"},
+    "class_weight": NONE,
+    "validation_data": NONE,
+    "loss": KERAS | {"empty"},
+    "loss_weights": NONE | NUMBER | {"empty"},
+    "metrics": KERAS | {"empty"},
+    "weighted_metrics": KERAS | {"empty"},
     "Simulator.progress_bar": NONE | {"true"},
     "Simulator.run.data": NONE,
     "Simulator.run.progress_bar": NONE | {"true"},
@@ -562,10 +567,21 @@ MADE = (
 )
 
 
+# Parameters of Keras's that are ours as well, as they are keyed by nengo's objects.
+KEYED = {
+    "Simulator.evaluate": ("sample_weight",),
+    "Simulator.fit": ("sample_weight", "class_weight", "validation_data"),
+    "Simulator.compile": (
+        *("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"),
+    ),
+}
+
+
 @pytest.mark.parametrize("name", MADE)
 def test_calls_of_what_is_made_refuse_what_is_wrong(name, needed):
     call, arguments = needed[name]
-    _show(complaints(name, call, arguments, words=WORDS.get(name), legal=False))
+    further, words = KEYED.get(name, ()), WORDS.get(name)
+    _show(complaints(name, call, arguments, further, words, legal=False))
 
 
 # To run it: pytest -m slow tests/test_arguments.py

@@ -17,6 +17,7 @@ from keras import ops
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.saving import unbuilt
 
 __all__ = ["HiddenPart", "check_repeatable", "checked_layer", "configuration"]
 
@@ -272,7 +273,7 @@ def checked_layer(value) -> keras.Layer:
     """
     layer = value
     if isinstance(value, dict):
-        layer = keras.saving.deserialize_keras_object(value)
+        layer = keras.saving.deserialize_keras_object(unbuilt(value))
     if not isinstance(layer, keras.Layer):
         raise ValueError(
             "hidden_cell is an RNN cell such as keras.layers.SimpleRNNCell(units) or"
@@ -301,9 +302,7 @@ def checked_layer(value) -> keras.Layer:
 
 def configuration(layer) -> dict:
     """What `checked_layer` makes the layer from again."""
-    config = keras.saving.serialize_keras_object(layer)
-    # It is built with the LMU.
-    return {k: v for k, v in config.items() if k != "build_config"}
+    return unbuilt(keras.saving.serialize_keras_object(layer))
 
 
 def check_repeatable(layers, training) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.budgets import Bounded
-from keras_spiking_nengo.checks import check_kind
-from keras_spiking_nengo.saving import registered
+from keras_spiking_nengo.budgets import Bounded, bounded
+from keras_spiking_nengo.checks import check_float, check_kind
+from keras_spiking_nengo.saving import registered, unbuilt
 
 __all__ = ["PerStep"]
 
@@ -48,6 +48,12 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
         check_kind("layer", layer, keras.Layer, "a layer that is run on each step")
         super().__init__(layer, **kwargs)
 
+    @classmethod
+    def from_config(cls, config):
+        """Keras's; the layer is built for inputs of this one, not those in a file."""
+        with bounded(config):
+            return super().from_config(unbuilt(config))
+
     def build(self, input_shape):
         if not self.layer.built:
             self.layer.build(_per_item(input_shape, _without_time))
@@ -61,6 +67,8 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
     def call(self, inputs, training=None, mask=None):
         first = inputs[0] if isinstance(inputs, list | tuple) else inputs
         lead = ops.shape(first)[:2]
+        for x in keras.tree.flatten(inputs):
+            check_float("inputs", x.dtype, "Give the parts as features.")
         items = keras.tree.map_structure(_as_items, inputs)
         result = self.layer(items)
         return ops.reshape(result, (*lead, *result.shape[1:]))
@@ -71,8 +79,9 @@ def _as_items(x):
 
 
 def _per_item(shapes, function):
-    if isinstance(shapes, tuple) and not (shapes and isinstance(shapes[0], tuple)):
-        return function(shapes)
+    # From files, one shape is a list as well.
+    if not any(isinstance(shape, list | tuple) for shape in shapes):
+        return function(tuple(shapes))
     return [function(tuple(shape)) for shape in shapes]
 
 

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_spiking_nengo.budgets import Bounded
-from keras_spiking_nengo.checks import checked_count
+from keras_spiking_nengo.checks import check_float, checked_count
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["Repeat"]
@@ -53,6 +53,7 @@ class Repeat(Bounded, keras.layers.Layer):
         return (input_shape[0], self.n_steps, *input_shape[1:])
 
     def call(self, inputs):
+        check_float("inputs", inputs.dtype, "Give the parts as features.")
         return ops.repeat(ops.expand_dims(inputs, 1), self.n_steps, axis=1)
 
     def get_config(self):

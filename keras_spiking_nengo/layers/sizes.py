@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_spiking_nengo.checks import check_float
+from keras_spiking_nengo.checks import check_float, checked_array
 
 __all__ = [
     "Shape",
@@ -119,6 +119,12 @@ def checked_states(name: str, cell, states, batch) -> list:
             of other items.
     """
     states = states if isinstance(states, list | tuple) else [states]
+    states = [
+        state if hasattr(state, "shape") else checked_array("initial_state", state)
+        for state in states
+    ]
+    for state in states:
+        check_float("initial_state", state.dtype)
     states = list(map(ops.convert_to_tensor, states))
     check_states(name, cell, states, "initial_state", batch)
     pairs = zip(states, cell.state_dtypes(), strict=True)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_spiking_nengo.checks import check_float
 from keras_spiking_nengo.models.calls import Calls
 
 __all__ = ["arrays_of", "matched", "matched_arrays"]
@@ -62,6 +63,7 @@ def matched_arrays(
         received = ", ".join(str(array.shape) for array in arrays)
         raise _error(argument, owner, shapes, f"the shapes {received}")
     for name, array in zip(shapes, arrays, strict=True):
+        check_float(f"{argument}, for {name!r} of {owner},", array.dtype)
         if finite and not np.all(np.isfinite(array)):
             raise ValueError(
                 f"{argument} has values that are not finite, for {name!r} of {owner}."

@@ -4,13 +4,13 @@ import nengo
 import numpy as np
 from nengo.exceptions import ValidationError
 
-from keras_spiking_nengo.checks import checked_array, checked_items
+from keras_spiking_nengo.checks import brief, checked_array, checked_items
 
 __all__ = ["frames_of", "node_of", "nodes_of"]
 
 
-def node_of(key, network) -> nengo.Node:
-    """The source node that a key of `data` names."""
+def node_of(key, network, argument: str = "data") -> nengo.Node:
+    """The source node that a key of `data`, or an item of another argument, names."""
     nodes = [key] if isinstance(key, nengo.Node) else []
     if isinstance(key, str) and network is not None:
         all_nodes = dict.fromkeys(network.all_nodes)
@@ -18,9 +18,10 @@ def node_of(key, network) -> nengo.Node:
     if len(nodes) != 1 or nodes[0].size_in:
         sources = [n.label or str(n) for n in network.all_nodes if not n.size_in]
         raise ValidationError(
-            f"data is keyed by source nodes or their labels; {key!r} names"
-            f" {len(nodes)}. Source nodes: {', '.join(sources)}.",
-            attr="data",
+            f"{argument} names source nodes, by themselves or their labels; received"
+            f" {brief(key)}, which names {len(nodes)}. Source nodes:"
+            f" {', '.join(sources)}.",
+            attr=argument,
         )
     return nodes[0]
 
@@ -30,10 +31,7 @@ def nodes_of(inputs, network) -> list[nengo.Node]:
     if isinstance(inputs, nengo.Node):
         inputs = [inputs]
     keys = checked_items("inputs", inputs, "source nodes, or their labels, or None")
-    try:
-        return [node_of(key, network) for key in keys]
-    except ValidationError as error:
-        raise ValidationError(f"of {inputs!r}: {error}", attr="inputs") from error
+    return [node_of(key, network, "inputs") for key in keys]
 
 
 def frames_of(node, value, batch: int, steps: int) -> np.ndarray:

@@ -210,9 +210,11 @@ class Simulator:
                 decoders) in units of its own size, as `ksn.optimizers.in_own_units`
                 says. Decoders are a thousand times smaller than one step of Adam at its
                 default rate, which else loses a network that was right. Defaults to
-                True for an optimizer that is named, as "adam", and to False for one
-                that is given, whose learning rate may be chosen for the weights as
-                they are.
+                True for an optimizer that is named, as "adam", and for one of Keras
+                whose step does not depend on the size of gradients, such as
+                `keras.optimizers.Adam()`, `RMSprop()`, `Lion()` and their kinds; to
+                False for others that are given, such as `keras.optimizers.SGD(rate)`.
+                False is right for a rate that was chosen for weights as they are.
         """
         self._training.compile(
             *args,
@@ -227,13 +229,18 @@ class Simulator:
         """Train: as `keras.Model.fit`.
 
         Args:
-            x: dict from source nodes, or their labels, to `(items, steps, size)`; an
-                array where there is one such node; None, with `n_steps`, without.
-            y: the same for probes.
+            x: dict from source nodes, or their labels, to `(items, steps, size)`; a
+                list in their order; an array where there is one such node; None, with
+                `n_steps`, without. Or a data set of `(x, y[, sample_weight])`, each as
+                here: a `keras.utils.PyDataset`, a generator or a `tf.data.Dataset`,
+                whose dicts have labels as keys.
+            y: the same for probes. Losses of Keras that compare values take targets in
+                the shape of the output.
             n_steps: int. Length of each item where no node is given data.
             **kwargs: of `keras.Model.fit`; `validation_data` and `sample_weight` are
                 keyed as `x` and `y`, and so is `class_weight` where several probes
-                have a loss. Weights of classes hold at each step that has a label.
+                have a loss. Weights of classes hold at each step that has a label; a
+                `tf.data.Dataset` takes none.
         """
         return self._training.fit(x, y, n_steps=n_steps, **kwargs)
 

@@ -1,8 +1,7 @@
-"""A simulator's network as a Keras model, and data keyed by nengo's objects."""
+"""A simulator's network as a Keras model, which trains."""
 
 import inspect
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 import keras
@@ -11,24 +10,24 @@ import numpy as np
 from nengo.builder import Model
 from nengo.exceptions import SimulatorClosed, ValidationError
 
-from keras_spiking_nengo.checks import check_float, checked_count, checked_switch
+from keras_spiking_nengo.checks import checked_number, checked_switch
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
-from keras_spiking_nengo.optimizers import in_own_units
+from keras_spiking_nengo.optimizers import checked_optimizer, in_own_units, steps_alike
+from keras_spiking_nengo.simulator.data_sets import is_data_set
+from keras_spiking_nengo.simulator.examples import CLOCK, Examples, not_both
 from keras_spiking_nengo.simulator.frames import nodes_of
 from keras_spiking_nengo.simulator.grading import (
     by_output,
-    class_weighted,
+    check_grades,
     graded_outputs,
-    of_all_steps,
+    losses_by_output,
     split_off,
-    without_target,
 )
+from keras_spiking_nengo.simulator.keys import received
 
 __all__ = ["TrainableModel", "Training"]
-
-_CLOCK = "steps"
 
 
 class TrainableModel(Model):
@@ -84,10 +83,7 @@ class Training:
         self.closed = False
         self._layer: Network | None = None
         self._model: keras.Model | None = None
-        self._inputs: dict[str, nengo.Node] = {}
-        self._outputs: dict[str, nengo.Probe] = {}
-        self._open: set[str] = set()
-        self._graded: set[str] | None = None  # unless `compile` here has said it
+        self._examples: Examples | None = None
         self._restored: dict[Any, np.ndarray] = {}
 
     @property
@@ -117,18 +113,13 @@ class Training:
         nodes = (
             held(self._network) if inputs is None else nodes_of(inputs, self._network)
         )
-        self._inputs, self._outputs = _by_label(nodes), _by_label(self._built.probes)
-        # Nodes that need data: without any, a constant that is not 0 stands.
-        self._open = {
-            name
-            for name, node in self._inputs.items()
-            if inputs is not None or not np.any(node.output)
-        }
-        self._graded = None
+        examples = Examples(
+            self._network, nodes, self._built.probes, inputs is not None, self._dtype
+        )
         self._layer = Network(
             self._network,
-            inputs=dict(self._inputs),
-            outputs=dict(self._outputs),
+            inputs=dict(examples.inputs),
+            outputs=dict(examples.outputs),
             dt=self._built.dt,
             forward=forward,
             surrogate=surrogate,
@@ -139,11 +130,13 @@ class Training:
         )
         symbols = {
             name: keras.Input((None, node.size_out), name=name, dtype=self._dtype)
-            for name, node in self._inputs.items()
+            for name, node in examples.inputs.items()
         }
-        clock = keras.Input((None, 1), name=_CLOCK, dtype=self._dtype)
+        clock = keras.Input((None, 1), name=CLOCK, dtype=self._dtype)
         outputs = self._layer(symbols or clock)
-        self._model = keras.Model(symbols or {_CLOCK: clock}, outputs)
+        self._model = keras.Model(symbols or {CLOCK: clock}, outputs)
+        examples.features = {n: tuple(v.shape[2:]) for n, v in outputs.items()}
+        self._examples = examples
         self._layer.cell.assign(before)
 
     def compile(
@@ -163,173 +156,92 @@ class Training:
             self._make(inputs, forward, surrogate)
         signature = inspect.signature(self.model.compile)
         options = signature.bind(*args, **kwargs).arguments
+        examples = self._made
         for name in ("loss", "metrics", "loss_weights", "weighted_metrics"):
             if isinstance(options.get(name), Mapping):
-                options[name] = self._keyed(options[name], self._outputs, name)
+                options[name] = examples.keyed(options[name], name)
+        check_grades(options)
         optimizer = options.get("optimizer", "rmsprop")
-        if isinstance(optimizer, str) if own_units is None else own_units:
-            options["optimizer"] = in_own_units(
-                optimizer, self.model, _built_variables(self.model, self._layer)
+        options["optimizer"] = checked_optimizer("optimizer", optimizer)
+        if own_units is None:
+            named = isinstance(optimizer, str)
+            own_units = named or steps_alike(options["optimizer"])
+        if own_units:
+            in_own_units(
+                options["optimizer"],
+                self.model,
+                _built_variables(self.model, self._layer),
             )
-        options = by_output(options, list(self._outputs))
-        self._graded = graded_outputs(options, self._outputs)
+        options = by_output(options, list(examples.outputs))
+        examples.losses = losses_by_output(options.get("loss"), examples.outputs)
+        examples.graded = graded_outputs(options, examples.outputs)
         with precision(self._dtype):
             self.model.compile(**options)
 
     def fit(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
         """As `Simulator.fit`."""
+        _check_open(self, "fit")
         validation = kwargs.get("validation_data")
-        if isinstance(validation, tuple | list):
-            kwargs["validation_data"] = self._examples(n_steps, *validation)
+        if validation is not None:
+            kwargs["validation_data"] = self._held_out(validation, n_steps)
         return self._call("fit", x, y, n_steps, kwargs)
 
     def evaluate(self, x=None, y=None, *, n_steps: int | None = None, **kwargs):
         """As `Simulator.evaluate`."""
+        _check_open(self, "evaluate")
         return self._call("evaluate", x, y, n_steps, kwargs)
-
-    def _call(self, method: str, x, y, n_steps, kwargs):
-        _check_open(self, method)
-        weight = kwargs.pop("sample_weight", None)
-        data, targets, *weights = self._examples(n_steps, x, y, weight)
-        classes = kwargs.get("class_weight")
-        if classes is not None and isinstance(targets, Mapping):
-            if weight is not None:
-                raise ValidationError(
-                    "Give sample_weight or class_weight, not both.", attr="class_weight"
-                )
-            del kwargs["class_weight"]
-            if any(key in self._outputs.values() for key in classes):
-                classes = self._keyed(classes, self._outputs, "class_weight")
-            share = kwargs.pop("validation_split", None)
-            if share:  # is not weighted, as in Keras
-                data, targets, kwargs["validation_data"] = split_off(
-                    share, data, targets
-                )
-            weights = [class_weighted(classes, targets, self._graded or set(targets))]
-        if weights and weights[0] is not None:
-            kwargs["sample_weight"] = weights[0]
-        with precision(self._dtype):
-            return getattr(self.model, method)(data, targets, **kwargs)
-
-    def _examples(self, n_steps, x, y=None, weight=None) -> tuple:
-        """Data, targets, and weights if there are any, as Keras takes them."""
-        n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
-        data = self._data(x, n_steps, y)
-        targets = self._targets(y, _is_data_set(x) and not isinstance(x, Mapping))
-        _check_items(data, targets)
-        if weight is None:
-            return data, targets
-        if isinstance(weight, Mapping):
-            weight = self._keyed(weight, self._outputs, "sample_weight")
-            ones = {name: np.ones(len(target)) for name, target in targets.items()}
-            weight = {**ones, **weight}
-        elif isinstance(targets, Mapping) and len(self._outputs) == 1:
-            weight = dict.fromkeys(targets, weight)
-        return data, targets, keras.tree.map_structure(of_all_steps, weight)
 
     def predict(
         self, x=None, *, n_steps: int | None = None, **kwargs
     ) -> dict[nengo.Probe, np.ndarray]:
         """As `Simulator.predict`."""
         _check_open(self, "predict")
-        n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
-        data = self._data(x, n_steps, None)
+        data = self._made.inputs_alone(x, n_steps)
         with precision(self._dtype):
             arrays = self.model.predict(data, **kwargs)
-        return {probe: arrays[name] for name, probe in self._outputs.items()}
+        return {probe: arrays[name] for name, probe in self._made.outputs.items()}
 
-    # --- data -------------------------------------------------------------------
-
-    def _data(self, x, n_steps, y):
-        model = self.model  # makes it, and so the names, if there was none
-        assert model is not None
-        empty = x is None or isinstance(x, Mapping) and not x
-        if not self._open and empty:
-            ticks = _ticks(n_steps, y, self._dtype)
-            return _with_constants({}, self._inputs, ticks) or {_CLOCK: ticks}
-        if isinstance(x, Mapping):
-            return self._checked_data(self._keyed(x, self._inputs, "x"))
-        names = self._open or set(self._inputs)
-        if len(names) == 1 and hasattr(x, "shape"):
-            return self._checked_data(dict.fromkeys(names, x))
-        if not _is_data_set(x):
-            raise ValidationError(
-                f"x is a dict keyed by the nodes {sorted(self._inputs)}; received"
-                f" {type(x).__name__}.",
-                attr="x",
-            )
-        return x  # a data set, whose elements are keyed by labels
-
-    def _checked_data(self, data: dict[str, Any]) -> dict[str, Any]:
-        missing = sorted(self._open - set(data))
-        if missing:
-            raise ValidationError(
-                f"Data lack {missing}. All input nodes are given some:"
-                f" {sorted(self._open)}.",
-                attr="x",
-            )
-        for name, value in data.items():
-            _check_frames(name, self._inputs[name], value)
-        lengths = {name: np.shape(value)[:2] for name, value in data.items()}
-        if len(set(lengths.values())) > 1:
-            raise ValidationError(
-                f"All nodes need one number of items and steps; received {lengths}"
-                " as (items, steps, size).",
-                attr="x",
-            )
-        return _with_constants(data, self._inputs, next(iter(data.values())))
-
-    def _targets(self, y, in_data: bool):
-        """Targets by name.
-
-        Args:
-            y: as the user gives them.
-            in_data: whether they may be in the data set that `x` is.
-        """
-        if isinstance(y, Mapping):
-            y = self._keyed(y, self._outputs, "y")
-        elif hasattr(y, "shape") and len(names := self._graded or self._outputs) == 1:
-            y = dict.fromkeys(names, y)
-        absent = y is None and (in_data or not self._graded)
-        if not absent and not isinstance(y, Mapping) and not hasattr(y, "shape"):
-            raise ValidationError(
-                f"y is a dict keyed by the probes {sorted(self._outputs)}, or an array"
-                f" where one has a loss; received {y!r}.",
-                attr="y",
-            )
-        for target in y.values() if isinstance(y, Mapping) else [y]:
-            check_float("y is an array, and", getattr(target, "dtype", float))
-        if not isinstance(y, Mapping) or self._graded is None:
-            return y
-        lacking = sorted(self._graded - set(y))
-        if lacking:
-            raise ValidationError(
-                f"Targets lack {lacking}, which have a loss or metrics. Name others in"
-                " compile, as in loss={probe: 'mse'}.",
-                attr="y",
-            )
-        return {**without_target(set(self._outputs) - set(y), y), **y}
-
-    def _keyed(
-        self, data: Mapping, objects: Mapping[str, Any], argument: str
-    ) -> dict[str, Any]:
-        """Data by the names of objects, from objects or labels."""
-        names = {obj: name for name, obj in objects.items()}
-        keyed: dict[str, Any] = {}
-        for key, value in data.items():
-            by_label = isinstance(key, str)
-            name = names.get(key, "")
-            if by_label:
-                name = _name_by_label(key, objects, argument)
-            if name not in objects:
-                hint = _hint(self._network, key)
-                raise ValidationError(
-                    f"{key} is not among {sorted(objects)}: {hint}", attr=argument
+    def _call(self, method: str, x, y, n_steps, kwargs):
+        weight, classes = kwargs.pop("sample_weight", None), kwargs.get("class_weight")
+        if classes is not None:
+            if weight is not None:
+                raise not_both()
+            del kwargs["class_weight"]
+        data, *rest = self._made.arguments(x, y, weight, n_steps, classes)
+        if rest and classes is not None and rest[0] is not None:
+            targets, share = rest[0], kwargs.pop("validation_split", None)
+            if share:  # is not weighted, as in Keras
+                share = checked_number("validation_split", share, 0, 1)
+                data, targets, kwargs["validation_data"] = split_off(
+                    share, data, targets
                 )
-            if name in keyed:
-                raise ValidationError(f"{key} is given twice.", attr=argument)
-            keyed[name] = value
-        return keyed
+            rest = [targets, self._made.class_weights(classes, targets)]
+        if len(rest) == 2:
+            kwargs["sample_weight"] = rest.pop()
+        with precision(self._dtype):
+            return getattr(self.model, method)(data, *rest, **kwargs)
+
+    def _held_out(self, validation, n_steps):
+        """`validation_data` as Keras takes them."""
+        if is_data_set(validation):
+            return self._made.arguments(validation, name="validation_data")[0]
+        if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+            raise ValidationError(
+                "is (x, y), (x, y, sample_weight), or a data set of such; received"
+                f" {received(validation)}.",
+                attr="validation_data",
+            )
+        try:
+            x, y, weight = (*validation, None)[:3]
+            return self._made.arguments(x, y, weight, n_steps)
+        except ValueError as error:
+            raise ValidationError(str(error), attr="validation_data") from error
+
+    @property
+    def _made(self) -> Examples:
+        """How data are keyed by the names of the model, which is made if need be."""
+        assert self.model is not None and self._examples is not None
+        return self._examples
 
 
 def _built_variables(model, layer) -> list[keras.Variable]:
@@ -341,98 +253,3 @@ def _built_variables(model, layer) -> list[keras.Variable]:
 def _check_open(training: Training, method: str) -> None:
     if training.closed:
         raise SimulatorClosed(f"{method} needs a simulator that is not closed.")
-
-
-def _with_constants(data: Mapping, nodes: Mapping[str, nengo.Node], frames) -> dict:
-    """Data of all nodes, with the constants of those that have none.
-
-    Args:
-        data: arrays by name of the node.
-        nodes: by name.
-        frames: array of as many items and steps, and of the type that is wanted.
-    """
-    lead = np.shape(frames)[:2]
-    dtype = keras.backend.standardize_dtype(getattr(frames, "dtype", None))
-    constants = {
-        name: np.broadcast_to(np.asarray(node.output, dtype), (*lead, node.size_out))
-        for name, node in nodes.items()
-        if name not in data
-    }
-    return {**data, **constants}
-
-
-def _check_frames(name: str, node: nengo.Node, value) -> None:
-    # Before Keras sees it: on JAX, a model is lost if a call of it fails.
-    size, shape = node.size_out, np.shape(value)
-    if len(shape) != 3 or shape[2] != size:
-        raise ValidationError(
-            f"{name} takes (items, steps, {size}); received {shape}.", attr="x"
-        )
-    check_float(f"x, for {name}, is an array, and", getattr(value, "dtype", float))
-
-
-def _check_items(data, targets) -> None:
-    if isinstance(data, Mapping) and isinstance(targets, Mapping):
-        items = len(next(iter(data.values())))
-        for name, target in targets.items():
-            shape = np.shape(target)
-            if not shape or shape[0] != items:
-                raise ValidationError(
-                    f"{name} takes targets for {items} items, as many as x has;"
-                    f" received the shape {shape}.",
-                    attr="y",
-                )
-
-
-def _is_data_set(x) -> bool:
-    """Whether Keras can take elements, keyed by labels, from it."""
-    if isinstance(x, list | tuple):
-        return bool(x) and all(hasattr(value, "shape") for value in x)
-    if hasattr(x, "shape") or isinstance(x, str | bytes | type):
-        return False
-    return any(hasattr(x, way) for way in ("__iter__", "__getitem__", "__next__"))
-
-
-def _ticks(n_steps: int | None, y, dtype: str) -> np.ndarray:
-    """Data for a network that is given none: as many items as there are targets."""
-    if n_steps is None:
-        raise ValidationError(
-            "No node of this network is given data, as x: say n_steps.", attr="n_steps"
-        )
-    arrays = y.values() if isinstance(y, Mapping) else [y]
-    items = next((len(array) for array in arrays if array is not None), 1)
-    return np.zeros((items, n_steps, 1), dtype=dtype)
-
-
-def _hint(network: nengo.Network | None, key) -> str:
-    nodes = [] if network is None else network.all_nodes
-    outputs = [node.output for node in nodes if key in (node, node.label)]
-    output = outputs[0] if outputs else None
-    if callable(output) or isinstance(output, nengo.Process):
-        return "its output is a function or process. Name it in compile(inputs=...)."
-    return "key data by source nodes, targets by probes, or by their labels."
-
-
-def _name_by_label(label: str, objects: Mapping[str, Any], argument: str) -> str:
-    """The name of the object with a label, or the label itself."""
-    labelled = [name for name, obj in objects.items() if obj.label == label]
-    if len(labelled) > 1:
-        raise ValidationError(
-            f"{len(labelled)} objects have the label {label!r}. Key the data by"
-            " the objects themselves.",
-            attr=argument,
-        )
-    return labelled[0] if labelled else label
-
-
-def _by_label(objects) -> dict[str, Any]:
-    """Objects by label, made unique."""
-    named: dict[str, Any] = {}
-    for i, obj in enumerate(objects):
-        kind = type(obj).__name__.lower()
-        label = name = (obj.label or f"{kind}_{i}").replace("/", "_")
-        numbers = count(i)
-        while name in named:
-            name = f"{label}_{next(numbers)}"
-        named[name] = obj
-    return named

@@ -24,7 +24,9 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.checks import (
+    check_float,
     check_policy,
+    checked_array,
     checked_dt,
     checked_name,
     checked_number,
@@ -118,7 +120,7 @@ class MaskedMeanSquaredError(_Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        y_true = ops.cast(y_true, self.dtype)
+        y_true = ops.cast(_as_numbers(y_true), self.dtype)
         _check_alike(y_true.shape, y_pred.shape)
         there = _has_target(y_true)
         weights = ops.cast(ops.any(there, axis=-1), self.dtype)
@@ -159,6 +161,7 @@ class _ItemLoss(_Loss, ABC):
         self.amplitude = positive("amplitude", amplitude)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        y_true = _as_numbers(y_true)
         _check_time(self, y_pred)
         # A copy has no mask, which Keras would apply to the values of items.
         y_pred = ops.copy(ops.cast(y_pred, self.dtype))
@@ -404,6 +407,7 @@ class TemporalCrossEntropy(_Loss):
         self.target = checked_number("target", target)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
+        y_true = _as_numbers(y_true)
         _check_time(self, y_pred)
         if sample_weight is not None:
             sample_weight = per_step(
@@ -428,15 +432,9 @@ def _entropy(labels, logits):
 
 def _one_hot(labels, logits):
     """Labels `(batch,)`, `(batch, 1)` or `(batch, classes)` in the last form."""
+    labels = checked_labels(labels, logits)
     shape, classes = tuple(labels.shape), logits.shape[-1]
-    pairs = zip(shape[:1], logits.shape[:1], strict=True) if shape else ()
-    if any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs):
-        raise ValueError(
-            f"Labels are of as many items as the outputs, {logits.shape[0]}; received"
-            f" labels of shape {shape}."
-        )
     if classes > 1 and shape[1:] in ((), (1,)):
-        _check_classes(labels, classes)
         labels = ops.cast(ops.reshape(labels, (-1, 1)), "int32")
         one_hot = ops.cast(labels == ops.arange(classes), logits.dtype)
         # Of a label that is no class all are 0: by 0 they make NaN, and not no error.
@@ -448,6 +446,38 @@ def _one_hot(labels, logits):
         f" {classes} classes of the outputs, of which there are 2 or more; received"
         f" labels of shape {shape}."
     )
+
+
+def checked_labels(labels, outputs):
+    """Labels as a tensor.
+
+    Args:
+        labels: `(batch,)` or `(batch, 1)`, of classes; or of any other shape.
+        outputs: `(batch, ..., classes)`.
+
+    Raises:
+        ValueError: for what is no number, labels of other items, and labels of classes
+            that are none, where their values are known.
+    """
+    labels = ops.convert_to_tensor(_as_numbers(labels))
+    shape, classes = tuple(labels.shape), outputs.shape[-1]
+    pairs = zip(shape[:1], outputs.shape[:1], strict=True) if shape else ()
+    if any(isinstance(m, int) and isinstance(n, int) and m != n for m, n in pairs):
+        raise ValueError(
+            f"Labels are of as many items as the outputs, {outputs.shape[0]}; received"
+            f" labels of shape {shape}."
+        )
+    if classes > 1 and shape[1:] in ((), (1,)):
+        _check_classes(labels, classes)
+    return labels
+
+
+def _as_numbers(y_true):
+    """Labels or targets, which are numbers."""
+    if not hasattr(y_true, "dtype"):
+        return checked_array("y_true", y_true, finite=False)
+    check_float("y_true", y_true.dtype)
+    return y_true
 
 
 def _check_classes(labels, classes: int) -> None:

@@ -29,7 +29,12 @@ from keras_spiking_nengo.layers import Neurons
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
-from keras_spiking_nengo.training.losses import checked_window, per_step, within
+from keras_spiking_nengo.training.losses import (
+    checked_labels,
+    checked_window,
+    per_step,
+    within,
+)
 
 __all__ = [
     "DeadNeurons",
@@ -251,7 +256,7 @@ class RateAccuracy(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = _checked_activity(self, y_pred)
-        labels, classes = ops.convert_to_tensor(y_true), activity.shape[-1]
+        labels, classes = checked_labels(y_true, activity), activity.shape[-1]
         if len(activity.shape) > 3 or labels.shape[1:] not in ((), (1,), (classes,)):
             raise ValueError(
                 "RateAccuracy takes labels (batch,), (batch, 1) or (batch, classes) and"
@@ -267,7 +272,9 @@ class RateAccuracy(keras.metrics.Mean):
             labels = ops.argmax(labels, axis=-1)
         activity = within(activity, self.window, self.dt)
         fastest = ops.cast(ops.argmax(ops.sum(activity, axis=1), axis=-1), "int32")
-        same = ops.equal(fastest, ops.cast(ops.reshape(labels, (-1,)), "int32"))
+        # As fractions: a label that is no class, where it was not known, is not hit.
+        labels = ops.cast(ops.reshape(labels, (-1,)), "float32")
+        same = ops.equal(ops.cast(fastest, "float32"), labels)
         super().update_state(ops.cast(same, self.dtype), sample_weight)
 
     def get_config(self):

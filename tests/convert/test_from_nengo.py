@@ -413,6 +413,18 @@ def test_what_is_not_simple(name, float64):
     assert_equal(run(ksn.from_nengo(net), given), batch_by_nengo(net, given), 1e-7)
 
 
+def test_outputs_are_called_as_their_probes():
+    with nengo.Network(seed=0) as net:
+        x = nengo.Node([0.0], label="x")
+        ens = nengo.Ensemble(20, 1, label="ens")
+        nengo.Connection(x, ens)
+        bent = Bent(default_size_in=1, default_size_out=1)
+        nengo.Probe(ens, synapse=bent, label="p")
+        nengo.Probe(ens.neurons, "voltage", label="v")
+        nengo.Probe(ens, synapse=0.01, label="q r")
+    assert {*ksn.from_nengo(net).output} == {"p", "v", "q_r"}
+
+
 def test_what_is_no_input_holds_its_value(float64):
     net = constants()
     model = ksn.from_nengo(net, inputs=[])

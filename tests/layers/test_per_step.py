@@ -64,3 +64,27 @@ def test_dropout_knows_that_it_is_trained():
 def test_without_time():
     with pytest.raises(ValueError, match="Repeat"):
         ksn.layers.PerStep(layers.Dense(3))(np.ones((4,), "float32"))
+
+
+@pytest.mark.parametrize("shape", [[None, None], [2, 10**9], "x", None])
+def test_shapes_in_a_file_for_the_inner_layer_are_not_taken(shape):
+    layer = ksn.layers.PerStep(keras.layers.Dense(2))
+    layer(np.ones((1, 4, 3)))
+    config = layer.get_config()
+    config["layer"]["build_config"] = {"input_shape": shape}
+    again = ksn.layers.PerStep.from_config(config)
+    assert again(np.ones((1, 4, 3))).shape == (1, 4, 2)
+    assert again.layer.kernel.shape == (3, 2)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_nor_are_those_for_hidden_cells_of_a_memory(several):
+    cell = keras.layers.SimpleRNNCell(2)
+    layer = ksn.layers.LMU(1, 2, 4.0, [cell] if several else cell)
+    layer(np.ones((1, 4, 3)))
+    config = layer.get_config()
+    inner = config["hidden_cell"]
+    inner = inner[0] if several else inner
+    inner["build_config"] = {"input_shape": [None, None]}
+    again = ksn.layers.LMU.from_config(config)
+    assert again(np.ones((1, 4, 3))).shape == (1, 2)

@@ -257,10 +257,12 @@ class _Reader:
                 self.sketch.edge(self.sent[obj], hub, where=where)
             start += node.size_out
         for i, (obj, probe) in enumerate(shown.items()):
-            size = probe.size_in
+            size, name = probe.size_in, f"{hub}.{probe.label or i}"
             if isinstance(obj, nengo.Probe):  # of anything, such as weights
                 size = self.model.sig[obj]["in"].size
-            name = _as_name(f"{hub}.{probe.label or i}")
+                # It is an output, which is called as those of other probes are.
+                name = obj.label or name
+            name = _as_name(name)
             self.sent[obj] = self.sketch.vertex(name, size, output=(hub, i))
 
     def _leaving(self) -> None:

@@ -237,7 +237,7 @@ def compare(
             f" activation in {model.name!r}, and '_neurons' after it: make it by"
             " ksn.to_spiking(model, ...)."
         )
-    inputs = arrays_of(called, x)
+    inputs = arrays_of(called, x, finite=True)
     longer = _repeated(inputs, called, spiking_calls, n_steps)
     over_time = temporal(called)
     timed = {call.name for call in called if over_time.of(call)}

@@ -1,5 +1,6 @@
 """A Keras model over time, with spiking neurons in the place of activations."""
 
+import functools
 import math
 import warnings
 from collections.abc import Callable, Mapping
@@ -48,6 +49,10 @@ from keras_spiking_nengo.types import NEURON_TYPES
 __all__ = ["to_spiking"]
 
 OUTPUTS = ("mean", "last", "sequence")
+_ADVICE = (
+    "a sequence (batch, time, *features); ksn.to_spiking(model, n_steps=...) takes"
+    " static inputs"
+)
 # Of the highest activation: where neurons differ by more, the user is told.
 _TOLERANCE = 0.05
 
@@ -307,6 +312,9 @@ class _SpikingModel:
             model.input_spec = [
                 _sequence_spec(name, x, said=not keyed) for name, x in inputs.items()
             ]
+            for method in ("predict", "predict_on_batch"):
+                checked = _of_sequences(getattr(model, method), inputs)
+                setattr(model, method, checked)
         return model
 
     def _name(self, name: str) -> str:
@@ -461,13 +469,36 @@ def _sequence_spec(name: str, x: Symbol, said: bool = True) -> keras.InputSpec:
     Keras would add an axis to a picture of one channel. Its message has the name, and
     there it says what to do.
     """
-    advice = "a sequence (batch, time, *features); ksn.to_spiking(model, n_steps=...)"
     return keras.InputSpec(
         shape=(None, *x.shape[1:]),
         min_ndim=len(x.shape) if tuple(x.shape[2:]) != (1,) else None,
-        name=f"{name}, {advice} takes static inputs" if said else name,
+        name=f"{name}, {_ADVICE}" if said else name,
         allow_last_axis_squeeze=True,
     )
+
+
+def _of_sequences(method: Callable, inputs: Mapping[str, Symbol]) -> Callable:
+    """A method of a model that refuses arrays that are no sequences.
+
+    On JAX `predict` does not look at the specification, and a model is lost if its call
+    fails there.
+    """
+    ranks = [len(x.shape) if tuple(x.shape[2:]) != (1,) else 0 for x in inputs.values()]
+
+    @functools.wraps(method)
+    def checked(x, *args, **kwargs):
+        arrays = keras.tree.flatten(x if isinstance(x, dict | list | tuple) else [x])
+        if len(arrays) == len(ranks):  # else, Keras says so
+            for array, rank in zip(arrays, ranks, strict=True):
+                shape = getattr(array, "shape", None)
+                if shape is not None and len(shape) < rank:
+                    raise ValueError(
+                        f"x is {_ADVICE}, without which the model takes {rank} axes;"
+                        f" received the shape {tuple(shape)}."
+                    )
+        return method(x, *args, **kwargs)
+
+    return checked
 
 
 def _only_acts(operation) -> bool:
