@@ -13,6 +13,7 @@ numbers that are drawn anew in every call with `training=True`, as those of
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import keras
@@ -24,13 +25,15 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
+from keras_spiking_nengo.layers.eager_calls import EagerCalls
 from keras_spiking_nengo.layers.masks import masked_sequence
+from keras_spiking_nengo.layers.settings import Settable
 from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
 
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
 
-class Cell(Bounded, keras.layers.Layer, ABC):
+class Cell(Bounded, Settable, keras.layers.Layer, ABC):
     """One step of time, with named states.
 
     A subclass sets `state_names`, and has `program` and `initial_state`; it may
@@ -114,6 +117,26 @@ class Cell(Bounded, keras.layers.Layer, ABC):
         run = self.sequence if whole else self.last
         return run(inputs, state, training, unroll)
 
+    # --- Python, in eager calls -------------------------------------------------
+
+    @property
+    def calls_python(self) -> bool:
+        """Whether Python is called while steps are run."""
+        return False
+
+    def tables(self, n_steps: int, training: bool) -> list:
+        """Arrays that Python computes anew for each call, before steps are run.
+
+        None for one that it computes while they are.
+        """
+        return []
+
+    def with_tables(self, tables: list) -> AbstractContextManager:
+        """A context in which the cell runs with these tables, as tensors."""
+        return nullcontext()
+
+    # --- state and steps --------------------------------------------------------
+
     @abstractmethod
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
@@ -183,7 +206,7 @@ class Signature:
         return inspect.Signature([*named, *further, rest])
 
 
-class SequenceLayer(keras.layers.RNN):
+class SequenceLayer(Settable, keras.layers.RNN):
     """A `keras.layers.RNN` around a cell of class `cell_class`.
 
     Args:
@@ -220,6 +243,8 @@ class SequenceLayer(keras.layers.RNN):
         self.save_state = checked_switch("save_state", save_state)
         # None where nothing is drawn, so that no other layer gets a variable of it.
         self.seed_generator = _seed_generator(cell)
+        # Neither Keras nor TensorFlow is to look into it.
+        object.__setattr__(self, "eager_calls", EagerCalls(self))
 
     # --- shapes ---------------------------------------------------------------
 
@@ -324,7 +349,18 @@ class SequenceLayer(keras.layers.RNN):
         """
         return self.cell(inputs, states, training=False)
 
+    def __call__(self, *args, **kwargs):
+        if len(args) == 1 and kwargs.keys() <= {"training"}:
+            repeated = self.eager_calls.repeated(*args, kwargs.get("training"))
+            if repeated:
+                return repeated[0]
+        return super().__call__(*args, **kwargs)
+
     def call(self, sequences, initial_state=None, mask=None, training=False):
+        return self.eager_calls.run((sequences, initial_state, mask), training)
+
+    def computed(self, sequences, initial_state, mask, training):
+        """Outputs and, if asked for, states: `call`, of this moment's tensors."""
         cell = self.cell
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)

@@ -1,6 +1,8 @@
 """One step of a Nengo network, as a cell."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -39,6 +41,18 @@ from keras_spiking_nengo.layers.ports import Ports
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell"]
+
+# Values of the timed inputs of the network that is traced now, if it was given them.
+_TABLES: ContextVar[list | None] = ContextVar("tables", default=None)
+
+
+@contextmanager
+def _tables(tables: list) -> Iterator[None]:
+    token = _TABLES.set(tables)
+    try:
+        yield
+    finally:
+        _TABLES.reset(token)
 
 
 @registered()
@@ -226,15 +240,17 @@ class NetworkCell(Cell):
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
+        tables = _TABLES.get()
+        if tables is None or length is None:
+            tables = self.tables(length, training)
         values = []
-        for timed in self.engine.timed_inputs:
+        for timed, table in zip(self.engine.timed_inputs, tables, strict=True):
             size, dtype = timed.value.size, self.state_dtype
-            drawn = length and training and host_is_near() and timed.draws(length)
-            if self.continued or length is None or drawn:
+            if table is None:
                 at = partial(timed.at, draw=bool(training))
                 values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
-            table = ops.convert_to_tensor(timed(0, length), dtype=dtype)
+            table = ops.convert_to_tensor(table, dtype=dtype)
             if masked:
                 places = ops.cast(steps[..., 0], "int32") - 1
                 values.append(ops.take(table[0], places, axis=0))
@@ -242,6 +258,22 @@ class NetworkCell(Cell):
                 shape = (ops.shape(steps)[0], length, size)
                 values.append(ops.broadcast_to(table, shape))
         return values
+
+    def tables(self, n_steps, training):
+        def table(timed):
+            drawn = training and host_is_near() and timed.draws(n_steps)
+            return None if drawn else timed(0, n_steps)
+
+        if self.continued or n_steps is None:
+            return [None] * len(self.engine.timed_inputs)
+        return list(map(table, self.engine.timed_inputs))
+
+    def with_tables(self, tables):
+        return _tables(tables)
+
+    @property
+    def calls_python(self):
+        return bool(self.engine.python_calls)
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""
