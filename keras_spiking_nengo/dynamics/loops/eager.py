@@ -127,17 +127,14 @@ def _condition_in_tensorflow() -> Callable[[Sequence], bool]:
 
 
 def _compiled_by_tensorflow(traced, values, tensors, host: bool) -> Callable:
-    import tensorflow as tf
+    from keras_spiking_nengo.dynamics.loops.signatures import traced_for
 
     n = len(values)
 
     def flat(*arguments):
         return traced(arguments[:n], arguments[n:])
 
-    # One function for one signature: TensorFlow warns of those that are traced often.
-    function = tf.function(flat, jit_compile=not host, autograph=False)
-    specs = [tf.TensorSpec(x.shape, x.dtype) for x in (*values, *tensors)]
-    run = function.get_concrete_function(*specs)
+    run = traced_for(flat, [*values, *tensors], host)
     return lambda values, tensors: run(*values, *tensors)
 
 
