@@ -10,18 +10,40 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager
+from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager, is_recorded
 from keras_spiking_nengo.layers.settings import Settings
 
-__all__ = ["EagerCalls"]
+__all__ = ["CalledEagerly", "EagerCalls"]
 
 # Programs that a layer holds, and settings that they were compiled with, at most.
 _MOST_CALLS = 32
 _MOST_SETTINGS = 8
+
+
+class CalledEagerly:
+    """Mixin of a layer over time: what it has `computed` once is repeated.
+
+    It has `eager_calls`, and computes what a call gives, `computed(sequences,
+    initial_state, mask, training)`.
+    """
+
+    eager_calls: "EagerCalls"
+
+    def __call__(self, *args, **kwargs):
+        if len(args) == 1 and kwargs.keys() <= {"training"}:
+            repeated = self.eager_calls.repeated(*args, kwargs.get("training"))
+            if repeated:
+                return repeated[0]
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """As of `keras.layers.RNN`."""
+        return self.eager_calls.run((sequences, initial_state, mask), training)
 
 
 class EagerCalls:
@@ -36,7 +58,7 @@ class EagerCalls:
 
     def __init__(self, layer):
         self.n_compiled = 0
-        self._layer = weakref.ref(layer)
+        self._layer: Callable[[], Any] = weakref.ref(layer)
         # None for one that cannot be compiled.
         self._calls: OrderedDict[tuple, EagerCall | None] = OrderedDict()
         # Those of one tensor, by what it takes least to tell.
@@ -101,8 +123,8 @@ class EagerCalls:
             results, call = (), self._calls.get(key)
             if key not in self._calls or (call and not call.fits(values)):
                 program = _program(self._layer, form, known, bool(training))
-                host = layer.cell.calls_python or not all(known)
-                call = EagerCall(program, layer.variables, host)
+                host = layer.cell.tables.calls_python or not all(known)
+                call = EagerCall(program, layer.variables, host, is_recorded())
                 results = _first_results(call, values, tensors)
                 key = _key(self._present(), form, training, tensors)
                 call = call if results else None
@@ -165,12 +187,13 @@ class _PlainCall:
 
 def _plain_key(sequences, training) -> tuple:
     shape, dtype = getattr(sequences, "shape", None), getattr(sequences, "dtype", None)
-    return shape, dtype, training, keras.config.floatx()
+    return shape, dtype, training, keras.config.floatx(), is_recorded()
 
 
 def _key(settings: Settings, form, training, tensors: Sequence) -> tuple:
     kinds = [(x.shape, x.dtype) for x in tensors]
-    return settings, repr(form), bool(training), keras.config.floatx(), *kinds
+    context = keras.config.floatx(), is_recorded()
+    return settings, repr(form), bool(training), *context, *kinds
 
 
 def _first_results(call: EagerCall, values: Sequence, tensors: Sequence) -> tuple:
@@ -192,7 +215,7 @@ def _program(layer_reference, form, known: list[bool], training: bool) -> Callab
         layer, rest = layer_reference(), iter(tensors)
         leaves = [next(rest) if is_there else None for is_there in there]
         arguments = keras.tree.pack_sequence_as(form, leaves)
-        with layer.cell.with_tables([next(rest) if k else None for k in known]):
+        with layer.cell.tables.given([next(rest) if k else None for k in known]):
             return layer.computed(*arguments, training)
 
     return program
@@ -200,7 +223,7 @@ def _program(layer_reference, form, known: list[bool], training: bool) -> Callab
 
 def _with_tables(cell, given: list, training) -> tuple[list, list[bool]]:
     """Tensors, then those that Python computes; and which of the latter there are."""
-    tables = cell.tables(given[0].shape[1], bool(training))
+    tables = cell.tables.computed(given[0].shape[1], bool(training))
     if not tables:
         return given, []
     dtype = cell.state_dtype

@@ -1,6 +1,6 @@
 """One step of a Nengo network, as a cell."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -38,21 +38,10 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.layers.timed_tables import TimedTables
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell"]
-
-# Values of the timed inputs of the network that is traced now, if it was given them.
-_TABLES: ContextVar[list | None] = ContextVar("tables", default=None)
-
-
-@contextmanager
-def _tables(tables: list) -> Iterator[None]:
-    token = _TABLES.set(tables)
-    try:
-        yield
-    finally:
-        _TABLES.reset(token)
 
 
 @registered()
@@ -119,6 +108,8 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
+        self._tables = _Tables(self)
+        object.__setattr__(self, "tables", self._tables)
         # Whether anything depends on the number of the step, which is a state then.
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
@@ -240,9 +231,7 @@ class NetworkCell(Cell):
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
-        tables = _TABLES.get()
-        if tables is None or length is None:
-            tables = self.tables(length, training)
+        tables = self._tables.present(length, training)
         values = []
         for timed, table in zip(self.engine.timed_inputs, tables, strict=True):
             size, dtype = timed.value.size, self.state_dtype
@@ -258,22 +247,6 @@ class NetworkCell(Cell):
                 shape = (ops.shape(steps)[0], length, size)
                 values.append(ops.broadcast_to(table, shape))
         return values
-
-    def tables(self, n_steps, training):
-        def table(timed):
-            drawn = training and host_is_near() and timed.draws(n_steps)
-            return None if drawn else timed(0, n_steps)
-
-        if self.continued or n_steps is None:
-            return [None] * len(self.engine.timed_inputs)
-        return list(map(table, self.engine.timed_inputs))
-
-    def with_tables(self, tables):
-        return _tables(tables)
-
-    @property
-    def calls_python(self):
-        return bool(self.engine.python_calls)
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""
@@ -297,6 +270,44 @@ class NetworkCell(Cell):
             "seed": self.seed,
             "trained": trained,
         }
+
+
+class _Tables(TimedTables):
+    """Values of a network's timed inputs."""
+
+    def __init__(self, cell: NetworkCell):
+        self._cell = cell
+        self._given: ContextVar[list | None] = ContextVar("given", default=None)
+
+    @property
+    def calls_python(self):
+        return bool(self._cell.engine.python_calls)
+
+    def computed(self, n_steps, training):
+        inputs = self._cell.engine.timed_inputs
+
+        def table(timed):
+            drawn = training and host_is_near() and timed.draws(n_steps)
+            return None if drawn else timed(0, n_steps)
+
+        if self._cell.continued or n_steps is None:
+            return [None] * len(inputs)
+        return list(map(table, inputs))
+
+    def present(self, n_steps: int | None, training: bool) -> list:
+        """Those that were given, or that are computed now."""
+        tables = self._given.get()
+        if tables is None or n_steps is None:
+            return self.computed(n_steps, training)
+        return tables
+
+    @contextmanager
+    def given(self, tables):
+        token = self._given.set(tables)
+        try:
+            yield
+        finally:
+            self._given.reset(token)
 
 
 def _checked_names(trained) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
 
-__all__ = ["EagerCall", "are_eager"]
+__all__ = ["EagerCall", "are_eager", "is_recorded"]
 
 
 class EagerCall:
@@ -29,12 +30,15 @@ class EagerCall:
         function: from tensors to nested tensors.
         variables: of Keras.
         host: whether the function calls Python.
+        recorded: whether `is_recorded` where it is called.
     """
 
-    def __init__(self, function: Callable, variables: Sequence, host: bool):
+    def __init__(
+        self, function: Callable, variables: Sequence, host: bool, recorded: bool
+    ):
         self.variables = list(variables)
         self._function = function
-        self._host = host
+        self._host, self._recorded = host, recorded
         self._run: Callable | None = None
         # The tensors that variables consist of, where the program reads them itself.
         self._read: list = []
@@ -58,18 +62,22 @@ class EagerCall:
             tensors: arguments of the function.
         """
         if self._run is None:
-            compile_ = _COMPILERS[backend_name()]
-            self._read = [value if _is_variable(value) else None for value in values]
+            read = map(self._is_read, values)
+            self._read = [v if r else None for v, r in zip(values, read, strict=True)]
             self._reads = any(read is not None for read in self._read)
             self._dtypes = [value.dtype for value in values]
-            self._run = compile_(
-                self._traced, self._passed(values), tensors, self._host
+            self._run = _COMPILERS[backend_name()](
+                self._traced, self._passed(values), tensors, self._host, self._recorded
             )
         result, assigned = self._run(self._passed(values), tensors)
         if assigned:
             for variable, value in zip(self._assigned, assigned, strict=True):
                 variable.assign(value)
         return result
+
+    def _is_read(self, value) -> bool:
+        """Whether this is TensorFlow's variable, which its program reads itself."""
+        return hasattr(value, "assign") and not self._recorded
 
     def _passed(self, values: Sequence) -> list:
         if not self._reads:
@@ -90,11 +98,6 @@ class EagerCall:
         return result, [after[i] for i in changed]
 
 
-def _is_variable(value) -> bool:
-    """Whether this is TensorFlow's variable, and no tensor."""
-    return hasattr(value, "assign")
-
-
 def are_eager(tensors: Sequence) -> bool:
     """Whether what is called with these now can be an `EagerCall`.
 
@@ -102,6 +105,18 @@ def are_eager(tensors: Sequence) -> bool:
     find a fault.
     """
     return _condition(backend_name())(tensors)
+
+
+def is_recorded() -> bool:
+    """Whether TensorFlow records what is called now, to differentiate it."""
+    return backend_name() == "tensorflow" and _tensorflow().is_recording()
+
+
+@functools.cache
+def _tensorflow():
+    from keras_spiking_nengo.dynamics.loops import signatures
+
+    return signatures
 
 
 @functools.cache
@@ -126,16 +141,27 @@ def _condition_in_tensorflow() -> Callable[[Sequence], bool]:
     return are_eager
 
 
-def _compiled_by_tensorflow(traced, values, tensors, host: bool) -> Callable:
-    from keras_spiking_nengo.dynamics.loops.signatures import traced_for
-
+def _compiled_by_tensorflow(
+    traced, values, tensors, host: bool, recorded: bool
+) -> Callable:
     n = len(values)
+    form: list = []
 
     def flat(*arguments):
-        return traced(arguments[:n], arguments[n:])
+        results = traced(arguments[:n], arguments[n:])
+        form[:] = [keras.tree.map_structure(lambda _: 0, results)]
+        return keras.tree.flatten(results)
 
-    run = traced_for(flat, [*values, *tensors], host)
-    return lambda values, tensors: run(*values, *tensors)
+    if recorded:
+        run = _tensorflow().differentiable(flat, host)
+    else:
+        run = _tensorflow().traced_for(flat, [*values, *tensors], host)
+
+    def nested(values, tensors):
+        results = run(*map(ops.convert_to_tensor, values), *tensors)
+        return keras.tree.pack_sequence_as(form[0], results)
+
+    return nested
 
 
 # --- JAX ------------------------------------------------------------------------
@@ -154,7 +180,7 @@ def _condition_in_jax() -> Callable[[Sequence], bool]:
     return are_eager
 
 
-def _compiled_by_jax(traced, values, tensors, host: bool) -> Callable:
+def _compiled_by_jax(traced, values, tensors, host: bool, recorded: bool) -> Callable:
     import jax
 
     return jax.jit(traced)

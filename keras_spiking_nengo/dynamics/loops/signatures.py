@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 import keras
 import tensorflow as tf
 
-__all__ = ["by_signature", "traced_for"]
+from keras_spiking_nengo.dynamics.loops.stacks import private
+from keras_spiking_nengo.dynamics.loops.structures import floats_of, is_float
+
+__all__ = ["by_signature", "differentiable", "is_recording", "traced_for"]
 
 
 def traced_for(function: Callable, tensors: Sequence, host: bool) -> Callable:
@@ -45,5 +48,55 @@ def by_signature(function: Callable, host: bool) -> Callable:
 
             programs[kinds] = traced_for(flat, tensors, host)
         return programs[kinds](*tensors)
+
+    return run
+
+
+def is_recording() -> bool:
+    """Whether a tape may record what runs now; True where TensorFlow does not say."""
+    records = private("tensorflow.python.eager.record", "could_possibly_record")
+    return records is None or records()
+
+
+def differentiable(function: Callable, host: bool) -> Callable:
+    """`function` of flat tensors, whose derivatives of any order are compiled, too.
+
+    Each is a program of its own that computes again what it needs: what TensorFlow
+    would hand from one to the next, XLA can neither give nor take.
+
+    Args:
+        function: from tensors, of the same shapes and dtypes each time, to a list.
+        host: whether it calls Python.
+    """
+    programs: dict[str, Callable] = {}
+    n = 0
+
+    def back(*values):
+        tensors, upstream = values[:n], values[n:]
+        floats = floats_of(tensors, tensors)
+        with tf.GradientTape() as tape:
+            tape.watch(floats)
+            results = function(*tensors)
+            results = floats_of(results, results)
+        return tape.gradient(
+            results, floats, list(upstream), unconnected_gradients="zero"
+        )
+
+    @tf.custom_gradient
+    def run(*tensors):
+        nonlocal n
+        n = len(tensors)
+        # What tapes are told of is this function, and nothing that it does.
+        values = list(map(tf.stop_gradient, tensors))
+        if "ahead" not in programs:
+            programs["ahead"] = traced_for(function, values, host)
+            programs["back"] = differentiable(back, host)
+        results = list(programs["ahead"](*values))
+
+        def grad(*upstream):
+            slopes = iter(programs["back"](*tensors, *floats_of(upstream, results)))
+            return [next(slopes) if is_float(x) else None for x in tensors]
+
+        return results, grad
 
     return run
