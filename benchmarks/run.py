@@ -1,7 +1,8 @@
 """Every benchmark of this repository: suites beside their peers, in one run.
 
-    uv run benchmarks/run.py [layers|networks|training|build|scaling|lmu|imported|all]
-        [--quick] [--backends tensorflow jax] [--without nengodl ...] [--results DIR]
+    uv run benchmarks/run.py [layers|networks|training|build|scaling|lmu|imported|loops|
+        all] [--quick] [--backends tensorflow jax] [--without nengodl ...]
+        [--only arm ...] [--sizes 200 ...] [--results DIR]
     uv run benchmarks/run.py --report
 
 Each suite compares outputs before it times anything, and writes its tables, checks and
@@ -21,6 +22,7 @@ from performance import write_report
 from suite import BACKENDS, Options
 
 SUITES = ("layers", "networks", "training", "build", "scaling", "lmu", "imported")
+SUITES += ("loops",)
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("c", "ocl", "nengodl", "spikingjelly", "snntorch", "norse", "spyx")
 
@@ -46,6 +48,10 @@ def arguments() -> argparse.Namespace:
     backends = list(BACKENDS)
     parser.add_argument("--backends", nargs="+", choices=backends, default=backends)
     parser.add_argument("--without", nargs="+", choices=PEERS, default=[])
+    only = "models of loops, 'single' and 'first' among them"
+    parser.add_argument("--only", nargs="+", default=[], metavar="MODEL", help=only)
+    sizes = "numbers of neurons of the models of loops"
+    parser.add_argument("--sizes", nargs="+", type=int, default=[], help=sizes)
     limit = "stop a peer after so long, default %(default)g"
     parser.add_argument("--minutes", type=float, default=30.0, help=limit)
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
@@ -62,7 +68,14 @@ def main() -> int:
     chosen = arguments()
     names = SUITES if "all" in chosen.suites else chosen.suites
     without = frozenset(chosen.without)
-    options = Options(chosen.quick, tuple(chosen.backends), without, chosen.minutes)
+    options = Options(
+        chosen.quick,
+        tuple(chosen.backends),
+        without,
+        chosen.minutes,
+        tuple(chosen.only),
+        tuple(chosen.sizes),
+    )
     run = functools.partial(run_suite, options=options, results=chosen.results)
     right = [run(name) for name in names]
     if chosen.report:

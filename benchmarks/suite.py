@@ -20,12 +20,16 @@ class Options:
         backends: Keras backends that we run on.
         without: names of peers that are left out.
         minutes: after which a peer is stopped.
+        only: models of the suite `loops`; all by default.
+        sizes: numbers of neurons of its models.
     """
 
     quick: bool = False
     backends: tuple[str, ...] = tuple(BACKENDS)
     without: frozenset[str] = frozenset()
     minutes: float = 30.0
+    only: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
 
     def wants(self, peer: str) -> bool:
         return peer not in self.without

@@ -1,13 +1,15 @@
-"""A Keras classifier and Nengo, in five degrees of integration.
+"""A Keras classifier and Nengo, in seven degrees of integration.
 
-Our direction of NengoDL's notebook "Integrating a Keras model into a Nengo
-network": there Keras went into Nengo, here Nengo goes into Keras.
+Nengo goes into Keras (a to e), and Keras into Nengo (f, g), as in NengoDL's notebook
+"Integrating a Keras model into a Nengo network".
 
 (a) an input that is a function of time
 (b) a whole Keras model within a model that runs over time
 (c) layer by layer, Keras's and ours side by side
 (d) a native Nengo network as one layer, trained by `fit` and run by Nengo
 (e) automatic conversion of a Keras model to a Nengo network
+(f) a whole Keras model as a node of a Nengo network
+(g) Keras's layers as nodes around Nengo's neurons, trained by the simulator
 
 Run it with `uv run examples/fashion_mnist.py`; `--data digits` needs no data set.
 """
@@ -162,6 +164,63 @@ def conversion(model, x, y) -> tuple[float, str]:
     return accuracy(export.run(x[:IN_NENGO]), y), str(report)
 
 
+def node_of_model(model, x, y) -> float:
+    """(f) The trained classifier as a node, its scores filtered by a synapse."""
+    with nengo.Network() as net:
+        image = nengo.Node(np.zeros(math.prod(x.shape[1:])))
+        scores = ksn.keras_node(model)
+        nengo.Connection(image, scores, synapse=None)
+        probe = nengo.Probe(scores, synapse=0.005)
+    with ksn.Simulator(net, minibatch_size=IN_NENGO, progress_bar=False) as sim:
+        frames = np.repeat(x[:IN_NENGO].reshape(IN_NENGO, 1, -1), 30, axis=1)
+        sim.run_steps(30, data={image: frames})
+        return accuracy(sim.data[probe][:, -1], y)
+
+
+def nodes_of_layers(x, y, x_test, y_test, epochs) -> float:
+    """(g) Keras's layers and Nengo's neurons, trained as rates, and run as spikes."""
+    convolution = keras.Sequential(
+        [
+            keras.Input((*x.shape[1:], 1)[:3]),
+            keras.layers.Conv2D(16, 3, strides=2),
+            keras.layers.Flatten(),
+        ],
+        name="convolution",
+    )
+    with nengo.Network(seed=0) as net:
+        image = nengo.Node(np.zeros(math.prod(x.shape[1:])))
+        current = ksn.keras_node(convolution)
+        hidden = nengo.Ensemble(
+            current.size_out,
+            1,
+            # A rate of 100 spikes per second is an activity of 1.
+            neuron_type=nengo.SpikingRectifiedLinear(amplitude=0.01),
+            gain=nengo.dists.Choice([100]),
+            bias=nengo.dists.Choice([0]),
+        )
+        scores = ksn.keras_node(keras.layers.Dense(10), current.size_out)
+        nengo.Connection(image, current, synapse=None)
+        nengo.Connection(current, hidden.neurons, transform=100, synapse=None)
+        nengo.Connection(hidden.neurons, scores, synapse=0.005)
+        probe = nengo.Probe(scores)
+    frames, frames_test = (a.reshape(len(a), 1, -1) for a in (x, x_test))
+    with ksn.Simulator(net, progress_bar=False) as sim:
+        batches = epochs * math.ceil(len(x) / 64)
+        rate = keras.optimizers.schedules.CosineDecay(0.003, batches, alpha=0.02)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        sim.compile(keras.optimizers.Adam(rate), {probe: loss}, forward="rate")
+        sim.fit(
+            {image: frames},
+            {probe: y[:, None, None]},
+            batch_size=64,
+            epochs=epochs,
+            verbose=2,
+        )
+        spikes = {image: np.repeat(frames_test, 30, axis=1)}
+        outputs = sim.predict(spikes, batch_size=100, verbose=0)[probe]
+    return accuracy(outputs[:, 10:].mean(axis=1), y_test)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     data.add_argument(parser, "fashion-mnist")
@@ -184,11 +243,15 @@ def main() -> None:
         ),
     }
     stages["(e) automatic conversion"], report = conversion(model, x_test, y_test)
+    stages["(f) Keras model as a node"] = node_of_model(model, x_test, y_test)
+    stages["(g) Keras layers as nodes, spiking"] = nodes_of_layers(
+        x, y, x_test, y_test, options.epochs
+    )
     table = Table("stage", "test accuracy")
     for name, value in stages.items():
         table.add_row(name, f"{value:.4f}")
     Console().print(table)
-    print(f"(a) and (e) on the first {IN_NENGO} images.\n{report}")
+    print(f"(a), (e) and (f) on the first {IN_NENGO} images.\n{report}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from keras_spiking_nengo.convert import (
 )
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.engine.functions import tensor_function
+from keras_spiking_nengo.engine.keras_layers import keras_node
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.serving import export, export_streaming
 from keras_spiking_nengo.simulator import Simulator
@@ -56,6 +57,7 @@ __all__ = [
     "from_nengo",
     "from_nir",
     "initializers",
+    "keras_node",
     "layer_rule",
     "layers",
     "losses",

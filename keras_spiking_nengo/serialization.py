@@ -10,19 +10,23 @@ constructor derives from the rest. What JSON lacks is tagged:
     tuple   {"tuple": [...]}
     dict    {"dict": [[key, value], ...]}, where a plain dict would be ambiguous
     float   {"float": "inf"}, also "-inf" and "nan"
+    keras   {"keras": <text of Keras's own JSON>}, a layer or model, without weights
 
 The rest is JSON already and passes through. Nothing is pickled, evaluated or
 imported: a class's name is looked up in one table, and what is decoded has passed
-the checks of nengo's constructor and of its parameters.
+the checks of nengo's constructor and of its parameters. Layers are made by Keras, in
+its safe mode: its own classes, and those that are registered.
 """
 
 import base64
 import inspect
+import json
 import math
 from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
+import keras
 import nengo
 import numpy as np
 import scipy.sparse
@@ -346,6 +350,8 @@ def _encode(value: Any, depth: int) -> Any:
         return _encode_array(value)
     if scipy.sparse.isspmatrix(value):
         return _encode_csr(value)
+    if isinstance(value, keras.layers.Layer):
+        return {"keras": json.dumps(keras.saving.serialize_keras_object(value))}
     if isinstance(value, list):
         return [_encode(item, depth + 1) for item in value]
     if isinstance(value, tuple):
@@ -552,6 +558,14 @@ def _decode_float(config: State, depth: int) -> float:
     return float(config["float"])
 
 
+def _decode_keras(config: State, depth: int) -> keras.layers.Layer:
+    stored = json.loads(config["keras"])
+    layer = keras.saving.deserialize_keras_object(stored, safe_mode=True)
+    if not isinstance(layer, keras.layers.Layer):
+        raise ValueError(f"Received {brief(stored)}, which is no layer of Keras.")
+    return layer
+
+
 def _list(value: Any) -> list:
     if not isinstance(value, list):
         raise ValueError(f"Received {brief(value)}; it is a list.")
@@ -573,4 +587,5 @@ _TAGS: dict[str, tuple[set[str], Callable[[State, int], Any]]] = {
     "tuple": ({"tuple"}, _decode_tuple),
     "dict": ({"dict"}, _decode_dict),
     "float": ({"float"}, _decode_float),
+    "keras": ({"keras"}, _decode_keras),
 }

@@ -406,7 +406,7 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
         a = r * tau_syn * (1 - D)
     else:
         # r (D - d) tau_syn / (tau_syn - tau), in a form that has no pole.
-        a = r * d * ratio * _growth(dt / tau - dt / tau_syn, exp)
+        a = r * ratio * _between(ratio, dt / tau_syn, exp)
     return terms | {
         "D": D,
         "u": (1 - D) * p["w_in"],
@@ -415,18 +415,22 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
     }
 
 
-def _growth(x, exp):
-    """`(exp(x) - 1) / x`, 1 at 0: a product of series, for time steps of any size."""
-    # exp(x) - 1 = tanh(x / 2) (exp(x) + 1), and halving x makes a series enough.
-    halvings, terms = 12, 6
-    small = x / 2**halvings
-    total = 1.0
+def _between(p, q, exp):
+    """`(exp(-q) - exp(-p)) / (p - q)`, `exp(-p)` where they are equal.
+
+    A mean of exponentials, none of which overflows however long a time step is.
+    """
+    # Of a small part of both a series is enough ...
+    halvings, terms = 16, 6
+    p, q = p / 2**halvings, q / 2**halvings
+    series = 1.0
     for k in range(terms, 0, -1):
-        total = 1 + small / (k + 1) * total
+        series = 1 + (p - q) / (k + 1) * series
+    total = exp(-p) * series
     for _ in range(halvings):
-        # ((e^2x - 1) / 2x) = ((e^x - 1) / x) (e^x + 1) / 2
-        total = total * (exp(small) + 1) / 2
-        small = 2 * small
+        # ... and twice that part is this quotient times a mean.
+        total = total * (exp(-p) + exp(-q)) / 2
+        p, q = 2 * p, 2 * q
     return total
 
 

@@ -29,6 +29,7 @@ from tests.catalogue.keras_layers import (
     training_only,
 )
 from tests.catalogue.layers import LAYERS
+from tests.catalogue.loops import LOOPS, VECTORISED_LOOPS
 from tests.catalogue.models import MODELS, make
 from tests.catalogue.networks import NETWORKS, RANDOM_NETWORKS
 
@@ -44,6 +45,7 @@ __all__ = [
     "JOINED",
     "LAYERS",
     "LINEAR_LAYERS",
+    "LOOPS",
     "MODELS",
     "NETWORKS",
     "NEURONS",
@@ -56,6 +58,7 @@ __all__ = [
     "STATIC_LAYERS",
     "SYNAPSES",
     "TRANSFORMS",
+    "VECTORISED_LOOPS",
     "batch_norm_net",
     "channels_first",
     "generated_models",

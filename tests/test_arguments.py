@@ -213,6 +213,8 @@ LEGAL = {
     "callbacks.SpikeSummaries.log_dir": {"text"},
     "callbacks.SpikeSummaries.x": {"dict", "array", "nans"},
     "configure.trainable": NONE | {"true"},
+    "keras_node.label": {"text", "none"},
+    "keras_node.shape_in": {},
     "layer_rule.classes": {},
     "losses.TemporalCrossEntropy.target": NUMBER,
     "losses.TemporalCrossEntropy.weight": NOT_NEGATIVE,

@@ -10,7 +10,7 @@ import scipy.sparse
 from nengo.exceptions import SimulationError, ValidationError
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.simulator import interpreted
+from keras_spiking_nengo.simulator import interpreted, neuron_steps
 from tests.cases import NETWORKS
 from tests.marks import slow_on_jax
 
@@ -89,6 +89,29 @@ def test_networks_are_nengos_to_the_last_bit(name):
     assert_same(apart, expected)
     for mine, other in zip(merged, expected, strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("min_voltage", [0, -0.5])
+def test_quick_steps_of_neurons_are_nengos_to_the_last_bit(min_voltage, monkeypatch):
+    monkeypatch.setattr(neuron_steps, "_LEAST", 1)
+    lif = nengo.LIF(tau_ref=0.0024, min_voltage=min_voltage, amplitude=0.3)
+    with nengo.Network(seed=2) as net:
+        node = nengo.Node(lambda t: 2 * np.sin(30 * t))
+        for n_neurons in (1, 13, 250):
+            ens = nengo.Ensemble(n_neurons, 1, neuron_type=lif)
+            nengo.Connection(node, ens)
+            nengo.Connection(ens, ens, synapse=0.02)
+            for name in ("output", "voltage", "refractory_time"):
+                nengo.Probe(ens.neurons, name)
+    for optimize in (True, False):
+        with stepped(net, optimize=optimize) as sim:
+            assert neuron_steps.quick_step(_neurons_of(sim), sim._runner._signals, 1e-3)
+            sim.run_steps(200)
+        assert_same(shown(sim, net), by_nengo(net, 200))
+
+
+def _neurons_of(sim):
+    return next(op for op in sim._runner._order if hasattr(op, "neurons"))
 
 
 def test_resets_draw_again_what_was_drawn():

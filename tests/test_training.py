@@ -511,6 +511,35 @@ def test_one_of_two_probes_has_a_loss_metrics_and_weights():
     np.testing.assert_allclose(history["val_loss"][0], result["loss"], rtol=1e-4)
 
 
+def test_held_out_items_are_weighted_by_probe():
+    """Of two probes with a loss one has weights; those of the other are ones."""
+    net, (x, y) = graded(), classes()
+    node, (raw, filtered) = net.nodes[0], net.probes
+    y = {raw: y, filtered: (y + 1) % 3}
+    weights = {raw: np.linspace(0.0, 3.0, 8)}
+    with simulator(net) as sim:
+        found = sim.predict({node: x}, verbose=0)
+        sim.compile(keras.optimizers.SGD(0.0), loss=CROSSENTROPY)
+        # Of batches of one size: of others, Keras weighs the losses of outputs alike.
+        options = {"batch_size": 4, "verbose": 0}
+        held_out = ({node: x}, y, weights)
+        history = sim.fit({node: x}, y, validation_data=held_out, **options).history
+        graded_alone = sim.evaluate(
+            {node: x}, y, sample_weight=weights, return_dict=True, **options
+        )
+    each = {probe: crossentropies(found[probe], y[probe]) for probe in net.probes}
+    of_raw = np.mean(each[raw] * weights[raw][:, None])
+    expected = {
+        "loss": of_raw + each[filtered].mean(),
+        "raw_loss": of_raw,
+        "filtered_loss": each[filtered].mean(),
+    }
+    for name, loss in expected.items():
+        np.testing.assert_allclose(history[f"val_{name}"][0], loss, rtol=1e-4)
+        np.testing.assert_allclose(graded_alone[name], loss, rtol=1e-4)
+    assert abs(history["loss"][0] - expected["loss"]) > 0.1
+
+
 def test_one_loss_and_a_list_of_metrics_are_those_of_all_probes():
     net, (x, y) = graded(), classes()
     with simulator(net) as sim:

@@ -24,6 +24,7 @@ from keras_spiking_nengo.analysis.operation_counts import (
 )
 from keras_spiking_nengo.engine import ALWAYS, PASSES, Mode, Program, compile_model
 from keras_spiking_nengo.engine.filters import Filter
+from keras_spiking_nengo.engine.keras_layers import LayerCall
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population
@@ -45,10 +46,11 @@ def network_work(layer, inputs, outputs) -> Work:
     """The operations of a `ksn.layers.Network`, for the sequences it is values.
 
     Raises:
-        NotImplementedError: if it learns online, so that weights change.
+        NotImplementedError: if it learns online, so that weights change, or has a
+            Keras layer in a node.
     """
     program = _unchanged_program(layer.cell)
-    _check_not_learning(program, layer.name)
+    _check_countable(program, layer.name)
     products = _products(program)
     neurons = [op for op in program.operations if _neuron_type(op) is not None]
     watched = {product: product.reads[0] for product in products}
@@ -93,7 +95,7 @@ def _unchanged_program(cell) -> Program:
     return compile_model(cell.model, cell.ports.nodes, {}, ())
 
 
-def _check_not_learning(program: Program, name: str) -> None:
+def _check_countable(program: Program, name: str) -> None:
     for op in program.operations:
         if isinstance(op, Learn | RecursiveLeastSquares):
             rule = op.label.partition(" ")[0]
@@ -101,6 +103,13 @@ def _check_not_learning(program: Program, name: str) -> None:
                 f"{name} learns online ({rule}), and the cost of"
                 " that is not known. Take the learning rule off, as layer.network() may"
                 " help with, or count the layer as nothing with"
+                " ksn.analysis.energy(model, x, strict=False)."
+            )
+        if isinstance(op, LayerCall):
+            raise NotImplementedError(
+                f"{name} has a Keras layer in it ({op.label}), whose operations are not"
+                " counted there. Make it a layer of the model, beside the network, or"
+                " count the network as nothing with"
                 " ksn.analysis.energy(model, x, strict=False)."
             )
 

@@ -25,6 +25,7 @@ Reference:
 import functools
 import math
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,10 +41,12 @@ from keras_spiking_nengo.registry import Registry
 __all__ = [
     "SYNAPSES",
     "LinearSystem",
+    "is_followed",
     "is_tunable",
     "linear_system",
     "output",
     "sequence",
+    "state_of_nengo",
     "step",
     "tuned_system",
 ]
@@ -152,6 +155,54 @@ def linear_system(synapse, dt: float, delay: int = 1) -> LinearSystem:
     return _lagged(system) if delay else system
 
 
+def state_of_nengo(
+    synapse, dt: float, system: LinearSystem, states: Mapping, sent: np.ndarray
+) -> np.ndarray:
+    """The state of a system that does what Nengo's synapse would do from here on.
+
+    Args:
+        synapse: a linear `nengo.synapses.Synapse`, for which `is_followed` holds.
+        dt: float, seconds. Length of a step.
+        system: of `linear_system`, with lag or without.
+        states: what the synapse remembers, by Nengo's names.
+        sent: `(features,)`, its output in the last step.
+
+    Returns:
+        `(order, features)`.
+    """
+    if isinstance(synapse, nengo.Triangle):
+        # A ring of inputs, each times the difference of neighbouring taps.
+        taps, at = len(states["X"]), int(states["Xi"].item())
+        newest_first = (at - np.arange(taps)) % taps
+        return states["X"].reshape(taps, -1)[newest_first] * (taps * (taps + 1) / 2)
+    ours = _system_of_arrays(*SYNAPSES[synapse](synapse, dt))
+    theirs = _system_of_arrays(*_linear_filter(synapse, dt))
+    state = np.zeros((0, sent.size))
+    if ours.order:
+        state = states["X"].reshape(theirs.order, -1)
+        if theirs.order == 1 and theirs.D == 0:
+            state = state / theirs.C  # Nengo keeps the output
+        if any(
+            not np.array_equal(a, b)
+            for a, b in ((ours.A, theirs.A), (ours.C, theirs.C))
+        ):
+            state = np.linalg.solve(_observed(ours), _observed(theirs) @ state)
+    return np.vstack([state, sent])[: system.order]
+
+
+def is_followed(synapse) -> bool:
+    """Whether `state_of_nengo` knows what a synapse remembers."""
+    return synapse in SYNAPSES and SYNAPSES[synapse] in _FOLLOWED
+
+
+def _observed(system: LinearSystem) -> np.ndarray:
+    """Free outputs of as many steps as there are states, one row for each."""
+    rows = [system.C]
+    for _ in range(system.order - 1):
+        rows.append(rows[-1] @ system.A)
+    return np.stack(rows)
+
+
 def _system_of_arrays(A, B, C, D) -> LinearSystem:
     B = np.reshape(np.asarray(B, float), -1)
     A = np.reshape(np.asarray(A, float), (B.size, B.size))
@@ -224,6 +275,13 @@ def _of_time_constant(matrices):
 
 for _synapse, _matrices in _TUNABLE.items():
     SYNAPSES.add(_of_time_constant(_matrices), _synapse)
+
+# Rules of synapses whose states Nengo keeps in a form that is known.
+_FOLLOWED = [
+    SYNAPSES[synapse]
+    for synapse in (nengo.LinearFilter([1], [1, 1]), nengo.Triangle(0.01))
+]
+_FOLLOWED += [SYNAPSES[synapse(0.1)] for synapse in _TUNABLE]
 
 
 def is_tunable(synapse) -> bool:

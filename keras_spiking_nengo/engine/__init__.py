@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import nengo
+import numpy as np
 from nengo.builder import Model
 
 from keras_spiking_nengo.engine.assembly import assemble, shown
@@ -45,6 +46,7 @@ def compile_model(
     inputs: Iterable[nengo.Node] = (),
     outputs: Mapping[Any, Any] | Iterable[nengo.Probe] | None = None,
     passes: Iterable[str] = ALWAYS,
+    present: Mapping[Any, np.ndarray] | None = None,
 ) -> Program:
     """A built nengo model as a program.
 
@@ -54,6 +56,8 @@ def compile_model(
         outputs: probes, or signals by any key. Defaults to all probes.
         passes: names from `PASSES`, in order; `"simplify"` and `"condense"` come
             before the others. Defaults to `ALWAYS`.
+        present: values of signals after some steps of Nengo's, by signal, to go on
+            from. Defaults to the initial ones.
 
     Returns:
         A `Program` whose `inputs` are the number of the step, the time, the given
@@ -78,7 +82,7 @@ def compile_model(
     for node in inputs:
         signal = model.sig[node]["out"]
         outside[signal.base] = Value(str(node), signal.size)
-    translation = translate(model, outside)
+    translation = translate(model, outside, present)
     if outputs is None or not isinstance(outputs, Mapping):
         probes = model.probes if outputs is None else outputs
         outputs = {probe: model.sig[probe]["in"] for probe in probes}

@@ -63,7 +63,7 @@ def _signal_sum(translation: Translation, base) -> Operation:
     for _, where in (*parts, *constants):
         grows[where] = True
     grows &= carried
-    initial = np.array(base.initial_value, dtype=float).ravel()
+    initial = translation.first_value(base).ravel()
     still = np.flatnonzero(carried & ~grows & (initial != 0))
     if still.size:
         constants.append((translation.weight(base, still), still))

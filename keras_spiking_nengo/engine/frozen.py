@@ -12,6 +12,7 @@ from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
+import keras
 import nengo
 import numpy as np
 from nengo.builder import Model
@@ -19,6 +20,7 @@ from nengo.connection import LearningRule
 from nengo.ensemble import Neurons
 from nengo.params import Default
 
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.engine.signals import elements, probe_connections
 
 __all__ = [
@@ -201,6 +203,7 @@ class _Copy:
     def __init__(self, source: Freezer):
         self.source, self.model = source, source.model
         self.new: Objects = {}
+        self._layers: dict[keras.layers.Layer, keras.layers.Layer] = {}
 
     def of(self, nets: Iterable, objects: Iterable) -> tuple[nengo.Network, Objects]:
         """The copy of networks, outer ones first, and of objects in them, in order."""
@@ -236,8 +239,11 @@ class _Copy:
     def _node(self, node) -> nengo.Node:
         plain = node.output is None or isinstance(node.output, np.ndarray)
         size_out = None if plain else node.size_out
+        output = node.output
+        if isinstance(output, KerasLayer):
+            output = output.taking(self.source.values, self._layers)
         return nengo.Node(
-            node.output, size_in=node.size_in, size_out=size_out, label=node.label
+            output, size_in=node.size_in, size_out=size_out, label=node.label
         )
 
     def _ensemble(self, ens) -> nengo.Ensemble:

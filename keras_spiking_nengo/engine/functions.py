@@ -6,11 +6,14 @@ without Python, has gradients, and can be exported. So does the process `ONE`, w
 any simulator runs, and any file holds.
 """
 
+import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeVar
 
+import keras
 import nengo
 from keras import ops
 
@@ -27,7 +30,9 @@ _COMPILED_IN = "_keras_spiking_nengo_tensor_function"
 def tensor_function(function: _Function) -> _Function:
     """Mark a function written in `keras.ops`, so that it is compiled in.
 
-    Nengo still calls it with NumPy arrays: it runs in every Nengo simulator.
+    Nengo still calls it with NumPy arrays: it runs in every Nengo simulator. Weights
+    of Keras layers that it calls are constants; `ksn.keras_node` makes a node of a
+    layer, which is trained.
 
     Args:
         function: of what nengo passes: `(t, x)`, `(t)` or, on a connection, `(x)`,
@@ -52,8 +57,25 @@ def tensor_function(function: _Function) -> _Function:
             f"tensor_function marks functions of your own; received {function!r}. Wrap"
             " it in a def or lambda."
         )
+    for layer in _layers_of(function):
+        warnings.warn(
+            f"{function.__name__} calls the layer {layer.name}, whose weights are not"
+            " trained there, and not saved. Make a node of the layer:"
+            " ksn.keras_node(layer, shape_in).",
+            stacklevel=2,
+        )
     setattr(function, _COMPILED_IN, True)
     return function
+
+
+def _layers_of(function: FunctionType) -> list[keras.layers.Layer]:
+    """Layers that a function finds around it."""
+    try:
+        found = inspect.getclosurevars(function)
+    except ValueError:  # of a variable that has no value yet
+        return []
+    around = [*found.nonlocals.values(), *found.globals.values()]
+    return [value for value in around if isinstance(value, keras.layers.Layer)]
 
 
 def is_tensor_function(function: Any) -> bool:

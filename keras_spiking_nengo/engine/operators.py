@@ -20,9 +20,15 @@ from nengo.exceptions import BuildError
 
 from keras_spiking_nengo.dynamics import learning, random
 from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
-from keras_spiking_nengo.dynamics.synapses import SYNAPSES, LinearSystem, linear_system
+from keras_spiking_nengo.dynamics.synapses import (
+    SYNAPSES,
+    LinearSystem,
+    linear_system,
+    state_of_nengo,
+)
 from keras_spiking_nengo.engine import functions, python_operators
 from keras_spiking_nengo.engine.filters import Filter
+from keras_spiking_nengo.engine.keras_layers import KerasLayer, LayerCall
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
@@ -43,17 +49,22 @@ __all__ = ["OPERATORS", "translate"]
 OPERATORS: Registry = Registry("operator", governing=("make_step",))
 
 
-def translate(model: Model, outside: Mapping[Any, Value] | None = None) -> Translation:
+def translate(
+    model: Model,
+    outside: Mapping[Any, Value] | None = None,
+    present: Mapping[Any, np.ndarray] | None = None,
+) -> Translation:
     """The operations of a built model; `assembly` adds those that make its signals.
 
     Args:
         model: nengo's, as its builder leaves it.
         outside: base signals whose values come from outside.
+        present: values of signals after some steps, to go on from.
 
     Raises:
         BuildError: for what no operation can be made of.
     """
-    translation = Translation(model, outside or {})
+    translation = Translation(model, outside or {}, present or {})
     for signal in (model.step, model.time):
         translation.value(signal)
     for op in model.operators:
@@ -205,7 +216,7 @@ def _sim_neurons(op, translation) -> None:
     translation.write(op, op.output, outs[0])
     for name in dynamics.states:
         signal = op.state.get(name)
-        initial.append(_initial_state(op, name, signal))
+        initial.append(_initial_state(op, translation, name, signal))
         if signal is not None:
             outs.append(Value(f"{_operator_label(op)} {name}", signal.size))
             translation.write(op, signal, outs[-1])
@@ -216,15 +227,14 @@ def _sim_neurons(op, translation) -> None:
     translation.operations.append(operation)
 
 
-def _initial_state(op, name: str, signal) -> np.ndarray:
+def _initial_state(op, translation, name: str, signal) -> np.ndarray:
     if signal is None:  # of a random stream
         if name != random.STATES[0]:
             return np.zeros(op.output.size, "int32")
         rng = np.random.RandomState()
         rng.set_state(op.state_extra["rng"].get_state())
         return rng.randint(random.MAX_KEY, size=op.output.size).astype("int32")
-    value = np.array(signal.initial_value, dtype=float)
-    return np.broadcast_to(value, op.output.shape).ravel()
+    return np.broadcast_to(translation.first_value(signal), op.output.shape).ravel()
 
 
 @OPERATORS.register(SimProcess)
@@ -232,6 +242,9 @@ def _process(op, translation) -> None:
     if functions.is_one(op.process) and op.mode == "set":
         translation.set(op.output)
         translation.add_constant(op.output, 1.0)
+        return
+    if isinstance(op.process, KerasLayer) and op.process.is_compiled:
+        _keras_layer(op, translation)
         return
     linear = op.input is not None and op.process in SYNAPSES
     if not linear or op.mode == "inc":
@@ -247,6 +260,15 @@ def _process(op, translation) -> None:
         translation.set(op.output)
 
 
+def _keras_layer(op, translation) -> None:
+    for weight in op.process.weights:
+        translation.weight(weight)
+    label, out = _operator_label(op), Value(_operator_label(op), op.output.size)
+    reads, seed = translation.gathers(op.input), len(translation.operations)
+    translation.operations.append(LayerCall.of(label, reads, (out,), op.process, seed))
+    translation.write(op, op.output, out)
+
+
 def _synapse_output(op, translation, lag: bool) -> Value:
     """The output of a linear synapse, before or after it has moved."""
     system = _discrete_system(op.process, translation.dt, int(lag))
@@ -255,11 +277,19 @@ def _synapse_output(op, translation, lag: bool) -> Value:
     if system.order == 0:
         operation: Operation = Multiply(*common, factor=system.D)
     else:
-        initial = (np.zeros((system.order, op.output.size)),)
+        initial = (_first_state(op, translation, system, lag),)
         systems = ((system, op.output.size),)
         operation = Filter(*common, initial, systems=systems, lag=lag)
     translation.operations.append(operation)
     return out
+
+
+def _first_state(op, translation, system: LinearSystem, lag: bool) -> np.ndarray:
+    if not translation.present:
+        return np.zeros((system.order, op.output.size))
+    states = {k: translation.first_value(s) for k, s in op.state.items()}
+    sent = translation.first_value(op.output).ravel()
+    return state_of_nengo(op.process, translation.dt, system, states, sent)
 
 
 @functools.lru_cache(maxsize=256)
@@ -309,7 +339,7 @@ def _voja(op, translation) -> None:
 @OPERATORS.register(SimRLS)
 def _rls(op, translation) -> None:
     outs = (Value(_operator_label(op), op.delta.size), Value("RLS", op.inv_gamma.size))
-    initial = np.array(op.inv_gamma.initial_value, dtype=float).ravel()
+    initial = translation.first_value(op.inv_gamma).ravel()
     reads = translation.gathers(op.pre_filtered, op.error)
     translation.operations.append(
         RecursiveLeastSquares(_operator_label(op), reads, outs, (initial,))

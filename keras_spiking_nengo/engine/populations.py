@@ -82,6 +82,8 @@ class Population(Operation):
         if name not in self.dynamics.states or name in self.shown:
             return self
         voltage, time, *rest = self.initial
+        # Nengo takes a step off it first: what is less then is none.
+        time = np.where(time <= dt, 0.0, time)
         start = np.max(time, initial=0.0)
         kinds = [neuron(kind) for kind, _ in self.populations]
         if not all(has_clock(suited_clock(kind, dt, start)) for kind in kinds):

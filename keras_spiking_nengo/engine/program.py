@@ -22,9 +22,15 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import call_host, scan, static_length
 from keras_spiking_nengo.engine.operation import Mode, Operation
 from keras_spiking_nengo.engine.python_operators import PythonCall, TimedInput
-from keras_spiking_nengo.engine.signals import Gather, Value, concatenated, whole_slice
+from keras_spiking_nengo.engine.signals import (
+    Gather,
+    Value,
+    concatenated,
+    sliced,
+    whole_slice,
+)
 
-__all__ = ["Program", "Stage", "in_blocks", "sliced", "streams_of"]
+__all__ = ["Program", "Stage", "in_blocks", "streams_of"]
 
 Packed = list[dict[str, Any]]
 
@@ -365,12 +371,3 @@ def _once_forgotten(python: Sequence, steps, mode: Mode):
 
     label = python[0].label
     return steps + call_host(forget, [steps[:, :1]], 1, mode.dtype, label)
-
-
-def sliced(y, sizes: Mapping[Any, int]) -> dict:
-    """Parts of the last axis, one after the other, by key."""
-    parts, start = {}, 0
-    for key, size in sizes.items():
-        parts[key] = y[..., start : start + size]
-        start += size
-    return parts

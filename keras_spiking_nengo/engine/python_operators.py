@@ -15,7 +15,7 @@ forwards only, is not called again: its answers were recorded.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class _Item:
         fresh: whether no step was done yet.
     """
 
-    signals: SignalDict
+    signals: Mapping
     step: Callable[[], None]
     fresh: bool = True
 
@@ -115,6 +115,15 @@ class PythonOperator:
         if changed or not self._items[position].fresh:
             drawn = self._drawn_anew if draw else self._drawn
             self._items[position] = self.item(self._generator(position, drawn))
+
+    def go_on(self, signals: Mapping, step: Callable[[], None]) -> None:
+        """Go on with one item, from what runs elsewhere and will not any more.
+
+        Args:
+            signals: arrays of the operator's signals.
+            step: nengo's function that changes them.
+        """
+        self._items = [_Item(signals, step, fresh=False)]
 
     def memory(self) -> list[dict]:
         """The values of each item's signals."""

@@ -31,6 +31,7 @@ __all__ = [
     "pick",
     "probe_connections",
     "sampled",
+    "sliced",
     "stretches",
     "whole_slice",
     "written_bases",
@@ -362,3 +363,12 @@ def stretches(breaks: np.ndarray, size: int) -> list[tuple[int, int]]:
 def concatenated(parts: Sequence):
     """Arrays side by side, on the last axis."""
     return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)
+
+
+def sliced(y, sizes: Mapping[Any, int]) -> dict:
+    """Parts of the last axis, one after the other, by key."""
+    parts, start = {}, 0
+    for key, size in sizes.items():
+        parts[key] = y[..., start : start + size]
+        start += size
+    return parts

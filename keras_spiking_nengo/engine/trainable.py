@@ -1,6 +1,7 @@
 """Which numbers of a network training may change, and what they are called.
 
-Every connection's weights, ensemble's encoders and biases are weights by a name made
+Every connection's weights, ensemble's encoders and biases, and all weights of the
+Keras layers in its nodes, are weights by a name made
 of nengo labels. By default all are trained but those of probes, of connections and
 encoders that an online rule changes, and of objects that `configure` excludes.
 """
@@ -19,11 +20,12 @@ from nengo.exceptions import ConfigError
 from nengo.params import BoolParam
 
 from keras_spiking_nengo.checks import check_kind
+from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.signals import probe_connections
 
 __all__ = ["NamedWeight", "configure", "weights_of"]
 
-_CLASSES = (nengo.Ensemble, nengo.Connection, nengo.Probe)
+_CLASSES = (nengo.Ensemble, nengo.Connection, nengo.Probe, nengo.Node)
 _PARAMETER = "trainable"
 
 
@@ -33,9 +35,10 @@ def configure(net: nengo.Network, *targets: Any, trainable: bool | None = None) 
     Args:
         net: `nengo.Network`; what is said holds for its subnetworks, too, unless
             they are configured themselves.
-        *targets: ensembles (their encoders and biases), connections (their weights)
-            and probes (the decoders of a decoded probe), or their classes. Defaults
-            to all three classes.
+        *targets: ensembles (their encoders and biases), connections (their weights),
+            probes (the decoders of a decoded probe) and nodes (the weights of a Keras
+            layer, see `ksn.keras_node`), or their classes. Defaults to all four
+            classes.
         trainable: bool, or None for the default of each kind.
 
     Raises:
@@ -111,7 +114,7 @@ class NamedWeight:
 
 
 def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
-    """Weights, encoders and biases of a built network, in nengo's order."""
+    """Weights of a built network, in nengo's order."""
     ruled, of_probes = _ruled(net), probe_connections(model)
     weights: list[tuple[str, Any, bool, bool]] = []
     for obj, configs in _each_once(_walk(net, [])):
@@ -119,6 +122,8 @@ def weights_of(net: nengo.Network, model: Model) -> list[NamedWeight]:
         for kind, signal in _signals(obj, model, of_probes):
             default = (kind, obj) not in ruled and not isinstance(obj, nengo.Probe)
             trained = bool(default if said is None else said)
+            if isinstance(signal, KerasWeight):
+                trained &= signal.variable.trainable
             source = getattr(obj, "pre_obj", getattr(obj, "obj", obj))
             built = isinstance(source, nengo.Ensemble)
             weights.append((f"{_weight_label(obj)}.{kind}", signal, trained, built))
@@ -139,7 +144,7 @@ def _each_once(walked) -> Iterator[tuple[Any, list[Config]]]:
 
 def _walk(net, configs):
     configs = [*configs, net.config]
-    for obj in (*net.ensembles, *net.connections, *net.probes):
+    for obj in (*net.ensembles, *net.nodes, *net.connections, *net.probes):
         yield obj, configs
     for inner in net.networks:
         yield from _walk(inner, configs)
@@ -150,6 +155,10 @@ def _signals(obj, model: Model, of_probes):
         yield "encoders", model.sig[obj]["encoders"]
         if model.sig[obj.neurons].get("bias") is not None:
             yield "bias", model.sig[obj.neurons]["bias"]
+        return
+    if isinstance(obj, nengo.Node):
+        if isinstance(obj.output, KerasLayer):
+            yield from ((weight.name, weight) for weight in obj.output.weights)
         return
     source = of_probes.get(obj) if isinstance(obj, nengo.Probe) else obj
     weights = model.sig[source].get("weights") if source is not None else None

@@ -47,6 +47,7 @@ class Translation:
     Attributes:
         model: nengo's built model.
         outside: base signals whose values come from outside, as values.
+        present: values of signals after some steps, from which the program goes on.
         operations: in the order of the operators.
         timed_inputs: values that depend on the time alone.
         python_operators: operators that run in Python, and what runs each.
@@ -56,6 +57,7 @@ class Translation:
 
     model: Model
     outside: Mapping[Any, Value] = field(default_factory=dict)
+    present: Mapping[Any, np.ndarray] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
     timed_inputs: list[TimedInput] = field(default_factory=list)
     python_operators: dict[Operator, PythonOperator] = field(default_factory=dict)
@@ -90,6 +92,11 @@ class Translation:
     @property
     def dt(self) -> float:
         return self.model.dt
+
+    def first_value(self, signal) -> np.ndarray:
+        """What a signal is before the first step of the program."""
+        value = self.present.get(signal, signal.initial_value)
+        return np.array(value, dtype=float)
 
     def is_constant(self, signal) -> bool:
         base = signal.base
@@ -160,7 +167,7 @@ class Translation:
     def delayed(self, value: Value, signal) -> Value:
         """The value that was computed in the last step."""
         out = Value(f"{value.name} before", value.size)
-        initial = np.array(signal.initial_value, dtype=float).reshape(1, -1)
+        initial = self.first_value(signal).reshape(1, -1)
         read = Gather([whole_slice(value)])
         operation = Filter(
             value.name, (read,), (out,), (initial,), systems=((ONE_STEP, value.size),)

@@ -123,6 +123,10 @@ class Cell(Bounded, Settable, keras.layers.Layer, ABC):
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
 
+    def settled(self, state: list) -> list:
+        """The state after a call in training, where weights took what is theirs."""
+        return state
+
     def get_initial_state(self, batch_size=None) -> list:
         """`initial_state` for `keras.layers.RNN`, which cannot do without a state."""
         unused = [ops.zeros((batch_size, 1), dtype=self.state_dtype)]
@@ -352,6 +356,8 @@ class SequenceLayer(CalledEagerly, Settable, keras.layers.RNN):
             inputs = ops.flip(inputs, axis=1)
             mask = None if mask is None else ops.flip(mask, axis=1)
         outputs, state = self._run(inputs, state, mask, training)
+        if training:
+            state = cell.settled(state)
         if self.stateful:
             for variable, value in zip(self.states, state, strict=True):
                 variable.assign(value)

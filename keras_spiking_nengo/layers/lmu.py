@@ -1,5 +1,6 @@
 """Legendre memory units as Keras layers."""
 
+import math
 from typing import Any
 
 import keras
@@ -156,7 +157,16 @@ class LMUCell(Cell):
         self.kernels = _added_weights(self, n_in, self._size)
         self._theta = None
         if self.trainable_theta:
-            self._theta = Trained(self, "theta", self.theta, (), positive=True)
+            euler = self.discretizer == "euler"
+            least = legendre.least_theta(self.order) if euler else 0.0
+            self._theta = Trained(
+                self,
+                "theta",
+                self.theta,
+                (),
+                positive=True,
+                within=(least, math.inf),
+            )
 
     def parameters(self) -> dict[str, Any]:
         """Present values of what is trained besides the kernels, tensors by name."""

@@ -31,7 +31,9 @@ from keras_spiking_nengo.dynamics.loops import (
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
-from keras_spiking_nengo.engine.program import sliced, streams_of
+from keras_spiking_nengo.engine.keras_layers import KerasWeight, LayerCall
+from keras_spiking_nengo.engine.program import streams_of
+from keras_spiking_nengo.engine.signals import sliced
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
 from keras_spiking_nengo.graphs import unused
@@ -129,7 +131,9 @@ class NetworkCell(Cell):
         self._signals = tuple(weight.signal for weight in weights)
         values, dtype = self.engine.parameters, self.state_dtype
         self._variables = [
-            weight_from(self, name, values[w.signal], dtype, w.trainable)
+            weight_from(
+                self, name, values[w.signal], dtype, w.trainable, **_options(w.signal)
+            )
             for w, name in zip(weights, _keras_names(weights), strict=True)
         ]
         pairs = zip(self._variables, weights, strict=True)
@@ -165,6 +169,19 @@ class NetworkCell(Cell):
         state = self.engine.initial_state(batch_size, self._mode(False))
         step = ops.zeros((batch_size, 1), dtype=self.state_dtype)
         return [step, *state] if self.clocked else state
+
+    def settled(self, state):
+        """The state without changes of weights that Keras's layers have made."""
+        state, first = list(state), int(self.clocked)
+        weights = dict(zip(self._signals, self._variables, strict=True))
+        for operation in self.engine.operations:
+            if isinstance(operation, LayerCall):
+                for at, key in operation.changed_weights():
+                    change = ops.mean(state[first + at], axis=0)
+                    weights[key].assign(weights[key] + change)
+                    state[first + at] = ops.zeros_like(state[first + at])
+            first += len(operation.initial)
+        return state
 
     # --- running ----------------------------------------------------------------
 
@@ -353,6 +370,15 @@ def _inputs(cell: NetworkCell, x, timed: Iterable, steps) -> dict:
     parts = sliced(x, {node: node.size_out for node in cell.ports.nodes})
     values = dict(zip(others, [*parts.values(), *timed], strict=True))
     return {step: steps, time: steps * cell.dt, **values}
+
+
+def _options(signal) -> dict[str, Any]:
+    """What a layer of Keras says of its weight."""
+    if not isinstance(signal, KerasWeight):
+        return {}
+    variable = signal.variable
+    names = ("regularizer", "constraint")
+    return {name: getattr(variable, name, None) for name in names}
 
 
 def _keras_names(weights: Iterable[NamedWeight]) -> list[str]:

@@ -109,6 +109,11 @@ class NeuronsCell(Cell):
         )
         for name, kind in self.trainable_parameters.items():
             start = self.dynamics.parameters[name]
+            if name in self.dynamics.positive and np.any(np.asarray(start) == 0):
+                raise ValueError(
+                    f"trainable_parameters: {name} is trained as its logarithm, and"
+                    f" that of 0 does not move; received {start!r}. Start above 0."
+                )
             if kind == "shared" and isinstance(start, np.ndarray):
                 raise ValueError(
                     f"{name} has a value for each neuron, which one for the layer"
@@ -140,6 +145,7 @@ class NeuronsCell(Cell):
         self._initial = [
             weight_from(self, f"initial_{name}", *v) for name, *v in starts
         ]
+        ranges = self.dynamics.ranges(self.dt)
         self._trained = {
             name: Trained(
                 self,
@@ -147,6 +153,7 @@ class NeuronsCell(Cell):
                 self._spread(self.dynamics.parameters[name]),
                 () if kind == "shared" else self.features,
                 positive=name in self.dynamics.positive,
+                within=ranges.get(name, (-math.inf, math.inf)),
             )
             for name, kind in self.trainable_parameters.items()
         }
@@ -351,7 +358,10 @@ class Neurons(SequenceLayer):
             `("tau_rc",)`, one value for the layer; or a dict from names to
             `"shared"` or `"unit"` (a value per neuron). They start from the type's own
             values: an array, where a type takes one, is trained with `"unit"`.
-            Parameters that have to be positive are trained as their logarithm.
+            Parameters that have to be positive are trained as their logarithm, within
+            a factor of 10,000 of their start. An optimizer holds those that are stepped
+            by Euler's rule, such as `tau_n`, to where such a step does not swing ever
+            more: from `dt` on.
         seed: int. Draws the initial state, and seeds random types, which draw the
             same numbers in every call, and new ones in each with `training=True`.
             Defaults to None, a draw from NumPy's global generator

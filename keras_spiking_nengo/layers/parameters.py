@@ -1,5 +1,6 @@
 """Physical parameters of a cell: checked, and made trainable on request."""
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -111,8 +112,16 @@ def checked_trainable(
     return dict(requested)
 
 
-def weight_from(cell, name: str, value, dtype: str, trainable: bool = False):
-    """A weight of a cell that starts as an array, and keeps its dtype."""
+def weight_from(
+    cell, name: str, value, dtype: str, trainable: bool = False, **options: Any
+):
+    """A weight of a cell that starts as an array, and keeps its dtype.
+
+    Args:
+        cell: `keras.layers.Layer`.
+        name, value, dtype, trainable: of the weight.
+        **options: of `add_weight`.
+    """
     return cell.add_weight(
         name=name,
         shape=np.shape(value),
@@ -120,11 +129,30 @@ def weight_from(cell, name: str, value, dtype: str, trainable: bool = False):
         initializer=lambda shape, dtype: ops.cast(np.asarray(value), dtype),
         trainable=trainable,
         autocast=False,
+        **options,
     )
+
+
+# How far training takes what it takes in steps of its own size: there is a factor
+# between a start and the numbers that single precision loses in a deep model.
+_FARTHEST = 1e4
+
+
+class _Within(keras.constraints.Constraint):
+    """Holds a weight between two numbers; the gradient can lead it back."""
+
+    def __init__(self, low: float, high: float):
+        self.low, self.high = low, high
+
+    def __call__(self, w):
+        return ops.clip(w, self.low, self.high)
 
 
 class Trained:
     """A parameter of `cell` as a weight.
+
+    An optimizer holds it to its range, and one that is positive to a factor of
+    `_FARTHEST` from its start as well.
 
     Args:
         cell: the built cell that owns the weight.
@@ -133,13 +161,36 @@ class Trained:
         shape: of the weight.
         positive: train the logarithm, so that steps are relative and the value
             stays above zero.
+        within: the lowest and the highest value that mean something. A start beyond
+            is kept.
     """
 
-    def __init__(self, cell, name: str, value, shape: tuple, positive: bool):
-        start = np.broadcast_to(np.log(value) if positive else value, shape)
+    def __init__(
+        self,
+        cell,
+        name: str,
+        value,
+        shape: tuple,
+        positive: bool,
+        within: tuple[float, float] = (-math.inf, math.inf),
+    ):
+        low, high = within
+        least, largest = float(np.min(value)), float(np.max(value))
+        if positive:
+            low, high = max(low, least / _FARTHEST), min(high, largest * _FARTHEST)
+        bounds = min(low, least), max(high, largest)
+        if positive:
+            name, value = f"log_{name}", np.log(value)
+            bounds = math.log(bounds[0]), math.log(bounds[1])
         self.positive = positive
-        name = f"log_{name}" if positive else name
-        self.weight = weight_from(cell, name, start, cell.state_dtype, trainable=True)
+        self.weight = weight_from(
+            cell,
+            name,
+            np.broadcast_to(value, shape),
+            cell.state_dtype,
+            trainable=True,
+            constraint=_Within(*bounds),
+        )
 
     def value(self):
         """The parameter's present value, a tensor."""

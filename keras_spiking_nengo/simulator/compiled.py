@@ -20,7 +20,7 @@ from keras_spiking_nengo.dynamics.loops import compiled, precision
 from keras_spiking_nengo.engine.program import in_blocks
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.blocks import cached_steps
-from keras_spiking_nengo.simulator.interpreted import draws
+from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
 from keras_spiking_nengo.simulator.records import written_signals
 
 __all__ = ["Compiled"]
@@ -40,6 +40,7 @@ class Compiled:
         batch: number of items.
         optimize: whether operations are joined.
         independent: whether each item has random processes of its own.
+        stepped: what has done some steps, for a program that goes on from there.
     """
 
     def __init__(
@@ -50,14 +51,16 @@ class Compiled:
         batch: int,
         optimize: bool,
         independent: bool,
+        stepped: Interpreted | None = None,
     ):
         self._model, self._dtype, self._batch = model, dtype, batch
         many = batch > 1
         passes = [n for n in engine.PASSES if many or n != "fuse_into_loop"]
         # Without probes, signals are all there is to look at.
         shown = None if model.probes else written_signals(model)
+        present = stepped.present() if stepped else None
         self.program = engine.compile_model(
-            model, inputs, shown, passes if optimize else []
+            model, inputs, shown, passes if optimize else [], present
         )
         for _, call in self.program.python_operators:
             call.independent = independent
@@ -69,6 +72,10 @@ class Compiled:
         self._outputs: dict[Any, np.ndarray] = {}
         self._steps = np.zeros(0, int)
         self._last: dict[Any, np.ndarray] = {}
+        if stepped:
+            self._start()
+            for op, call in self.program.python_operators:
+                call.go_on(*stepped.handed_on(op))
 
     @property
     def longest(self) -> int:
@@ -91,9 +98,7 @@ class Compiled:
 
     def reset(self, rng: np.random.RandomState) -> None:
         """Go back to the start, drawing from `rng` what nengo would."""
-        with precision(self._dtype):
-            self._state = self.program.initial_state(self._batch, self._mode)
-        self._last = {}
+        self._start()
         calls = dict(self.program.python_operators)
         order = self._model.operators
         if any(map(draws, calls)):
@@ -103,6 +108,11 @@ class Compiled:
                 calls[op].reset(rng)
             elif draws(op):
                 rng.randint(maxint)  # as nengo's process would
+
+    def _start(self) -> None:
+        with precision(self._dtype):
+            self._state = self.program.initial_state(self._batch, self._mode)
+        self._last = {}
 
     def close(self) -> None:
         """Free what is held."""

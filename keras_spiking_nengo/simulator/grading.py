@@ -14,6 +14,7 @@ __all__ = [
     "by_output",
     "class_weighted",
     "graded_outputs",
+    "of_all_steps",
     "split_off",
     "without_target",
 ]
@@ -91,6 +92,16 @@ def without_target(names: Collection[str], targets: Mapping[str, Any]) -> dict:
     return dict.fromkeys(names, np.zeros((items, 1)))
 
 
+def of_all_steps(weights):
+    """Weights of items for a loss of each step, too: Keras does not spread them.
+
+    Example:
+        >>> of_all_steps(np.ones(3)).shape
+        (3, 1)
+    """
+    return weights[:, None] if len(np.shape(weights)) == 1 else weights
+
+
 def class_weighted(
     weights: Mapping, targets: Mapping[str, Any], graded: Collection[str]
 ) -> dict[str, np.ndarray]:
@@ -102,7 +113,8 @@ def class_weighted(
         graded: outputs that have a loss.
 
     Returns:
-        By output, `(items, [steps])`; ones for outputs without weights.
+        By output, `(items, steps)`, or `(items, 1)` where all steps have one; ones for
+        outputs without weights.
 
     Example:
         >>> class_weighted({1: 3.0}, {"a": np.array([[0], [1]])}, {"a"})["a"].tolist()
@@ -113,7 +125,7 @@ def class_weighted(
         by_class = weights.get(name, {}) if _is_nested(weights) else weights
         labels = keras.ops.convert_to_numpy(target)
         if name not in graded or not by_class:
-            weighted[name] = np.ones(len(labels))
+            weighted[name] = of_all_steps(np.ones(len(labels)))
             continue
         if labels.ndim > 1:
             one_hot = labels.shape[-1] > 1

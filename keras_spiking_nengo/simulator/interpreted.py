@@ -7,7 +7,7 @@ raise are then Nengo's by construction.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import nengo
@@ -22,13 +22,17 @@ from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
 from keras_spiking_nengo.simulator.merging import merged_operators
+from keras_spiking_nengo.simulator.neuron_steps import quick_step
 
-__all__ = ["Interpreted", "draws"]
+__all__ = ["Interpreted", "draws", "is_random"]
 
 # Up to so many elements are copied before a single step, so that it can be undone.
 _KEPT = 100_000
+# Bytes, as in what NumPy allocates.
+_ALIGNED = 64
 
 
 def draws(op: Operator) -> bool:
@@ -52,15 +56,17 @@ class Interpreted:
         self,
         model: Model,
         inputs: Sequence[nengo.Node] = (),
-        dtype: str = "float64",
+        dtype: Any = "float64",
         merged: bool = True,
     ):
-        self._model, self._dtype = model, dtype
+        self._model, self._dtype = model, np.dtype(dtype)
         self.lengths: set[int] = set()
         outside = {model.sig[node]["out"].base for node in inputs}
         originals = [op for op in model.operators if not is_replaced(op, outside)]
         copied, order, self._present = _copies(model, originals, merged)
+        self._layers = _own_layers(copied.values())
         self._order = [op for op in order if hasattr(op, "make_step")]
+        self._copied = copied
         # Steps are made, and draw, in the order of a network that is not merged.
         graph = operator_dependency_graph(model.operators)
         self._making = [(op, copied.get(op)) for op in toposort(graph)]
@@ -73,6 +79,11 @@ class Interpreted:
                 self._signals.init(signal)
         self._written = written_bases(originals)
         _own_constants(self._signals)
+        changed = dict.fromkeys(s.base for s in self._changing())
+        # In few arrays, which are copied at once before a step, so as to undo it.
+        self._pools = _pooled(self._signals, changed)
+        self._undo = [(pool, np.empty_like(pool)) for pool in self._pools]
+        self._size = sum(pool.size for pool in self._pools)
         self._frames = [self[model.sig[node]["out"]] for node in inputs]
         # What each probe showed, where it looks, and its period.
         self._probed: list[tuple[list, np.ndarray, float | None]] = [
@@ -81,15 +92,11 @@ class Interpreted:
         ]
         self._steps: list[Callable[[], None]] = []
         self._done = 0
-        changed = list(self._bases(self._written))
-        self._undo = [(array, np.empty_like(array)) for array in changed]
-        self._size = sum(array.size for array in changed)
         self._torn: BaseException | None = None
 
-    def _bases(self, signals) -> Iterator[np.ndarray]:
-        """The arrays that hold signals, each once."""
-        present = (self._present[signal] for signal in signals if signal in self)
-        yield from {id(s.base): self._signals[s.base] for s in present}.values()
+    def _changing(self) -> Iterator[Any]:
+        """The signals that stand for those that a step writes."""
+        return (self._present[s] for s in self._written if s in self)
 
     def __len__(self) -> int:
         """Number of operators in a step."""
@@ -109,6 +116,11 @@ class Interpreted:
             NotImplementedError: for a sparse transform that was trained.
         """
         for signal, value in values.items():
+            if isinstance(signal, KerasWeight):
+                own = self._layers.get(signal.layer)
+                if own is not None:
+                    own.weights[signal.index].assign(value)
+                continue
             if signal not in self or signal.base in self._written:
                 continue
             initial = signal.initial_value
@@ -132,7 +144,8 @@ class Interpreted:
         stepped, steps = set(self._order), {}
         for op, copied in self._making:
             if copied in stepped:
-                steps[copied] = _at_start(copied).make_step(signals, dt, rng)
+                quick = quick_step(copied, signals, dt)
+                steps[copied] = quick or _at_start(copied).make_step(signals, dt, rng)
             elif copied is None and draws(op):
                 rng.randint(maxint)  # as nengo's process would
         self._steps = [
@@ -180,16 +193,16 @@ class Interpreted:
         self._done = n_steps
 
     def _step(self, first: int, n_steps: int, inputs: list) -> None:
-        dt = self._model.dt
+        dt, dtype, steps = self._model.dt, self._dtype, self._steps
         with np.errstate(invalid="raise", divide="ignore"):
             for i in range(n_steps):
                 for array, values in inputs:
                     array[...] = values[0, i]
-                for step in self._steps:
+                for step in steps:
                     step()
                 for record, array, period in self._probed:
                     if period is None or sampled(first + i + 1, period, dt):
-                        record.append(array.copy())
+                        record.append(array.astype(dtype))
 
     def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
         """How many steps were done since the last call, and what probes showed."""
@@ -197,8 +210,11 @@ class Interpreted:
         for probe, (record, array, _) in zip(
             self._model.probes, self._probed, strict=True
         ):
-            rows = np.array(record, self._dtype)
-            shown[probe] = rows.reshape((1, len(record), *array.shape))
+            if len(record) == 1:
+                shown[probe] = record[0][None, None]
+            else:
+                rows = np.array(record, self._dtype)
+                shown[probe] = rows.reshape((1, len(record), *array.shape))
             record.clear()
         done, self._done = self._done, 0
         return done, shown
@@ -207,6 +223,24 @@ class Interpreted:
         """Present values of all base signals that are written."""
         written = (base for base in self._written if base in self)
         return {base: np.array(self[base]) for base in written}
+
+    # --- what goes on elsewhere -------------------------------------------------
+
+    def present(self) -> dict[Any, np.ndarray]:
+        """Present values of what is written in a step, by signal, views and bases."""
+        remembered = list(self._remembered())
+        bases = (signal.base for signal in remembered)
+        signals = dict.fromkeys((*remembered, *bases))
+        return {s: np.array(self[s]) for s in signals if s in self}
+
+    def handed_on(self, op: Operator) -> tuple[dict, Callable[[], None]]:
+        """An operator's arrays, by signal, and the function that changes them.
+
+        Args:
+            op: of the model; it runs Python, and so is not merged with others.
+        """
+        step = self._steps[self._order.index(self._copied[op])]
+        return {signal: self[signal] for signal in op.all_signals}, step
 
     # --- memory -----------------------------------------------------------------
 
@@ -237,9 +271,22 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
-    if merged and not any(map(_is_random, originals)):
+    if merged and not any(map(is_random, originals)):
         return copied, *merged_operators(graph, signals)
     return copied, toposort(graph), {signal: signal for signal in signals}
+
+
+def _own_layers(copies: Iterable[Operator]) -> dict:
+    """Gives operators Keras layers of their own, which may take other weights.
+
+    Returns:
+        The layer that stands for each of the model's.
+    """
+    layers: dict = {}
+    for op in copies:
+        if isinstance(op, SimProcess) and isinstance(op.process, KerasLayer):
+            op.process = op.process.taking({}, layers)
+    return layers
 
 
 def _own_constants(signals: SignalDict) -> None:
@@ -253,13 +300,39 @@ def _own_constants(signals: SignalDict) -> None:
             del signals[signal]  # made again, of the copy, when it is asked for
 
 
-def _is_random(op: Operator) -> bool:
+def _pooled(signals: SignalDict, bases: Iterable) -> list[np.ndarray]:
+    """Lays arrays out side by side, one array for each type of number."""
+    by_type: dict[np.dtype, list] = {}
+    for base in bases:
+        by_type.setdefault(signals[base].dtype, []).append(base)
+    pools = []
+    for dtype, group in by_type.items():
+        # As aligned as arrays of their own, or products might round otherwise.
+        aligned = _ALIGNED // dtype.itemsize
+        ends = np.cumsum([-(-signals[b].size // aligned) * aligned for b in group])
+        room = np.zeros(int(ends[-1]) + aligned, dtype)
+        start = -room.ctypes.data % _ALIGNED // dtype.itemsize
+        pools.append(room[start : start + int(ends[-1])])
+        for base, first in zip(group, [0, *ends], strict=False):
+            former = signals[base]
+            part = pools[-1][first : first + former.size].reshape(former.shape)
+            part[...] = former
+            dict.__setitem__(signals, base, part)
+    moved = {base for group in by_type.values() for base in group}
+    for signal in list(signals):
+        if signal.is_view and signal.base in moved:
+            del signals[signal]  # made again, of the new array, when it is asked for
+    return pools
+
+
+def is_random(op: Operator) -> bool:
+    """Whether it steps neurons that draw random numbers of their own."""
     return isinstance(op, SimNeurons) and bool(op.state_extra)
 
 
 def _at_start(op: Operator) -> Operator:
     """The operator with random numbers of its own, which the next reset draws again."""
-    if not _is_random(op):
+    if not is_random(op):
         return op
     op = copy.copy(op)
     op.state_extra = copy.deepcopy(op.state_extra)

@@ -36,8 +36,8 @@ from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.blocks import pieces
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
-from keras_spiking_nengo.simulator.plan import Plan, planned
 from keras_spiking_nengo.simulator.records import Signals, SimulationData
+from keras_spiking_nengo.simulator.tiers import Plan, Tiers
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
 __all__ = ["Simulator"]
@@ -77,8 +77,9 @@ class Simulator:
             its own, instead of the same to all. Defaults to False.
         compile: `"auto"`, True, or False, which has steps done by Nengo's own operators
             in NumPy, in double precision: for single steps, for Python in the loop,
-            and for a start without delay. Defaults to `"auto"`: compiled, unless Python
-            is in the loop of so small a network that it would be slower; see `plan`.
+            and for a start without delay. Defaults to `"auto"`: so, too, until a run is
+            so long that compiling pays for it, or the runs before have taken as long;
+            then the program goes on from where they ended. See `plan`.
 
     Raises:
         BuildError: if connections without a synapse form a loop, or nengo's builder
@@ -151,7 +152,7 @@ class Simulator:
     # --- building ---------------------------------------------------------------
 
     def _prepare(self, inputs: tuple[nengo.Node, ...] = ()) -> None:
-        self._runner, self._plan = planned(
+        self._runner = Tiers(
             self.model,
             inputs,
             self.dtype,
@@ -162,14 +163,18 @@ class Simulator:
         )
         self._inputs = inputs
 
-    def plan(self) -> Plan:
+    def plan(self, n_steps: int | None = None) -> Plan:
         """How steps are done, and why.
+
+        Args:
+            n_steps: int. Of a run that would follow; now, by default.
 
         Returns:
             A `Plan`: whether they are compiled, and what a step is thought to take.
-            It depends on the model and the arguments alone.
+            It depends on the model, the arguments and the runs before alone.
         """
-        return self._plan
+        n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
+        return self._runner.plan(n_steps)
 
     # --- training ---------------------------------------------------------------
 
@@ -301,6 +306,7 @@ class Simulator:
 
     def step(self) -> None:
         """Advance by one step."""
+        self._runner.expect(1)
         self._steps(1, self._frames({}, 1))
 
     def run(self, time_in_seconds: float, progress_bar: Any = None, data=None) -> None:
@@ -343,10 +349,14 @@ class Simulator:
         possible = "a dict from source nodes, or their labels, to arrays; or None"
         check_kind("data", data, (Mapping, type(None)), possible)
         frames = self._frames(data or {}, steps)
+        runner = self._runner
+        runner.expect(steps)
+        if steps == 1:  # too short for a bar
+            self._steps(1, frames)
+            return
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
             start = 0
-            runner = self._runner
             for length in pieces(steps, runner.longest, set(runner.lengths)):
                 part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)

@@ -21,6 +21,7 @@ from keras_spiking_nengo.simulator.grading import (
     by_output,
     class_weighted,
     graded_outputs,
+    of_all_steps,
     split_off,
     without_target,
 )
@@ -224,7 +225,7 @@ class Training:
             weight = {**ones, **weight}
         elif isinstance(targets, Mapping) and len(self._outputs) == 1:
             weight = dict.fromkeys(targets, weight)
-        return data, targets, weight
+        return data, targets, keras.tree.map_structure(of_all_steps, weight)
 
     def predict(
         self, x=None, *, n_steps: int | None = None, **kwargs

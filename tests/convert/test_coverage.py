@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from keras_spiking_nengo.convert.layer_process import KerasLayer
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from tests.builders import data, randomise, static
 from tests.cases import (
     ACTIVATIONS,

@@ -8,7 +8,7 @@ from keras import layers
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
-from keras_spiking_nengo.convert.layer_process import KerasLayer
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from tests.builders import (
     batch,
     neurons,

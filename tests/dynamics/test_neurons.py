@@ -156,6 +156,19 @@ def test_membranes_have_a_value_for_each_neuron(float64):
         np.testing.assert_array_equal(y[..., i : i + 1], ops.convert_to_numpy(z))
 
 
+def test_a_membrane_much_shorter_than_a_step_follows_its_current(float64):
+    """Of which an exponential that grows with the ratio would know nothing."""
+    kind = LeakyIntegrator(1e-7, 0.01)
+    J = np.random.RandomState(0).uniform(0, 2, (30, 3))
+    layer = ksn.layers.Neurons(kind, return_sequences=True)
+    voltages = ops.convert_to_numpy(layer(J[None]))[0]
+    decay = np.exp(-0.001 / 0.01)
+    current = np.zeros(3)
+    for now, voltage in zip(J, voltages, strict=True):
+        current = decay * current + (1 - decay) * now
+        np.testing.assert_allclose(voltage, current, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "arguments", [{"tau_mem": 0}, {"tau_syn": [0.1, -1]}, {"v_reset": 1}, {"r": np.nan}]
 )

@@ -206,6 +206,65 @@ def test_a_positive_parameter_stays_positive_whatever_the_step():
     assert layer.trainable_variables[0].name == "log_amplitude"
 
 
+RANGES = {
+    "tau_n": (nengo.AdaptiveLIF(), 0.001, 1e4),
+    "tau_rc": (nengo.LIF(), 0.02 / 1e4, 0.02 * 1e4),
+    "base_tau_n": (nengo.RegularSpiking(nengo.AdaptiveLIFRate()), 0.001, 1e4),
+    "tau_recovery": (nengo.Izhikevich(), 0.02 / 1e4, 1.0),
+    "tau_mem": (
+        ksn.types.IntegrateAndFire(0.01, discretization="euler"),
+        0.001,
+        0.01 * 1e4,
+    ),
+    "negative_slope": (ksn.types.LeakyReLU(), 0.0, None),
+    "alpha": (ksn.types.Elementwise("celu"), 1e-3, None),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_an_optimizer_holds_parameters_to_where_steps_mean_something(name):
+    kind, low, high = RANGES[name]
+    layer = neurons(kind, trainable_parameters={name: "unit"})
+    layer.build((None, None, N))
+    (weight,) = layer.trainable_variables
+    for sign, end in (1, low), (-1, high):
+        optimizer = keras.optimizers.SGD(1e6)
+        optimizer.apply([sign * ops.ones_like(weight)], [weight])
+        value = numpy(layer.cell.parameters()[name])
+        if end is not None:
+            np.testing.assert_allclose(value, end, rtol=1e-4, atol=1e-9)
+        assert np.all(np.isfinite(value))
+
+
+def test_a_start_beyond_the_range_is_kept():
+    layer = neurons(nengo.AdaptiveLIF(tau_n=0.0005), trainable_parameters=["tau_n"])
+    layer.build((None, None, N))
+    keras.optimizers.SGD(1.0).apply([ops.zeros(())], layer.trainable_variables)
+    value = numpy(layer.cell.parameters()["tau_n"])
+    np.testing.assert_allclose(value, 0.0005, rtol=1e-5)
+
+
+def test_what_starts_at_zero_has_no_logarithm_to_train():
+    with pytest.raises(ValueError, match="tau_ref is trained as its logarithm.*0.0"):
+        neurons(nengo.LIFRate(tau_ref=0), trainable_parameters=["tau_ref"])
+
+
+@pytest.mark.parametrize("reset", ["value", "subtract"])
+def test_a_reset_that_is_trained_into_the_threshold_has_slopes(reset):
+    kind = ksn.types.IntegrateAndFire(0.01, reset=reset)
+    layer = neurons(
+        kind,
+        surrogate="triangle",
+        trainable_parameters=["v_reset", "v_threshold"],
+    )
+    x = np.full((1, 5, N), 3.0, "float32")
+    layer.build(x.shape)
+    for weight in layer.trainable_variables:
+        weight.assign(ops.ones(()))
+    y, slopes = gradient(lambda x: layer(x, training=True), x)
+    assert np.any(y) and np.all(np.isfinite(y)) and np.all(np.isfinite(slopes))
+
+
 @pytest.mark.torch
 def apart(**kwargs):
     """A type whose neurons start with constants of their own."""

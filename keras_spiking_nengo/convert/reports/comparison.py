@@ -19,11 +19,11 @@ from rich.table import Table
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.checks import checked_count
-from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate, rate_half
 from keras_spiking_nengo.convert.spiking.forms import form_of
 from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
 from keras_spiking_nengo.models.replay import Replay

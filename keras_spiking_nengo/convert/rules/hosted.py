@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.convert.graph import Subnet
-from keras_spiking_nengo.convert.layer_process import KerasLayer
 from keras_spiking_nengo.convert.layer_rules import LayerRule, Part, Site, refusal
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
 
 __all__ = ["HOSTED", "unhostable"]
 

@@ -20,6 +20,7 @@ from keras_spiking_nengo.dynamics.loops.backends import (
     loops_are_fast,
     precise,
     precision,
+    rounded,
     weight_name,
 )
 from keras_spiking_nengo.dynamics.loops.host import (
@@ -43,6 +44,7 @@ __all__ = [
     "not_exported",
     "precise",
     "precision",
+    "rounded",
     "scan",
     "static_length",
     "weight_name",

@@ -17,6 +17,7 @@ __all__ = [
     "loops_are_fast",
     "precise",
     "precision",
+    "rounded",
     "weight_name",
 ]
 
@@ -57,6 +58,16 @@ def precise(name: str, x):
 
         return getattr(jnp, name)(x)
     return getattr(ops, name)(x)
+
+
+def rounded(product):
+    """A product, rounded before anything is added to it.
+
+    XLA on a CPU joins a product and a sum to one operation, which rounds once.
+    """
+    # It adds a zero of which it cannot know.
+    zero = ops.where(product != 0, ops.zeros_like(product), product)
+    return product + ops.stop_gradient(zero)
 
 
 def loops_are_fast() -> bool:

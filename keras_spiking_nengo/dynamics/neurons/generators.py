@@ -81,6 +81,7 @@ def _both_halves(neuron_type) -> Neuron:
         rates=scaled(base.rates),
         slopes=scaled(base.slopes),
         trainable=("amplitude", *(f"base_{name}" for name in base.trainable)),
+        ranges=lambda dt: {f"base_{k}": v for k, v in base.ranges(dt).items()},
         random=draws,
         variant=base.variant,
     )

@@ -1,15 +1,19 @@
 """Membranes that are stepped: integrate-and-fire, with leak or without."""
 
+import math
+
 import nengo
 import numpy as np
 from keras import ops
 
 from keras_spiking_nengo import types
+from keras_spiking_nengo.dynamics.loops import rounded
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     LONGEST_CLOCK,
     NEURONS,
     Neuron,
     Values,
+    declared_ranges,
     exp,
     numbers,
     per_neuron,
@@ -78,10 +82,18 @@ def adapted(step):
     def with_adaptation(c, J, state, spike):
         *state, n = state
         output, state = step(c, J - n, state, spike)
-        n = n + c["dt_n"] * (c["inc_n"] * output - n)
+        # As in nengo: rounding tells where a membrane is much shorter than a step,
+        # and v meets J or just misses it.
+        change = rounded(c["inc_n"] * output) - n
+        n = n + rounded(c["dt_n"] * change)
         return output, [*state, n]
 
     return with_adaptation
+
+
+def _adaptation_ranges(dt):
+    # Beyond, the adaptation swings around what it tends to, ever more.
+    return {"tau_n": (dt, math.inf)}
 
 
 def _adaptation_constants(p, dt):
@@ -98,6 +110,7 @@ def _adaptive_lif(neuron_type) -> Neuron:
         rates=lif_rates,
         slopes=soft_lif_rates,
         trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
+        ranges=_adaptation_ranges,
         max_spikes=1,
     )
 
@@ -117,6 +130,7 @@ def _adaptive_lif_rate(neuron_type) -> Neuron:
         rates=lif_rates,
         slopes=soft_lif_rates,
         trainable=("tau_rc", "tau_ref", "amplitude", "tau_n", "inc_n"),
+        ranges=_adaptation_ranges,
         spiking=False,
     )
 
@@ -145,6 +159,7 @@ def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
             step=_integrate(drive, count),
             rates=rates,
             trainable=trainable,
+            ranges=lambda dt: declared_ranges(neuron_type),
         )
 
     return rule
@@ -180,6 +195,15 @@ def numbers_or_arrays(neuron_type, names) -> Values:
     }
 
 
+# How near a trained reset comes to the threshold, of the distance at the start.
+_NEAREST = 1e-3
+
+
+def _above(least, distance):
+    """A distance from reset to threshold that one can divide by."""
+    return ops.maximum(distance, least) if ops.is_tensor(distance) else distance
+
+
 def _spikes_and_reset(c, v, spike, subtracts: bool):
     """Spikes, and the voltage after them."""
     # The voltage of a spike counts as given where the reset forgets it.
@@ -197,14 +221,21 @@ def _membrane(neuron_type) -> Neuron:
     spiking, subtracts = neuron_type.spiking, False
     if spiking:
         subtracts = neuron_type.reset == "subtract"
+        distance = parameters["v_threshold"] - parameters["v_reset"]
+        least = _NEAREST * float(np.min(distance))
     states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
+
+    def ranges(dt):
+        # A step of Euler's overshoots beyond.
+        taus = () if exact else ("tau_mem", "tau_syn")
+        return {name: (dt, math.inf) for name in taus if name in parameters}
 
     def constants(p, dt):
         c = types.coefficients(p, dt, exact, exp)
         c["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
         if spiking:
             c |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
-            c["distance"] = p["v_threshold"] - p["v_reset"]
+            c["distance"] = _above(least, p["v_threshold"] - p["v_reset"])
         return c
 
     def step(c, J, state, spike):
@@ -226,6 +257,7 @@ def _membrane(neuron_type) -> Neuron:
         step=step,
         rates=None,
         trainable=tuple(parameters),
+        ranges=ranges,
         spiking=spiking,
         max_spikes=1 if spiking else None,
         variant=f"{exact}, {subtracts}, {sorted(parameters)}",
@@ -255,8 +287,16 @@ def _threshold(neuron_type) -> Neuron:
 
 @NEURONS.register(nengo.Izhikevich)
 def _izhikevich(neuron_type) -> Neuron:
+    parameters = numbers(neuron_type)
+    least = _NEAREST * abs(30 - parameters["reset_voltage"])
+
     def constants(p, dt):
-        return p | {"dt": dt, "height": 1 / dt}
+        distance = _above(least, 30 - p["reset_voltage"])
+        return p | {"dt": dt, "height": 1 / dt, "distance": distance}
+
+    def ranges(dt):
+        # Longer steps of Euler's overshoot.
+        return {"tau_recovery": (0.0, 0.001 / dt)}
 
     def step(c, J, state, spike):
         v, u = state
@@ -266,7 +306,7 @@ def _izhikevich(neuron_type) -> Neuron:
         v = v + (0.04 * (v * v) + 5 * v + 140 - u + J) * 1000 * c["dt"]
         # Nengo fires at 30 mV itself, a surrogate only above its threshold.
         fired = ops.stop_gradient(v) >= 30
-        scaled = (v - 30) / (30 - c["reset_voltage"])
+        scaled = (v - 30) / c["distance"]
         spikes = spike.spike(ops.where(fired, ops.maximum(scaled, 1e-30), scaled))
         v = ops.where(fired, c["reset_voltage"], v)
         u = u + c["tau_recovery"] * (c["coupling"] * v - u) * 1000 * c["dt"]
@@ -274,11 +314,12 @@ def _izhikevich(neuron_type) -> Neuron:
         return spikes * c["height"], [v, u]
 
     return Neuron(
-        parameters=numbers(neuron_type),
+        parameters=parameters,
         states=("voltage", "recovery"),
         constants=constants,
         step=step,
         rates=None,
         trainable=("tau_recovery", "coupling", "reset_voltage", "reset_recovery"),
+        ranges=ranges,
         max_spikes=1,
     )

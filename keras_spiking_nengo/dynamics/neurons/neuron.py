@@ -18,10 +18,12 @@ __all__ = [
     "NEURONS",
     "Neuron",
     "Values",
+    "declared_ranges",
     "drawn_state",
     "exp",
     "neuron",
     "numbers",
+    "no_ranges",
     "on_last_axes",
     "per_neuron",
     "refractory_clock",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 Values = dict[str, Any]
+Ranges = dict[str, tuple[float, float]]
 
 _ABOVE_ZERO = frozenset(
     ("amplitude", "inc_n")
@@ -38,6 +41,11 @@ _ABOVE_ZERO = frozenset(
 # Refractory times, in membrane time constants, that are carried as an exponential: in
 # single precision it ends at 88.
 LONGEST_CLOCK = 80.0
+
+
+def no_ranges(dt: float) -> Ranges:
+    """Of parameters that may be any numbers, or any above zero."""
+    return {}
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Neuron:
         slopes: the same with a useful derivative everywhere, and with the width
             of the smoothing as third argument; None where `rates` has one.
         trainable: names of the parameters that `step` is differentiable in.
+        ranges: `dt -> (lowest, highest)` by name, of those which a step diverges or
+            has no number beyond.
         spiking: whether `step` sends spikes.
         random: whether `step` draws numbers; its last two states are then those
             of `dynamics.random`.
@@ -69,6 +79,7 @@ class Neuron:
     rates: Callable[[Values, Any], Any] | None
     slopes: Callable[[Values, Any, float], Any] | None = None
     trainable: tuple[str, ...] = ()
+    ranges: Callable[[float], Ranges] = no_ranges
     spiking: bool = True
     random: bool = False
     max_spikes: int | None = None
@@ -136,6 +147,18 @@ def numbers(neuron_type) -> Values:
     """The numeric parameters of a neuron type, by nengo's own declaration."""
     values = {p.name: getattr(neuron_type, p.name) for p in neuron_type._params}
     return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+
+
+def declared_ranges(neuron_type) -> Ranges:
+    """The lowest and highest numbers that a neuron type takes, likewise."""
+    return {
+        p.name: (
+            -math.inf if p.low is None else float(p.low),
+            math.inf if p.high is None else float(p.high),
+        )
+        for p in neuron_type._params
+        if isinstance(p, nengo.params.NumberParam)
+    }
 
 
 def exp(x):

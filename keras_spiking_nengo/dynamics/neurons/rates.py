@@ -13,6 +13,7 @@ from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
+    declared_ranges,
     numbers,
     per_neuron,
 )
@@ -21,6 +22,10 @@ __all__ = ["SMOOTHING", "leaky", "lif_rates", "rectified", "soft_lif_rates"]
 
 # Width over which a rate curve's kink is smoothed in the backward pass.
 SMOOTHING = 0.02
+
+
+# How near zero training takes what has to stay above it, as a part of the start.
+_NEAREST = 1e-3
 
 
 def _rate_rule(rates, trainable=(), slopes=None):
@@ -35,6 +40,7 @@ def _rate_rule(rates, trainable=(), slopes=None):
             rates=rates,
             slopes=slopes,
             trainable=trainable,
+            ranges=lambda dt: declared_ranges(neuron_type),
             spiking=False,
         )
 
@@ -116,9 +122,13 @@ def _rate_of_elementwise(neuron_type) -> Neuron:
         return p["amplitude"] * values
 
     shared = ("amplitude", "alpha") if isinstance(alpha, float) else ("amplitude",)
+    # One divides by the first's, and the second takes a root of its own.
+    needs = neuron_type.function in ("celu", "squareplus") and isinstance(alpha, float)
+    ranges = {"alpha": (_NEAREST * alpha, math.inf)} if needs else {}
     return replace(
         _rate_rule(rates, shared)(neuron_type),
         parameters={"amplitude": float(neuron_type.amplitude)}
         | ({} if alpha is None else {"alpha": alpha}),
+        ranges=lambda dt: ranges,
         variant=neuron_type.function,
     )

@@ -1,0 +1,130 @@
+"""What a run is thought to take, stepped and compiled, from what is in its model.
+
+Apart from what the user's Python takes, with `o` operators of Nengo of which `k` call
+Python, `N` neurons, `F` orders of filtered values, and `M` products of two numbers:
+
+    a step of Nengo's operators     a o + b N + c F + d M
+    a step of a program             a'o + b'N + c'F + d'M (+ e + f k where k > 0)
+    a call of a program             g
+    making and compiling it         h + i o
+
+The numbers were measured on one core, and lie between those of TensorFlow, where XLA
+cannot compile what calls Python, and of JAX. A program with one call of Python and
+Nengo's operators were measured to be alike at 50,000 LIF neurons on TensorFlow and
+20,000 on JAX, at 90 and 40 ensembles that differ in size so that nothing is merged, and
+at 3,000 neurons with connections between all of them.
+They need not be exact: a small network is several times as fast in one way, a large one
+in the other. They are the same on every machine, so that what is chosen is, too.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nengo.builder.neurons import SimNeurons
+from nengo.builder.node import SimPyFunc
+from nengo.builder.operator import Operator
+from nengo.builder.processes import SimProcess
+
+from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
+from keras_spiking_nengo.dynamics.synapses import SYNAPSES
+from keras_spiking_nengo.engine.functions import is_tensor_function
+from keras_spiking_nengo.engine.keras_layers import KerasLayer
+
+__all__ = ["Estimate"]
+
+
+@dataclass(frozen=True)
+class _Prices:
+    """Microseconds for one of each."""
+
+    operator: float
+    neuron: float
+    filtered: float
+    product: float
+
+
+# Microseconds.
+_STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055)
+_COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005)
+_CALLING_PYTHON = _Prices(2.5, 0.009, 0.006, 0.0005)
+_AROUND_PYTHON, _PYTHON = 250.0, 150.0
+_CALL, _LAYER = 800.0, 1000.0
+_MAKING, _MAKING_OPERATOR = 6e5, 3e4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Microseconds that steps of a model are thought to take.
+
+    Attributes:
+        stepped: a step of Nengo's operators.
+        compiled: a step of a program, within a call of many.
+        call: a call of a program.
+        making: making and compiling one.
+    """
+
+    stepped: float
+    compiled: float
+    call: float
+    making: float
+
+    @classmethod
+    def of(cls, operators: Iterable[Operator], n_stepped: int) -> "Estimate":
+        """That of a model.
+
+        Args:
+            operators: of Nengo's builder.
+            n_stepped: how many are left where those are merged that can be.
+        """
+        operators = list(operators)
+        neurons = sum(op.output.size for op in operators if isinstance(op, SimNeurons))
+        filtered = sum(
+            signal.size
+            for op in operators
+            if isinstance(op, SimProcess)
+            for signal in op.state.values()
+        )
+        products = sum(
+            max((signal.size for signal in op.all_signals), default=0)
+            for op in operators
+        )
+        calls = sum(map(calls_python, operators))
+        layers = sum(map(_is_layer, operators))
+
+        def step(prices: _Prices, n_operators: int) -> float:
+            return (
+                prices.operator * n_operators
+                + prices.neuron * neurons
+                + prices.filtered * filtered
+                + prices.product * products
+            )
+
+        compiled = step(_CALLING_PYTHON if calls else _COMPILED, len(operators))
+        if calls:
+            compiled += _AROUND_PYTHON + _PYTHON * calls
+        return cls(
+            stepped=step(_STEPPED, n_stepped) + _LAYER * layers,
+            compiled=compiled,
+            call=_CALL,
+            making=_MAKING + _MAKING_OPERATOR * len(operators),
+        )
+
+    def saving(self, n_steps: int) -> float:
+        """What a call of a program for so many steps is shorter than Nengo's steps."""
+        return n_steps * (self.stepped - self.compiled) - self.call
+
+
+def _is_layer(op: Operator) -> bool:
+    return isinstance(op, SimProcess) and isinstance(op.process, KerasLayer)
+
+
+def calls_python(op: Operator) -> bool:
+    """Whether a program calls an operator of Nengo's while it runs."""
+    if isinstance(op, SimPyFunc):
+        return not is_tensor_function(op.fn) and (op.output is None or op.x_passed)
+    if isinstance(op, SimProcess):
+        known = op.process in SYNAPSES or _is_layer(op)
+        return op.input is not None and not known
+    if isinstance(op, SimNeurons):
+        return op.neurons not in NEURONS and op.neurons not in RATES_TO_SPIKES
+    return False
