@@ -24,13 +24,16 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
+from keras_spiking_nengo.layers.eager_calls import CalledEagerly, EagerCalls
 from keras_spiking_nengo.layers.masks import masked_sequence
+from keras_spiking_nengo.layers.settings import Settable
 from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
+from keras_spiking_nengo.layers.timed_tables import TimedTables
 
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
 
-class Cell(Bounded, keras.layers.Layer, ABC):
+class Cell(Bounded, Settable, keras.layers.Layer, ABC):
     """One step of time, with named states.
 
     A subclass sets `state_names`, and has `program` and `initial_state`; it may
@@ -44,6 +47,8 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     streams: tuple[int, ...] = ()
     # Whether its output is spikes, of which a step that is left out sends none.
     sends_spikes: bool = False
+    # Of Python, what its eager calls need.
+    tables: TimedTables = TimedTables()
 
     def __init__(self, **kwargs):
         check_policy(kwargs.get("dtype"))
@@ -183,7 +188,7 @@ class Signature:
         return inspect.Signature([*named, *further, rest])
 
 
-class SequenceLayer(keras.layers.RNN):
+class SequenceLayer(CalledEagerly, Settable, keras.layers.RNN):
     """A `keras.layers.RNN` around a cell of class `cell_class`.
 
     Args:
@@ -220,6 +225,8 @@ class SequenceLayer(keras.layers.RNN):
         self.save_state = checked_switch("save_state", save_state)
         # None where nothing is drawn, so that no other layer gets a variable of it.
         self.seed_generator = _seed_generator(cell)
+        # Neither Keras nor TensorFlow is to look into it.
+        object.__setattr__(self, "eager_calls", EagerCalls(self))
 
     # --- shapes ---------------------------------------------------------------
 
@@ -324,7 +331,8 @@ class SequenceLayer(keras.layers.RNN):
         """
         return self.cell(inputs, states, training=False)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def computed(self, sequences, initial_state, mask, training):
+        """Outputs and, if asked for, states: `call`, of this moment's tensors."""
         cell = self.cell
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)

@@ -1,6 +1,8 @@
 """One step of a Nengo network, as a cell."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,6 +40,7 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.layers.timed_tables import TimedTables
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell", "settled"]
@@ -107,6 +110,8 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
+        self._tables = _Tables(self)
+        object.__setattr__(self, "tables", self._tables)
         # Whether anything depends on the number of the step, which is a state then.
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
@@ -230,15 +235,15 @@ class NetworkCell(Cell):
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
+        tables = self._tables.present(length, training)
         values = []
-        for timed in self.engine.timed_inputs:
+        for timed, table in zip(self.engine.timed_inputs, tables, strict=True):
             size, dtype = timed.value.size, self.state_dtype
-            drawn = length and training and host_is_near() and timed.draws(length)
-            if self.continued or length is None or drawn:
+            if table is None:
                 at = partial(timed.at, draw=bool(training))
                 values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
-            table = ops.convert_to_tensor(timed(0, length), dtype=dtype)
+            table = ops.convert_to_tensor(table, dtype=dtype)
             if masked:
                 places = ops.cast(steps[..., 0], "int32") - 1
                 values.append(ops.take(table[0], places, axis=0))
@@ -283,6 +288,44 @@ def settled(cell: NetworkCell, state: Sequence) -> list:
                 state[first + at] = ops.zeros_like(state[first + at])
         first += len(operation.initial)
     return state
+
+
+class _Tables(TimedTables):
+    """Values of a network's timed inputs."""
+
+    def __init__(self, cell: NetworkCell):
+        self._cell = cell
+        self._given: ContextVar[list | None] = ContextVar("given", default=None)
+
+    @property
+    def calls_python(self):
+        return bool(self._cell.engine.python_calls)
+
+    def computed(self, n_steps, training):
+        inputs = self._cell.engine.timed_inputs
+
+        def table(timed):
+            drawn = training and host_is_near() and timed.draws(n_steps)
+            return None if drawn else timed(0, n_steps)
+
+        if self._cell.continued or n_steps is None:
+            return [None] * len(inputs)
+        return list(map(table, inputs))
+
+    def present(self, n_steps: int | None, training: bool) -> list:
+        """Those that were given, or that are computed now."""
+        tables = self._given.get()
+        if tables is None or n_steps is None:
+            return self.computed(n_steps, training)
+        return tables
+
+    @contextmanager
+    def given(self, tables):
+        token = self._given.set(tables)
+        try:
+            yield
+        finally:
+            self._given.reset(token)
 
 
 def _checked_names(trained) -> tuple[str, ...]:
