@@ -15,6 +15,7 @@ from keras_spiking_nengo.checks import check_float, checked_count, checked_switc
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.optimizers import in_own_units
 from keras_spiking_nengo.simulator.frames import nodes_of
 from keras_spiking_nengo.simulator.grading import (
@@ -234,8 +235,8 @@ class Training:
         _check_open(self, "predict")
         n_steps = None if n_steps is None else checked_count("n_steps", n_steps)
         data = self._data(x, n_steps, None)
-        with precision(self._dtype):
-            arrays = self.model.predict(data, **kwargs)
+        with precision(self._dtype), traced_ahead(self.model) as model:
+            arrays = model.predict(data, **kwargs)
         return {probe: arrays[name] for name, probe in self._outputs.items()}
 
     # --- data -------------------------------------------------------------------
