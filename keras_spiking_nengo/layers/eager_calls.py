@@ -1,53 +1,34 @@
 """Eager calls of a layer over time: each is compiled once, and then repeated.
 
-What a compiled call depends on is, besides the numbers in its tensors and in the
-layer's variables: their shapes and dtypes, `training`, and whatever the layer reads in
-Python (`settings`).
+What a compiled call depends on, besides the numbers in its tensors and in the layer's
+variables, is their shapes and dtypes, `training`, and whatever the layer reads in
+Python: its settings.
 """
 
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from operator import is_
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager, is_recorded
-from keras_spiking_nengo.layers.settings import Settings
+from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager
+from keras_spiking_nengo.dynamics.surrogates import Surrogate
 
-__all__ = ["CalledEagerly", "EagerCalls"]
+__all__ = ["EagerCalls"]
 
-# Programs that a layer holds, and settings that they were compiled with, at most.
-_MOST_CALLS = 32
-_MOST_SETTINGS = 8
-
-
-class CalledEagerly:
-    """Mixin of a layer over time: what it has `computed` once is repeated.
-
-    It has `eager_calls`, and computes what a call gives, `computed(sequences,
-    initial_state, mask, training)`.
-    """
-
-    eager_calls: "EagerCalls"
-
-    def __call__(self, *args, **kwargs):
-        if len(args) == 1 and kwargs.keys() <= {"training"}:
-            repeated = self.eager_calls.repeated(*args, kwargs.get("training"))
-            if repeated:
-                return repeated[0]
-        return super().__call__(*args, **kwargs)  # type: ignore[misc]
-
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        """As of `keras.layers.RNN`."""
-        return self.eager_calls.run((sequences, initial_state, mask), training)
+# Programs that a layer holds at most.
+_MOST = 32
+# Of Keras, for `_is_outermost`.
+_enter = getattr(keras.Layer, "_get_call_context", None)
+_leave = getattr(keras.Layer, "_maybe_reset_call_context", None)
 
 
 class EagerCalls:
-    """The compiled calls of a layer: of those shapes and settings that came last.
+    """The compiled calls of a layer: of its present settings, the last few.
 
     Attributes:
         n_compiled: number of calls that were compiled so far.
@@ -59,180 +40,180 @@ class EagerCalls:
     def __init__(self, layer):
         self.n_compiled = 0
         self._layer: Callable[[], Any] = weakref.ref(layer)
-        # None for one that cannot be compiled.
-        self._calls: OrderedDict[tuple, EagerCall | None] = OrderedDict()
-        # Those of one tensor, by what it takes least to tell.
-        self._plain: dict[tuple, _PlainCall] = {}
-        # The present ones first.
-        self._settings: list[Settings] = []
+        self._settings: _Settings | None = None
+        self._calls: OrderedDict[tuple, EagerCall] = OrderedDict()
+        # Keys of those to which Keras has nothing to add, by what takes least to tell.
+        self._plain: dict[tuple, tuple] = {}
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def repeated(self, sequences, training) -> tuple:
-        """The result, in a tuple, of a call to which Keras has nothing to add; or ().
+        """The result, in a tuple, of a call that is held, past Keras; or ().
 
-        Of one tensor without a mask, which the layer was called with like this before,
-        and not from another layer's call. Keras's own way takes longer than many a
-        program does.
+        Keras's own way of calling a layer takes longer than many a program does. It has
+        nothing to add to a call of one tensor without a mask, which no other layer
+        makes.
         """
-        plain = self._plain and self._plain.get(_plain_key(sequences, training))
-        if (
-            not plain
-            or type(sequences) is not plain.tensor_type
-            or getattr(sequences, "_keras_mask", None) is not None
-            or not plain.key[0].hold()
-        ):
+        if not (self._plain and (training is None or isinstance(training, bool))):
             return ()
-        layer, call = self._layer(), plain.call
-        tensors, _ = _with_tables(layer.cell, [sequences], training)
-        values = [variable.value for variable in call.variables]
+        key = self._plain.get(_plain_key(sequences, training))
+        if key is None:
+            return ()
+        layer = self._layer()
         if (
-            not call.fits(values)
-            or not are_eager([*tensors, *values])
+            getattr(sequences, "_keras_mask", None) is not None
+            or not are_eager((sequences,))
             or not _is_outermost(layer)
         ):
             return ()
-        try:
-            self._calls.move_to_end(plain.key)
-        except KeyError:  # dropped by another thread
-            return ()
-        return (call(values, tensors),)
+        with self._lock:
+            call, settings = self._calls.get(key), self._settings
+            if call is None or settings is None or not settings.hold():
+                return ()
+            self._calls.move_to_end(key)
+        tables = layer.cell.tables(sequences.shape[1], bool(training))
+        return (call(_with_tables(layer, [sequences], tables)),)
 
     def run(self, arguments: tuple, training):
-        """What the layer computes; compiled, if all tensors have values now.
+        """What the layer computes; compiled, if that is possible.
+
+        Not for tensors without values, nor for layers that call Python meanwhile or
+        that hold others which Keras would not compile.
 
         Args:
             arguments: sequences, initial state and mask, as nested tensors and None.
             training: as in the layer's call.
         """
         layer = self._layer()
-        given = [x for x in keras.tree.flatten(arguments) if x is not None]
-        values = [variable.value for variable in layer.variables]
-        if (
-            not (training is None or isinstance(training, bool))
-            or not all(ops.is_tensor(x) and len(x.shape) > 1 for x in given)
-            or not are_eager([*given, *values])
-        ):
+        tensors = [x for x in keras.tree.flatten(arguments) if x is not None]
+        eager = (
+            (training is None or isinstance(training, bool))
+            and all(ops.is_tensor(x) and len(x.shape) > 1 for x in tensors)
+            and are_eager(tensors)
+        )
+        training = bool(training) if eager else training
+        tables = layer.cell.tables(tensors[0].shape[1], training) if eager else None
+        if tables is None:
             return layer.computed(*arguments, training)
-        tensors, known = _with_tables(layer.cell, given, training)
-        form = keras.tree.map_structure(_is_there, arguments)
+        tensors = _with_tables(layer, tensors, tables)
+        form = keras.tree.map_structure(lambda x: None if x is None else 0, arguments)
         with self._lock:
-            key = _key(self._present(), form, training, tensors)
-            results, call = (), self._calls.get(key)
-            if key not in self._calls or (call and not call.fits(values)):
-                program = _program(self._layer, form, known, bool(training))
-                host = layer.cell.tables.calls_python or not all(known)
-                call = EagerCall(program, layer.variables, host, is_recorded())
-                results = _first_results(call, values, tensors)
-                key = _key(self._present(), form, training, tensors)
-                call = call if results else None
+            settings = self._present_settings(layer)
+            if not settings.compile:
+                return layer.computed(*arguments, training)
+            key = _key(form, training, [*tensors, *(v.value for v in layer.variables)])
+            call = self._calls.get(key)
+            if call is None:
+                program = _program(self._layer, form, training)
+                call = EagerCall(program, layer.variables)
+                results = call(tensors)
+                # What a first call sets is no change.
+                settings = self._settings = _Settings(layer)
                 self._hold(key, call)
+                if settings.plain and form == (0, None, None):
+                    self._add_plain(key, arguments[0], training)
+                return results
             self._calls.move_to_end(key)
-            if call and form == (True, None, None):
-                self._add_plain(key, call, arguments[0], training)
-        if results:
-            return results[0]
-        return call(values, tensors) if call else layer.computed(*arguments, training)
+        return call(tensors)
 
-    def _hold(self, key: tuple, call: EagerCall | None) -> None:
+    def _present_settings(self, layer) -> "_Settings":
+        """The layer's settings; calls that were compiled with others are dropped."""
+        if self._settings is None or not self._settings.hold():
+            self._calls.clear()
+            self._plain.clear()
+            self._settings = _Settings(layer)
+        return self._settings
+
+    def _hold(self, key: tuple, call: EagerCall) -> None:
         self._calls[key] = call
-        if call:
-            self.n_compiled += 1
-        while len(self._calls) > _MOST_CALLS:
-            self._drop(next(iter(self._calls)))
+        self.n_compiled += 1
+        if len(self._calls) > _MOST:
+            self._calls.popitem(last=False)
+            self._plain = {k: v for k, v in self._plain.items() if v in self._calls}
 
-    def _drop(self, key: tuple) -> None:
-        del self._calls[key]
-        self._plain.clear()
-
-    def _present(self) -> Settings:
-        """The layer's settings; those that it had before are found again."""
-        settings = next((s for s in self._settings if s.hold()), None)
-        if settings is None:
-            settings = Settings(self._layer())
-        else:
-            self._settings.remove(settings)
-        self._settings.insert(0, settings)
-        while len(self._settings) > _MOST_SETTINGS:
-            old = self._settings.pop()
-            for key in [key for key in self._calls if key[0] is old]:
-                self._drop(key)
-        return settings
-
-    def _add_plain(self, key: tuple, call: EagerCall, sequences, training) -> None:
-        """Makes it one to find at once, if that may be left to us alone."""
+    def _add_plain(self, key: tuple, sequences, training: bool) -> None:
         # What has no attributes has its mask elsewhere.
-        if key[0].plain and hasattr(sequences, "__dict__"):
-            plain = _PlainCall(type(sequences), key, call)
-            for same in (training,) if training else (None, False):
-                self._plain[_plain_key(sequences, same)] = plain
+        if hasattr(sequences, "__dict__"):
+            for same in (True,) if training else (None, False):
+                self._plain[_plain_key(sequences, same)] = key
 
 
-@dataclass(frozen=True)
-class _PlainCall:
-    """A compiled call of one tensor.
+class _Settings:
+    """All attributes of a layer and of its parts, as they are now.
+
+    They are compared one by one. Lists, dicts and arrays that are changed in place are
+    not seen.
 
     Attributes:
-        tensor_type: of that tensor, which has attributes.
-        key: of the call.
-        call: the call.
+        compile: whether all parts can be compiled, by what they say to Keras.
+        plain: whether Keras adds nothing to what the layer computes.
     """
 
-    tensor_type: type
-    key: tuple
-    call: EagerCall
+    def __init__(self, layer: keras.Layer):
+        parts = _parts(layer)
+        self.compile = all(getattr(part, "supports_jit", True) for part in parts)
+        self.plain = (
+            layer.activity_regularizer is None
+            and layer.compute_dtype == layer.variable_dtype
+        )
+        self._attributes = [(vars(part), list(vars(part).values())) for part in parts]
+
+    def hold(self) -> bool:
+        """Whether they are what they were."""
+        for now, before in self._attributes:
+            if len(now) != len(before) or not all(map(is_, now.values(), before)):
+                return False
+        return True
 
 
-def _plain_key(sequences, training) -> tuple:
+def _parts(layer: keras.Layer) -> list:
+    """A layer, and the layers and surrogates that it is made of."""
+    parts: list = [layer]
+    for part in parts:
+        for other in _direct_parts(part):
+            if not any(other is known for known in parts):
+                parts.append(other)
+    return parts
+
+
+def _direct_parts(part) -> Iterator[Any]:
+    for value in vars(part).values():
+        for item in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(item, keras.Layer | Surrogate):
+                yield item
+
+
+def _plain_key(sequences, training: bool | None) -> tuple:
     shape, dtype = getattr(sequences, "shape", None), getattr(sequences, "dtype", None)
-    return shape, dtype, training, keras.config.floatx(), is_recorded()
+    return type(sequences), shape, dtype, training, keras.config.floatx()
 
 
-def _key(settings: Settings, form, training, tensors: Sequence) -> tuple:
+def _key(form, training: bool, tensors: Sequence) -> tuple:
     kinds = [(x.shape, x.dtype) for x in tensors]
-    context = keras.config.floatx(), is_recorded()
-    return settings, repr(form), bool(training), *context, *kinds
+    return repr(form), training, keras.config.floatx(), *kinds
 
 
-def _first_results(call: EagerCall, values: Sequence, tensors: Sequence) -> tuple:
-    """The result, in a tuple, of a call that is compiled now; () if it cannot be.
-
-    Whatever is wrong with it is then said by running the layer as it is.
-    """
-    try:
-        return (call(values, tensors),)
-    except Exception:
-        return ()
+def _with_tables(layer, tensors: list, tables: list) -> list:
+    if not tables:
+        return tensors
+    dtype = layer.cell.state_dtype
+    return [*tensors, *(ops.convert_to_tensor(table, dtype=dtype) for table in tables)]
 
 
-def _program(layer_reference, form, known: list[bool], training: bool) -> Callable:
+def _program(layer_reference: Callable, form, training: bool) -> Callable:
     """What a layer computes, as a function of its tensors and then of its tables."""
-    there = [leaf is not None for leaf in keras.tree.flatten(form)]
+    places = keras.tree.flatten(form)
 
     def program(tensors):
         layer, rest = layer_reference(), iter(tensors)
-        leaves = [next(rest) if is_there else None for is_there in there]
+        leaves = [None if place is None else next(rest) for place in places]
         arguments = keras.tree.pack_sequence_as(form, leaves)
-        with layer.cell.tables.given([next(rest) if k else None for k in known]):
+        with layer.cell.with_tables(list(rest)):
             return layer.computed(*arguments, training)
 
     return program
-
-
-def _with_tables(cell, given: list, training) -> tuple[list, list[bool]]:
-    """Tensors, then those that Python computes; and which of the latter there are."""
-    tables = cell.tables.computed(given[0].shape[1], bool(training))
-    if not tables:
-        return given, []
-    dtype = cell.state_dtype
-    tensors = [ops.convert_to_tensor(t, dtype=dtype) for t in tables if t is not None]
-    return [*given, *tensors], [table is not None for table in tables]
-
-
-def _is_there(argument) -> bool | None:
-    return None if argument is None else True
 
 
 def _is_outermost(layer) -> bool:
@@ -240,10 +221,8 @@ def _is_outermost(layer) -> bool:
 
     Where Keras no longer has these two methods, it is left to Keras each time.
     """
-    enter = getattr(layer, "_get_call_context", None)
-    leave = getattr(layer, "_maybe_reset_call_context", None)
-    if enter is None or leave is None:
+    if _enter is None or _leave is None:
         return False
-    outer = enter()
-    leave()
+    outer = _enter(layer)
+    _leave(layer)
     return getattr(outer, "entry_layer", None) is layer

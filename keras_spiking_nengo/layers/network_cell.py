@@ -40,10 +40,12 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
-from keras_spiking_nengo.layers.timed_tables import TimedTables
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell", "settled"]
+
+# The cell that runs with tables of its timed inputs, and these.
+_TABLES: ContextVar[tuple[Any, list]] = ContextVar("tables", default=(None, []))
 
 
 @registered()
@@ -110,8 +112,6 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
-        self._tables = _Tables(self)
-        object.__setattr__(self, "tables", self._tables)
         # Whether anything depends on the number of the step, which is a state then.
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
@@ -235,14 +235,15 @@ class NetworkCell(Cell):
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
-        tables = self._tables.present(length, training)
+        cell, tables = _TABLES.get()
         values = []
-        for timed, table in zip(self.engine.timed_inputs, tables, strict=True):
+        for i, timed in enumerate(self.engine.timed_inputs):
             size, dtype = timed.value.size, self.state_dtype
-            if table is None:
+            if not self._is_known_ahead(timed, length, training):
                 at = partial(timed.at, draw=bool(training))
                 values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
+            table = tables[i] if cell is self else timed(0, length)
             table = ops.convert_to_tensor(table, dtype=dtype)
             if masked:
                 places = ops.cast(steps[..., 0], "int32") - 1
@@ -251,6 +252,27 @@ class NetworkCell(Cell):
                 shape = (ops.shape(steps)[0], length, size)
                 values.append(ops.broadcast_to(table, shape))
         return values
+
+    def _is_known_ahead(self, timed, n_steps: int | None, training) -> bool:
+        """Whether an input's values are the same ones in each such call."""
+        if self.continued or n_steps is None:
+            return False
+        return not (training and host_is_near() and timed.draws(n_steps))
+
+    def tables(self, n_steps, training):
+        inputs = self.engine.timed_inputs
+        known = all(self._is_known_ahead(x, n_steps, training) for x in inputs)
+        if self.engine.python_calls or not known:
+            return None
+        return [timed(0, n_steps) for timed in inputs]
+
+    @contextmanager
+    def with_tables(self, tables):
+        token = _TABLES.set((self, tables))
+        try:
+            yield
+        finally:
+            _TABLES.reset(token)
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""
@@ -288,44 +310,6 @@ def settled(cell: NetworkCell, state: Sequence) -> list:
                 state[first + at] = ops.zeros_like(state[first + at])
         first += len(operation.initial)
     return state
-
-
-class _Tables(TimedTables):
-    """Values of a network's timed inputs."""
-
-    def __init__(self, cell: NetworkCell):
-        self._cell = cell
-        self._given: ContextVar[list | None] = ContextVar("given", default=None)
-
-    @property
-    def calls_python(self):
-        return bool(self._cell.engine.python_calls)
-
-    def computed(self, n_steps, training):
-        inputs = self._cell.engine.timed_inputs
-
-        def table(timed):
-            drawn = training and host_is_near() and timed.draws(n_steps)
-            return None if drawn else timed(0, n_steps)
-
-        if self._cell.continued or n_steps is None:
-            return [None] * len(inputs)
-        return list(map(table, inputs))
-
-    def present(self, n_steps: int | None, training: bool) -> list:
-        """Those that were given, or that are computed now."""
-        tables = self._given.get()
-        if tables is None or n_steps is None:
-            return self.computed(n_steps, training)
-        return tables
-
-    @contextmanager
-    def given(self, tables):
-        token = self._given.set(tables)
-        try:
-            yield
-        finally:
-            self._given.reset(token)
 
 
 def _checked_names(trained) -> tuple[str, ...]:

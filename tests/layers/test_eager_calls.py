@@ -139,12 +139,34 @@ def test_settings_that_change_are_those_of_the_call():
     assert layer(_x()).shape == (2, 2)
     layer.return_sequences = True
     assert layer(_x()).shape == shape
-    assert layer.eager_calls.n_compiled == 2
     layer.cell.dt = 0.0005
     actual = layer(_x())
     with as_it_is(layer):
         _close(actual, layer(_x()))
-    assert layer.eager_calls.n_compiled == 3
+    assert layer.eager_calls.n_compiled == 4
+    # Those that were compiled with other settings are of no use.
+    assert len(layer.eager_calls) == 1
+
+
+def test_a_policy_that_changes_is_that_of_the_call():
+    layer = layers.Neurons("relu", return_sequences=True)
+    layer(_x())
+    layer.dtype_policy = keras.DTypePolicy("mixed_float16")
+    for _ in range(2):
+        assert keras.backend.standardize_dtype(layer(_x()).dtype) == "float16"
+
+
+def test_loaded_weights_are_those_of_the_call(tmp_path):
+    layer, other = _lmu(), _lmu()
+    model = keras.Sequential([keras.Input((TIME, 2)), layer])
+    keras.Sequential([keras.Input((TIME, 2)), other]).save_weights(
+        tmp_path / "other.weights.h5"
+    )
+    before, expected = numpy(layer(_x())), numpy(other(_x()))
+    model.load_weights(tmp_path / "other.weights.h5")
+    assert np.max(np.abs(before - expected)) > 1e-3
+    np.testing.assert_allclose(numpy(layer(_x())), expected, rtol=1e-5, atol=1e-6)
+    assert layer.eager_calls.n_compiled == 1
 
 
 def test_a_setting_of_a_part_is_that_of_the_call():
@@ -163,17 +185,34 @@ def test_a_setting_of_a_part_is_that_of_the_call():
     assert np.max(np.abs(numpy(lmu(_x())) - before)) > 1e-5
 
 
-def test_settings_and_calls_are_bounded(monkeypatch):
-    monkeypatch.setattr(eager_calls, "_MOST_CALLS", 2)
-    monkeypatch.setattr(eager_calls, "_MOST_SETTINGS", 1)
+def test_calls_are_bounded(monkeypatch):
+    monkeypatch.setattr(eager_calls, "_MOST", 2)
     layer = layers.Synapse(0.01, return_sequences=True)
     for time in (2, 3, 4, 2):
         assert layer(_x(time=time)).shape == (2, time, 2)
     assert layer.eager_calls.n_compiled == 4
     assert len(layer.eager_calls) == 2
-    layer.return_sequences = False
-    layer(_x(time=2))
-    assert len(layer.eager_calls) == 1
+
+
+def test_what_keras_does_not_compile_runs_as_it_is():
+    hidden = keras.layers.SimpleRNNCell(3)
+    hidden.supports_jit = False
+    layer = layers.LMU(1, 4, 10.0, hidden)
+    for _ in range(2):
+        layer(_x())
+    assert layer.eager_calls.n_compiled == 0
+
+
+def test_what_calls_python_meanwhile_runs_as_it_is():
+    with nengo.Network() as net:
+        data = nengo.Node([0.0])
+        node = nengo.Node(lambda t, x: 2 * x, size_in=1)
+        nengo.Connection(data, node, synapse=None)
+        nengo.Probe(node)
+    layer = layers.Network(net, inputs=data, return_sequences=True)
+    for _ in range(2):
+        np.testing.assert_allclose(numpy(layer(ops.ones((1, 4, 1)))), 2)
+    assert layer.eager_calls.n_compiled == 0
 
 
 @every_layer
@@ -377,7 +416,10 @@ def test_masks_reach_the_next_layer():
 def test_other_precisions(dtype):
     if dtype == "float64" and BACKEND == "jax":
         pytest.skip("a mode of JAX's")
-    layer = _lmu(dtype=dtype, return_sequences=True)
+    # A hidden cell's own dtype is that of the states.
+    own = dtype if dtype == "float64" else "float32"
+    hidden = keras.layers.SimpleRNNCell(3, dtype=own)
+    layer = layers.LMU(1, 4, 10.0, hidden, dtype=dtype, return_sequences=True)
     for _ in range(2):
         y = layer(_x())
     with as_it_is(layer):

@@ -6,6 +6,7 @@ is traced for the one signature it has is not among those.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 import tensorflow as tf
@@ -13,7 +14,7 @@ import tensorflow as tf
 from keras_spiking_nengo.dynamics.loops.stacks import private
 from keras_spiking_nengo.dynamics.loops.structures import floats_of, is_float
 
-__all__ = ["by_signature", "differentiable", "is_recording", "traced_for"]
+__all__ = ["by_signature", "differentiable", "traced_for"]
 
 
 def traced_for(function: Callable, tensors: Sequence, host: bool) -> Callable:
@@ -52,13 +53,7 @@ def by_signature(function: Callable, host: bool) -> Callable:
     return run
 
 
-def is_recording() -> bool:
-    """Whether a tape may record what runs now; True where TensorFlow does not say."""
-    records = private("tensorflow.python.eager.record", "could_possibly_record")
-    return records is None or records()
-
-
-def differentiable(function: Callable, host: bool) -> Callable:
+def differentiable(function: Callable) -> Callable:
     """`function` of flat tensors, whose derivatives of any order are compiled, too.
 
     Each is a program of its own that computes again what it needs: what TensorFlow
@@ -66,12 +61,10 @@ def differentiable(function: Callable, host: bool) -> Callable:
 
     Args:
         function: from tensors, of the same shapes and dtypes each time, to a list.
-        host: whether it calls Python.
     """
     programs: dict[str, Callable] = {}
-    n = 0
 
-    def back(*values):
+    def back(n: int, *values):
         tensors, upstream = values[:n], values[n:]
         floats = floats_of(tensors, tensors)
         with tf.GradientTape() as tape:
@@ -82,21 +75,31 @@ def differentiable(function: Callable, host: bool) -> Callable:
             results, floats, list(upstream), unconnected_gradients="zero"
         )
 
-    @tf.custom_gradient
-    def run(*tensors):
-        nonlocal n
-        n = len(tensors)
-        # What tapes are told of is this function, and nothing that it does.
-        values = list(map(tf.stop_gradient, tensors))
+    def ahead(*tensors):
         if "ahead" not in programs:
-            programs["ahead"] = traced_for(function, values, host)
-            programs["back"] = differentiable(back, host)
-        results = list(programs["ahead"](*values))
+            programs["ahead"] = traced_for(function, tensors, host=False)
+        return list(programs["ahead"](*tensors))
+
+    @tf.custom_gradient
+    def recorded(*tensors):
+        # What tapes are told of is this function, and nothing that it does.
+        results = ahead(*map(tf.stop_gradient, tensors))
 
         def grad(*upstream):
+            if "back" not in programs:
+                programs["back"] = differentiable(partial(back, len(tensors)))
             slopes = iter(programs["back"](*tensors, *floats_of(upstream, results)))
             return [next(slopes) if is_float(x) else None for x in tensors]
 
         return results, grad
 
+    def run(*tensors):
+        return recorded(*tensors) if _is_recording() else ahead(*tensors)
+
     return run
+
+
+def _is_recording() -> bool:
+    """Whether a tape may record what runs now; True where TensorFlow does not say."""
+    records = private("tensorflow.python.eager.record", "could_possibly_record")
+    return records is None or records()
