@@ -13,7 +13,6 @@ numbers that are drawn anew in every call with `training=True`, as those of
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import keras
@@ -25,9 +24,10 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
-from keras_spiking_nengo.layers.eager_calls import EagerCalls
+from keras_spiking_nengo.layers.eager_calls import CalledEagerly, EagerCalls
 from keras_spiking_nengo.layers.masks import masked_sequence
 from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
+from keras_spiking_nengo.layers.timed_tables import TimedTables
 
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
@@ -46,6 +46,8 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     streams: tuple[int, ...] = ()
     # Whether its output is spikes, of which a step that is left out sends none.
     sends_spikes: bool = False
+    # What Python computes for its calls.
+    tables: TimedTables = TimedTables()
 
     def __init__(self, **kwargs):
         check_policy(kwargs.get("dtype"))
@@ -116,17 +118,6 @@ class Cell(Bounded, keras.layers.Layer, ABC):
         run = self.sequence if whole else self.last
         return run(inputs, state, training, unroll)
 
-    def tables(self, n_steps: int, training: bool) -> list | None:
-        """Arrays that Python computes for an eager call, before its steps are run.
-
-        None if Python is called while they run.
-        """
-        return []
-
-    def with_tables(self, tables: list) -> AbstractContextManager:
-        """A context in which steps are run with these, as tensors."""
-        return nullcontext()
-
     @abstractmethod
     def initial_state(self, batch_size) -> list:
         """States before the first step, one `(batch_size, ...)` tensor each."""
@@ -196,7 +187,7 @@ class Signature:
         return inspect.Signature([*named, *further, rest])
 
 
-class SequenceLayer(keras.layers.RNN):
+class SequenceLayer(CalledEagerly, keras.layers.RNN):
     """A `keras.layers.RNN` around a cell of class `cell_class`.
 
     Args:
@@ -337,16 +328,6 @@ class SequenceLayer(keras.layers.RNN):
             `(batch, *features)` and the new states.
         """
         return self.cell(inputs, states, training=False)
-
-    def __call__(self, *args, **kwargs):
-        if len(args) == 1 and kwargs.keys() <= {"training"}:
-            repeated = self.eager_calls.repeated(*args, kwargs.get("training"))
-            if repeated:
-                return repeated[0]
-        return super().__call__(*args, **kwargs)
-
-    def call(self, sequences, initial_state=None, mask=None, training=False):
-        return self.eager_calls.run((sequences, initial_state, mask), training)
 
     def computed(self, sequences, initial_state, mask, training):
         """Outputs and, if asked for, states: `call`, which may compile this."""

@@ -18,13 +18,34 @@ from keras import ops
 from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 
-__all__ = ["EagerCalls"]
+__all__ = ["CalledEagerly", "EagerCalls"]
 
 # Programs that a layer holds at most.
-_MOST = 32
+_MOST_CALLS = 32
 # Of Keras, for `_is_outermost`.
 _enter = getattr(keras.Layer, "_get_call_context", None)
 _leave = getattr(keras.Layer, "_maybe_reset_call_context", None)
+
+
+class CalledEagerly:
+    """Mixin of a layer over time: what it has `computed` once is repeated.
+
+    It has `eager_calls`, and computes what a call gives, `computed(sequences,
+    initial_state, mask, training)`.
+    """
+
+    eager_calls: "EagerCalls"
+
+    def __call__(self, *args, **kwargs):
+        if len(args) == 1 and kwargs.keys() <= {"training"}:
+            repeated = self.eager_calls.repeated(*args, kwargs.get("training"))
+            if repeated:
+                return repeated[0]
+        return super().__call__(*args, **kwargs)  # type: ignore[misc]
+
+    def call(self, sequences, initial_state=None, mask=None, training=False):
+        """As of `keras.layers.RNN`."""
+        return self.eager_calls.run((sequences, initial_state, mask), training)
 
 
 class EagerCalls:
@@ -73,7 +94,7 @@ class EagerCalls:
             if call is None or settings is None or not settings.hold():
                 return ()
             self._calls.move_to_end(key)
-        tables = layer.cell.tables(sequences.shape[1], bool(training))
+        tables = layer.cell.tables.ahead(sequences.shape[1], bool(training))
         return (call(_with_tables(layer, [sequences], tables)),)
 
     def run(self, arguments: tuple, training):
@@ -94,7 +115,9 @@ class EagerCalls:
             and are_eager(tensors)
         )
         training = bool(training) if eager else training
-        tables = layer.cell.tables(tensors[0].shape[1], training) if eager else None
+        tables = (
+            layer.cell.tables.ahead(tensors[0].shape[1], training) if eager else None
+        )
         if tables is None:
             return layer.computed(*arguments, training)
         tensors = _with_tables(layer, tensors, tables)
@@ -129,7 +152,7 @@ class EagerCalls:
     def _hold(self, key: tuple, call: EagerCall) -> None:
         self._calls[key] = call
         self.n_compiled += 1
-        if len(self._calls) > _MOST:
+        if len(self._calls) > _MOST_CALLS:
             self._calls.popitem(last=False)
             self._plain = {k: v for k, v in self._plain.items() if v in self._calls}
 
@@ -210,7 +233,7 @@ def _program(layer_reference: Callable, form, training: bool) -> Callable:
         layer, rest = layer_reference(), iter(tensors)
         leaves = [None if place is None else next(rest) for place in places]
         arguments = keras.tree.pack_sequence_as(form, leaves)
-        with layer.cell.with_tables(list(rest)):
+        with layer.cell.tables.passed(list(rest)):
             return layer.computed(*arguments, training)
 
     return program

@@ -1,8 +1,6 @@
 """One step of a Nengo network, as a cell."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,7 +22,6 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.loops import (
     call_host,
-    host_is_near,
     static_length,
     weight_name,
 )
@@ -40,12 +37,10 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.layers.timed_tables import NetworkTables
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell", "settled"]
-
-# The cell that runs with tables of its timed inputs, and these.
-_TABLES: ContextVar[tuple[Any, list]] = ContextVar("tables", default=(None, []))
 
 
 @registered()
@@ -83,6 +78,8 @@ class NetworkCell(Cell):
         functional brain models*, Front. Neuroinform. 7.
     """
 
+    tables: NetworkTables
+
     def __init__(
         self,
         net: nengo.Network | dict,
@@ -112,6 +109,7 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
+        self.tables = NetworkTables(self)
         # Whether anything depends on the number of the step, which is a state then.
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
@@ -235,15 +233,14 @@ class NetworkCell(Cell):
             masked: whether a number may stand for several steps.
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
-        cell, tables = _TABLES.get()
         values = []
-        for i, timed in enumerate(self.engine.timed_inputs):
+        for place, timed in enumerate(self.engine.timed_inputs):
             size, dtype = timed.value.size, self.state_dtype
-            if not self._is_known_ahead(timed, length, training):
+            table = self.tables.of(place, length, training)
+            if table is None:
                 at = partial(timed.at, draw=bool(training))
                 values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
-            table = tables[i] if cell is self else timed(0, length)
             table = ops.convert_to_tensor(table, dtype=dtype)
             if masked:
                 places = ops.cast(steps[..., 0], "int32") - 1
@@ -252,27 +249,6 @@ class NetworkCell(Cell):
                 shape = (ops.shape(steps)[0], length, size)
                 values.append(ops.broadcast_to(table, shape))
         return values
-
-    def _is_known_ahead(self, timed, n_steps: int | None, training) -> bool:
-        """Whether an input's values are the same ones in each such call."""
-        if self.continued or n_steps is None:
-            return False
-        return not (training and host_is_near() and timed.draws(n_steps))
-
-    def tables(self, n_steps, training):
-        inputs = self.engine.timed_inputs
-        known = all(self._is_known_ahead(x, n_steps, training) for x in inputs)
-        if self.engine.python_calls or not known:
-            return None
-        return [timed(0, n_steps) for timed in inputs]
-
-    @contextmanager
-    def with_tables(self, tables):
-        token = _TABLES.set((self, tables))
-        try:
-            yield
-        finally:
-            _TABLES.reset(token)
 
     def network(self) -> nengo.Network:
         """A Nengo network with the present weights."""

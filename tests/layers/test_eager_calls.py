@@ -186,7 +186,7 @@ def test_a_setting_of_a_part_is_that_of_the_call():
 
 
 def test_calls_are_bounded(monkeypatch):
-    monkeypatch.setattr(eager_calls, "_MOST", 2)
+    monkeypatch.setattr(eager_calls, "_MOST_CALLS", 2)
     layer = layers.Synapse(0.01, return_sequences=True)
     for time in (2, 3, 4, 2):
         assert layer(_x(time=time)).shape == (2, time, 2)
