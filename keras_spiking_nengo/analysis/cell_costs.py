@@ -46,6 +46,18 @@ def _neurons_work(layer, inputs, outputs) -> Work:
     return work + Work(updates=updates)
 
 
+def _recurrent_neurons_work(layer, inputs, outputs) -> Work:
+    cell, value = layer.cell, all_steps(layer, inputs, outputs)
+    sent = before(as_numpy(value) * as_numpy(cell.spikes_per_output()))
+    # Of dense operations, the first step's product with zeros is one.
+    fed_back = LayerSignal(
+        sent.reshape(*sent.shape[:2], -1), np.ones(1) if cell.sends_spikes else None
+    )
+    work = _neurons_work(layer, inputs, outputs) + product_work(cell.kernel(), fed_back)
+    order = 0 if cell.recurrent_synapse is None else cell.system.order
+    return work + Work(updates=float(order * sent.size))
+
+
 def _encoder_work(layer, inputs, outputs) -> Work:
     work = activity(all_steps(layer, inputs, outputs), spike_height(layer.cell))
     # Not neurons: what they send comes from outside.
@@ -74,6 +86,10 @@ def _synapse_signal(layer, inputs: Sequence[LayerSignal], value) -> LayerSignal:
 
 
 CELL_COSTS.add(Cost(_neurons_work, _spikes_of_cell), ours.NeuronsCell)
+CELL_COSTS.add(
+    Cost(_recurrent_neurons_work, _spikes_of_cell, lambda layer: [layer.cell.kernel()]),
+    ours.RecurrentNeuronsCell,
+)
 CELL_COSTS.add(Cost(_synapse_work, _synapse_signal), ours.SynapseCell)
 CELL_COSTS.add(Cost(_delay_work, _delay_signal), ours.DelayCell)
 CELL_COSTS.add(

@@ -87,7 +87,8 @@ class NengoExport:
 
         Returns:
             Array, or list or dict of arrays as the model's outputs are, in float64:
-            `(batch, time, *features)`, or the last step `(batch, *features)`.
+            `(batch, time, *features)`, or the last step `(batch, *features)`, or the
+            mean, maximum or sum over time in which a model ends.
 
         Raises:
             ValueError: if `x` does not fit the inputs or is not finite, or `n_steps`
@@ -124,7 +125,7 @@ class NengoExport:
         bar = keras.utils.Progbar(batch, unit_name="item") if progress_bar else None
         with self._simulator(frames) as (sim, select):
             records = [
-                _Record(sim, signal, port.temporal, (batch, steps))
+                _Record(sim, signal, port, (batch, steps))
                 for port, signal in self._signals(sim, watched)
             ]
             for item in range(batch):
@@ -329,21 +330,28 @@ class _Feed:
 
 
 class _Record:
-    """What a signal was, at every step or at the last one.
+    """What a signal was, at every step or at the last one, or over all of them.
 
     Attributes:
         lead: shape before the features, `(batch, time)` or `(batch,)`.
         values: `(*lead, size)`.
     """
 
-    def __init__(self, sim: nengo.Simulator, signal, temporal: bool, lead: tuple):
+    def __init__(self, sim: nengo.Simulator, signal, port: Port, lead: tuple[int, int]):
         self.sim = sim
         self.signal = signal
-        self.temporal = temporal
-        self.lead = lead if temporal else lead[:1]
-        self.values = np.empty((*self.lead, signal.size))
+        self.port = port
+        self.lead = lead if port.temporal else lead[:1]
+        start = -np.inf if port.over == "max" else 0.0
+        self.values = np.full((*self.lead, signal.size), start)
+        self._weight = 1 / lead[1] if port.over == "mean" else 1.0
 
     def take(self, item: int, step: int) -> None:
         """Notes the present value; that of the last step stays."""
-        where = (item, step) if self.temporal else (item,)
-        self.values[where] = self.sim.signals[self.signal]
+        where = (item, step) if self.port.temporal else (item,)
+        present = self.sim.signals[self.signal]
+        if self.port.over == "max":
+            present = np.maximum(self.values[where], present)
+        elif self.port.over:
+            present = self.values[where] + self._weight * present
+        self.values[where] = present

@@ -128,11 +128,13 @@ class Port:
         vertex: name of the vertex.
         temporal: whether it is a sequence, or else one value: what is presented
             at every step, or what is read at the last one.
+        over: `"mean"`, `"max"` or `"sum"` where that of all steps is read instead.
     """
 
     name: str
     vertex: str
     temporal: bool
+    over: str = ""
 
 
 @dataclass(frozen=True, eq=False)

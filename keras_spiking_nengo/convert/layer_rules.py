@@ -33,7 +33,6 @@ __all__ = [
     "kind_of",
     "layer_rule",
     "rule_of",
-    "quantized",
     "refusal",
 ]
 
@@ -56,6 +55,8 @@ class Site:
             first of them, which takes the inputs.
         rule: that holds for the layer.
         hosted: why Python runs the layer, in a node, or "".
+        reads: what it makes of all steps where the model ends, such as `"mean"`, or "":
+            its signal is what is read.
     """
 
     layer: keras.Layer
@@ -68,10 +69,11 @@ class Site:
     port: int | None = None
     rule: Any = None
     hosted: str = ""
+    reads: str = ""
 
     def read(self) -> Part:
         """Its vertex and edges, by its rule."""
-        return self.rule.read(self)
+        return _sum_of_inputs(self) if self.reads else self.rule.read(self)
 
     def vertex(self, **attributes) -> Vertex:
         """The vertex of this call."""
@@ -219,12 +221,6 @@ def array(value: Any) -> np.ndarray:
 def first_of(*objections: Callable[[Any], str]) -> Callable[[Any], str]:
     """The first of several objections to a layer that holds, or ""."""
     return lambda layer: next(filter(None, (o(layer) for o in objections)), "")
-
-
-def quantized(layer) -> str:
-    """Objects to weights that are no plain numbers."""
-    mode = getattr(layer, "quantization_mode", None)
-    return f"it is quantized to {mode}. Export it before" if mode else ""
 
 
 def kind_of(layer) -> str:

@@ -18,6 +18,10 @@ from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
 from keras_spiking_nengo.layers.per_step import PerStep
+from keras_spiking_nengo.layers.recurrent_neurons import (
+    RecurrentNeurons,
+    RecurrentNeuronsCell,
+)
 from keras_spiking_nengo.layers.repeat import Repeat
 from keras_spiking_nengo.layers.synapse import Synapse, SynapseCell
 from keras_spiking_nengo.layers.transform import Transform
@@ -42,6 +46,8 @@ __all__ = [
     "PerStep",
     "PoissonEncoder",
     "PoissonEncoderCell",
+    "RecurrentNeurons",
+    "RecurrentNeuronsCell",
     "Repeat",
     "Synapse",
     "SynapseCell",

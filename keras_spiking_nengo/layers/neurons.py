@@ -36,7 +36,7 @@ from keras_spiking_nengo.layers.parameters import (
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
-__all__ = ["Neurons", "NeuronsCell"]
+__all__ = ["Neurons", "NeuronsCell", "mode_of", "spike_of", "step_of"]
 
 
 @registered()
@@ -133,7 +133,9 @@ class NeuronsCell(Cell):
 
     @dt.setter
     def dt(self, dt: float) -> None:
-        dt = checked_dt(dt)
+        self._set_dt(checked_dt(dt))
+
+    def _set_dt(self, dt: float) -> None:
         _check_forward(self, dt)
         self._dt = dt
 
@@ -141,7 +143,8 @@ class NeuronsCell(Cell):
         super().build(input_shape)
         rng = np.random if self.seed is None else np.random.RandomState(self.seed)
         values = drawn_state(self.neuron_type, self.dynamics, self.features, rng)
-        starts = zip(self.state_names, values, self.state_dtypes(), strict=True)
+        names = self.dynamics.states
+        starts = zip(names, values, self.state_dtypes()[: len(names)], strict=True)
         self._initial = [
             weight_from(self, f"initial_{name}", *v) for name, *v in starts
         ]
@@ -150,7 +153,7 @@ class NeuronsCell(Cell):
             name: Trained(
                 self,
                 name,
-                self._spread(self.dynamics.parameters[name]),
+                _placed(self.dynamics.parameters[name], self.features),
                 () if kind == "shared" else self.features,
                 positive=name in self.dynamics.positive,
                 within=ranges.get(name, (-math.inf, math.inf)),
@@ -171,12 +174,13 @@ class NeuronsCell(Cell):
     def initial_values(self) -> dict[str, np.ndarray]:
         """The state that every item of a batch starts from, by name."""
         values = map(ops.convert_to_numpy, self._initial)
-        return dict(zip(self.state_names, values, strict=True))
+        return dict(zip(self.dynamics.states, values, strict=True))
 
     def parameters(self) -> dict[str, Any]:
         """Values of the neuron parameters: floats, and tensors where trained."""
         trained = {name: trained.value() for name, trained in self._trained.items()}
-        values = {k: self._spread(v) for k, v in self.dynamics.parameters.items()}
+        numbers = self.dynamics.parameters.items()
+        values = {k: _placed(v, self.features) for k, v in numbers}
         # What a tensor meets has to be one, too.
         return (
             values
@@ -187,11 +191,6 @@ class NeuronsCell(Cell):
             }
             | trained
         )
-
-    def _spread(self, value):
-        """A parameter where it stands among the features, if it has several values."""
-        is_array = isinstance(value, np.ndarray)
-        return on_last_axes(value, self.features) if is_array else value
 
     def initial_state(self, batch_size):
         state = [
@@ -207,8 +206,8 @@ class NeuronsCell(Cell):
         return state
 
     def program(self, training=False):
-        mode = _mode_of(self, training)
-        step = _step_of(self, self.dynamics, mode, _spike_of(self, training))
+        mode = mode_of(self, training)
+        step = step_of(self, self.dynamics, mode, spike_of(self, training))
         return step, modes.constants_of_mode(
             self.dynamics, mode, self.parameters(), self.dt
         )
@@ -227,14 +226,14 @@ class NeuronsCell(Cell):
         return outputs, [*unfold(state[0]), *state[1:]]
 
     def _run(self, dynamics: Neuron, inputs, state, training, unroll):
-        mode = _mode_of(self, training)
+        mode = mode_of(self, training)
         if mode == "rate" or not self.state_names:
             # Without a recurrence all steps are one.
             step, constants = self.program(training)
             return step(constants, [inputs], state)
-        spike = _spike_of(self, training)
+        spike = spike_of(self, training)
         constants = modes.constants_of_mode(dynamics, mode, self.parameters(), self.dt)
-        plain = _step_of(self, dynamics, "spikes", spike.plain())
+        plain = step_of(self, dynamics, "spikes", spike.plain())
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
             constants = keras.tree.map_structure(_without_gradient, constants)
@@ -242,7 +241,7 @@ class NeuronsCell(Cell):
             spikes, state = scan(plain, constants, [currents], state, False, unroll)
             rates = modes.curve(dynamics, self.parameters(), inputs, _width_of(self))
             return modes.differentiated_as(spikes, rates), state
-        step, save = _step_of(self, dynamics, mode, spike), bool(training)
+        step, save = step_of(self, dynamics, mode, spike), bool(training)
         return scan(step, constants, [inputs], state, save, unroll, forward=plain)
 
     def get_config(self):
@@ -255,6 +254,11 @@ class NeuronsCell(Cell):
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
         }
+
+
+def _placed(value, features: tuple[int, ...]):
+    """A parameter where it stands among the features, if it has several values."""
+    return on_last_axes(value, features) if isinstance(value, np.ndarray) else value
 
 
 def _read_older_start(cell: NeuronsCell) -> None:
@@ -278,11 +282,13 @@ def _may_fold(cell: NeuronsCell, start: list[np.ndarray]) -> bool:
     return constant and foldable(cell.dynamics, numbers, start, cell.dt)
 
 
-def _mode_of(cell: NeuronsCell, training) -> str:
+def mode_of(cell: NeuronsCell, training) -> str:
+    """What the neurons do: one of `modes.FORWARDS`."""
     return cell.training_mode if training and cell.dynamics.spiking else "spikes"
 
 
-def _spike_of(cell: NeuronsCell, training) -> Surrogate:
+def spike_of(cell: NeuronsCell, training) -> Surrogate:
+    """What stands in for the derivative of the spike."""
     # Only "spikes" differentiates the spike itself.
     spike = cell.surrogate or surrogates.Arctan()
     # What is exported has no custom gradient inside another.
@@ -295,9 +301,10 @@ def _width_of(cell: NeuronsCell) -> float:
     return surrogate.width if isinstance(surrogate, SoftLIF) else SMOOTHING
 
 
-def _step_of(
+def step_of(
     cell: NeuronsCell, dynamics: Neuron, mode: str, spike: Surrogate
 ) -> StepFunction:
+    """One step of dynamics, in a mode, for `scan`."""
     step = modes.step_of_mode(dynamics, mode, spike, _width_of(cell))
     return lambda p, x, state: step(p, x[0], state)
 

@@ -18,7 +18,7 @@ from keras_spiking_nengo.layers.parameters import (
 )
 from keras_spiking_nengo.saving import registered
 
-__all__ = ["Synapse", "SynapseCell"]
+__all__ = ["Synapse", "SynapseCell", "check_same_order", "stepped_system"]
 
 
 @registered()
@@ -108,13 +108,8 @@ class SynapseCell(Cell):
     @dt.setter
     def dt(self, dt: float) -> None:
         dt = checks.checked_dt(dt)
-        system = _stepped_system(self.synapse, dt, self.delay)
-        if self.built and system.order != self.system.order:
-            raise ValueError(
-                f"{self.synapse!r} has a state of {self.system.order} values with"
-                f" dt={self.dt:g} s, and of {system.order} with dt={dt:g} s: the dt of"
-                " its layer cannot be changed. Make it with the dt that is to hold."
-            )
+        system = stepped_system(self.synapse, dt, self.delay)
+        check_same_order(self, self.synapse, system, dt)
         self._dt, self.system = dt, system
 
     def build(self, input_shape):
@@ -177,7 +172,8 @@ class SynapseCell(Cell):
         }
 
 
-def _stepped_system(synapse, dt, delay):
+def stepped_system(synapse, dt: float, delay: int) -> synapses.LinearSystem:
+    """`synapses.linear_system`, which says of which synapse it has none."""
     try:
         return synapses.linear_system(synapse, dt, delay)
     except ValueError as error:
@@ -185,6 +181,22 @@ def _stepped_system(synapse, dt, delay):
         improper = isinstance(synapse, nengo.LinearFilter)
         reason = f"{str(error).rstrip('.')}. {causal if improper else ''}"
         raise ValueError(f"{synapse!r} cannot be stepped: {reason}") from error
+
+
+def check_same_order(cell: Cell, synapse, system, dt: float) -> None:
+    """Refuses a new `dt` with which the state of a built cell has another size.
+
+    Args:
+        cell: has `dt` and the `system` that goes with it.
+        synapse: of the cell.
+        system: what the synapse is with `dt`.
+    """
+    if cell.built and system.order != cell.system.order:
+        raise ValueError(
+            f"{synapse!r} has a state of {cell.system.order} values with"
+            f" dt={cell.dt:g} s, and of {system.order} with dt={dt:g} s: the dt of"
+            " its layer cannot be changed. Make it with the dt that is to hold."
+        )
 
 
 def _filtered_step(system, x, state):

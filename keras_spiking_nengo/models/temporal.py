@@ -144,7 +144,7 @@ class Temporal:
                     " only",
                 )
             yield from ((symbol, True) for symbol in (*call.inputs, *call.symbols))
-        elif time is Time.ENDS:
+        elif time in (Time.ENDS, Time.READS):
             yield from ((symbol, False) for symbol in call.symbols)
         elif time in (Time.RUNS, *_STARTING, Time.REPEATS):
             runs = time is Time.RUNS

@@ -27,6 +27,7 @@ __all__ = [
     "is_causal",
     "moves",
     "presents",
+    "reading_of",
     "runs",
     "stepwise_objection",
     "takes_any_rank",
@@ -43,6 +44,7 @@ class Time(Enum):
     ENDS = (
         "takes the last step of a temporal tensor, or such an element of a static one"
     )
+    READS = "reads all of a temporal tensor, as one static value, or takes a static one"
     RUNS = "runs over the steps of a temporal tensor"
     STARTS = "presents a static tensor for a number of steps"
     PRESENTS = "presents one, and runs over these steps"
@@ -114,9 +116,28 @@ def time_of(operation: Any, args: Sequence[Any] = ()) -> Time:
         return Time.RUNS
     if _is_last_step(operation, args):
         return Time.ENDS
+    if reading_of(operation):
+        return Time.READS
     if not isinstance(operation, keras.Layer):
         return Time.MIXES if _kind_of(operation) in _MIXING else Time.KEEPS
     return TIMES.get(operation, _ANY).time
+
+
+def reading_of(operation: Any) -> str:
+    """What it makes of all steps: `"mean"`, `"max"` or `"sum"` of the axis 1, or "".
+
+    Example:
+        >>> reading_of(keras.layers.GlobalMaxPooling1D())
+        'max'
+    """
+    operation = getattr(operation, "operation", operation)
+    kind = _READINGS.get(type(operation).__name__, "")
+    if isinstance(operation, keras.Layer):
+        along = getattr(operation, "data_format", "") == "channels_last"
+    else:
+        axis = getattr(operation, "axis", None)
+        along = axis in (1, (1,), [1]) and not getattr(operation, "keepdims", False)
+    return kind if along else ""
 
 
 def stepwise_objection(operation: Any, shape: Shape) -> str:
@@ -369,6 +390,14 @@ _ELEMENTWISE = frozenset((
     "Silu", "Sin", "SoftShrink", "Softplus", "Softsign", "Sqrt", "Square",
     "StopGradient", "Subtract", "Tan", "Tanh", "Threshold", "TrueDivide", "Where",
 ))
+# By what Keras calls layers and operations.
+_READINGS = {
+    "GlobalAveragePooling1D": "mean",
+    "GlobalMaxPooling1D": "max",
+    "Max": "max",
+    "Mean": "mean",
+    "Sum": "sum",
+}
 _MIXING = frozenset((
     "ExpandDims", "Flip", "GetItem", "Matmul", "Mean", "Moveaxis", "Pad", "Repeat",
     "Reshape", "Roll", "Squeeze", "Sum", "Swapaxes", "Tile", "Transpose",

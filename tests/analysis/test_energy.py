@@ -318,6 +318,22 @@ def test_a_cell_in_a_plain_rnn_counts_as_its_layer():
         assert (total.spikes, total.updates, total.zeros) == (12, 12, 0)
 
 
+def test_recurrent_neurons_by_hand():
+    layer = ksn.layers.RecurrentNeurons(
+        LINEAR,
+        recurrent_initializer=keras.initializers.Constant(1e-6),
+        recurrent_synapse=0.01,
+        seed=0,
+        return_sequences=True,
+    )
+    total = energy(model_of(layer, shape=(None, 3)), np.full((2, 4, 3), 1000.0)).total
+    # Each of three neurons fires in each of four steps; the last is not seen any more.
+    assert (total.spikes, total.acs) == (12, 9 * 3)
+    # Voltages, and what the synapse remembers.
+    assert (total.updates, total.dense) == (12 + 12, 4 * 9)
+    assert total.weights == 9
+
+
 # --- Legendre memory units ----------------------------------------------------
 
 

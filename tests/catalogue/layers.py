@@ -68,6 +68,32 @@ LAYERS = {
         {"neuron_type": NEURONS["SoftLIFRate"], "dt": 0.002, "seed": 5},
         (3,),
     ),
+    "RecurrentNeurons(LIF)": (
+        ksn.layers.RecurrentNeurons,
+        {
+            "neuron_type": NEURONS["LIF"],
+            "dt": 0.002,
+            "recurrent_initializer": "glorot_normal",
+            "recurrent_regularizer": "l2",
+            "recurrent_constraint": "max_norm",
+            "use_recurrent_gradient": False,
+            "surrogate": "triangle",
+            "seed": 5,
+        },
+        (4,),
+    ),
+    "RecurrentNeurons(AdaptiveLIF, spike_aware)": (
+        ksn.layers.RecurrentNeurons,
+        {
+            "neuron_type": NEURONS["AdaptiveLIF"],
+            "recurrent_synapse": SYNAPSES["Alpha"],
+            "self_connections": False,
+            "forward": "spike_aware",
+            "trainable_parameters": {"tau_rc": "unit"},
+            "seed": 5,
+        },
+        (2, 3),
+    ),
     "Synapse(Lowpass)": (
         ksn.layers.Synapse,
         {"synapse": SYNAPSES["Lowpass"], "dt": 0.002},

@@ -166,6 +166,20 @@ MODELS = {
         cell(layers.SimpleRNNCell(3, "relu")),
         layers.Dense(4),
     ),
+    "recurrent neurons": lambda: temporal(
+        layers.Dense(8),
+        ksn.layers.RecurrentNeurons(QUICK, seed=1, return_sequences=True),
+        layers.Dense(4),
+        cell(
+            ksn.layers.RecurrentNeuronsCell(
+                nengo.AdaptiveLIF(),
+                recurrent_synapse=nengo.Alpha(0.004),
+                self_connections=False,
+                seed=2,
+            )
+        ),
+        layers.Dense(3),
+    ),
     "delays": lambda: temporal(
         layers.Dense(3),
         ksn.layers.Delay([0, 0.003, 0.001], return_sequences=True),

@@ -218,6 +218,48 @@ def test_reading_grows_linearly(recurrent):
     assert many < 4.2 * few
 
 
+def test_neurons_connected_to_themselves_are_recurrent_neurons(float64):
+    rng = np.random.RandomState(0)
+    with nengo.Network(seed=1) as net:
+        node = nengo.Node([0.0, 0.0])
+        kind = nengo.LIF(amplitude=0.02)
+        ens = nengo.Ensemble(12, 2, neuron_type=kind, label="ens")
+        nengo.Connection(node, ens)
+        # From all of them to some, with the gains of those.
+        weights = rng.normal(size=(9, 12), scale=0.01)
+        back = ens.neurons, ens.neurons[3:]
+        nengo.Connection(*back, transform=weights, synapse=0.004)
+        nengo.Probe(ens.neurons)
+        nengo.Probe(ens, synapse=0.01)
+    model = ksn.from_nengo(net)
+    layer = model.get_layer("ens")
+    assert isinstance(layer, ksn.layers.RecurrentNeurons)
+    assert layer.cell.recurrent_synapse == nengo.Lowpass(0.004)
+    assert any(w is layer.cell.recurrent_kernel for w in model.trainable_weights)
+    x = rng.uniform(-1, 1, (1, 100, 2))
+    report = ksn.verify(model, net, x, rtol=1e-9, atol=1e-9)
+    assert report.ok, report
+
+
+@pytest.mark.parametrize("kind", ["two", "sparse", "learning", "part"])
+def test_other_cycles_of_neurons_are_networks(kind):
+    with nengo.Network(seed=1) as net:
+        node = nengo.Node([0.0])
+        ens = nengo.Ensemble(8, 1, label="ens")
+        nengo.Connection(node, ens)
+        options = {"transform": np.eye(8) * 1e-3, "synapse": 0.005}
+        pre, rule = ens.neurons, nengo.BCM() if kind == "learning" else None
+        if kind == "sparse":
+            options["transform"] = nengo.Sparse((8, 8), [[0, 1]], 1e-3)
+        if kind == "part":
+            pre, options["transform"] = ens.neurons[:4], np.ones((8, 4)) * 1e-3
+        for _ in range(2 if kind == "two" else 1):
+            nengo.Connection(pre, ens.neurons, learning_rule_type=rule, **options)
+        nengo.Probe(ens.neurons)
+    model = ksn.from_nengo(net)
+    assert isinstance(model.get_layer("ens"), ksn.layers.Network)
+
+
 def test_what_runs_in_a_circle_is_a_network():
     model = ksn.from_nengo(chain(3, recurrent=True))
     (loop,) = [x for x in model.layers if isinstance(x, ksn.layers.Network)]

@@ -372,6 +372,52 @@ def test_a_cycle_comes_back_as_it_was(float64):
     assert len(again.edges) == 4
 
 
+def test_a_graph_ends_before_what_is_read_over_time():
+    model = stack(L.Dense(4), spikes(), L.GlobalAveragePooling1D(), shape=(3,))
+    with pytest.warns(UserWarning, match="takes the mean over time.*ends before it"):
+        again = ksn.from_nir(ksn.to_nir(model))
+    x = np.random.RandomState(0).uniform(0, 4, (2, 30, 3))
+    y = again.predict(x, verbose=0)
+    assert y.shape == (2, 30, 4)
+    np.testing.assert_allclose(y.mean(axis=1), model.predict(x, verbose=0), rtol=1e-5)
+
+
+def test_quantized_weights_go_to_nir():
+    model = keras.Sequential([keras.Input((None, 3)), L.Dense(4, use_bias=False)])
+    kernel = model.layers[0].kernel.numpy()
+    model.quantize("int8")
+    (weight,) = [
+        n.weight for n in ksn.to_nir(model).nodes.values() if hasattr(n, "weight")
+    ]
+    steps = np.abs(kernel).max(axis=0) / 127
+    np.testing.assert_allclose(weight.T / steps, np.rint(kernel / steps), atol=1e-3)
+
+
+@pytest.mark.parametrize("synapse", [None, 0.01])
+def test_a_ring_of_neurons_and_a_matrix_is_trained(synapse, float64):
+    kind = IntegrateAndFire(0.02, amplitude=DT)
+    layer = K.RecurrentNeurons(
+        *(kind, DT), recurrent_synapse=synapse, return_sequences=True, name="rec"
+    )
+    model = stack(L.Dense(6), layer, L.Dense(2), shape=(3,))
+    again = ksn.from_nir(ksn.to_nir(model))
+    (ring,) = [x for x in again.layers if isinstance(x, K.RecurrentNeurons)]
+    assert ring.cell.recurrent_kernel.trainable
+    x = np.random.RandomState(0).uniform(0, 4, (2, 60, 3))
+    y = again.predict(x, verbose=0)
+    assert np.any(y)
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-9)
+
+
+def test_a_ring_with_a_bias_is_a_network(float64):
+    graph = recurrent()
+    (name,) = [n for n, node in graph.nodes.items() if isinstance(node, nir.Linear)]
+    weight = graph.nodes[name].weight
+    for bias, kind in (0.0, K.RecurrentNeurons), (0.1, K.Network):
+        graph.nodes[name] = nir.Affine(weight, np.full(len(weight), bias))
+        assert any(isinstance(x, kind) for x in ksn.from_nir(graph).layers)
+
+
 # --- models of Keras and Nengo ------------------------------------------------------
 
 L, K = keras.layers, ksn.layers

@@ -79,6 +79,12 @@ def joined_time(x, y):
     return layers.Add(name="named")([spikes, layers.Flatten()(y)])
 
 
+def _quantized(mode):
+    model = static(layers.Dense(3, name="named"))
+    model.quantize(mode)
+    return model
+
+
 IMAGE = (6, 6, 2)
 # Model, and words of its refusal.
 REFUSED = {
@@ -91,9 +97,15 @@ REFUSED = {
         lambda: static(layers.MaxPooling2D(name="named"), shape=IMAGE),
         "max_to_avg_pool=True",
     ),
-    "pooling over time": (
-        lambda: temporal(neurons(), layers.GlobalAveragePooling1D(name="named")),
-        "Average, or take the maximum of, the outputs where they are read",
+    "after a mean over time": (
+        lambda: temporal(
+            neurons(), layers.GlobalAveragePooling1D(name="named"), layers.Dense(2)
+        ),
+        "Export the model up to this layer",
+    ),
+    "quantized": (
+        lambda: _quantized("float8"),
+        "it is quantized to float8; int8 and int4 are known",
     ),
     "masking": (lambda: temporal(layers.Masking(name="named"), neurons()), "cut"),
     "lstm": (lambda: temporal(layers.LSTM(3, name="named")), "no rule"),
@@ -163,7 +175,7 @@ REFUSED = {
         "if time is not the axis that it runs along",
     ),
     "mean over time": (
-        lambda: functional(lambda x: keras.ops.mean(neurons()(x), axis=1), (None, 5)),
+        lambda: functional(lambda x: keras.ops.mean(neurons()(x), axis=0), (None, 5)),
         "x[:, -1] is the last step, and an average over time is taken where",
     ),
     "flatten of time": (

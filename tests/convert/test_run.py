@@ -1,10 +1,13 @@
 """Running an export: data in and out."""
 
+from contextlib import nullcontext
+from functools import partial
+
 import keras
 import nengo
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 from keras_spiking_nengo.convert import to_nengo
 from tests.builders import (
@@ -27,6 +30,60 @@ def test_sequences_come_back_as_sequences():
 def test_a_last_step_comes_back_without_time():
     model, x = make("presented")
     assert to_nengo(model).run(x).shape == (6, 4)
+
+
+# The mean, maximum and sum over time in which a model ends, by what Keras calls it.
+READINGS = {
+    "mean": layers.GlobalAveragePooling1D,
+    "kept": lambda: layers.GlobalAveragePooling1D(keepdims=True),
+    "max": layers.GlobalMaxPooling1D,
+    "mean of an operation": lambda: partial(ops.mean, axis=1),
+    "max of an operation": lambda: partial(ops.max, axis=1),
+    "sum of an operation": lambda: partial(ops.sum, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", READINGS)
+def test_a_model_ends_in_what_is_read_over_time(name, float64):
+    x = keras.Input((None, 5))
+    spikes = neurons(seed=1)(layers.Dense(4)(x))
+    y = layers.Dense(3, name="out")(spikes)
+    model = randomise(keras.Model(x, [READINGS[name]()(y), spikes]))
+    export = to_nengo(model)
+    data = np.random.RandomState(0).uniform(0, 3, (2, 30, 5))
+    read, spikes = export.run(data)
+    outputs, sequence = model.predict(data, verbose=0)
+    np.testing.assert_allclose(read, outputs, rtol=1e-5)
+    np.testing.assert_array_equal(spikes, sequence)
+    report = export.verify(data)
+    assert report.ok and "over" in str(report)
+    assert report.outputs[0].over == name[:4].strip().replace("kept", "mean")
+
+
+def test_a_static_model_pools_as_ever():
+    model = randomise(static(layers.GlobalAveragePooling1D(), shape=(4, 3)))
+    export = to_nengo(model)
+    assert export.verify(np.ones((2, 4, 3))).outputs[0].over == ""
+    with pytest.raises(NotImplementedError, match="max_to_avg_pool"):
+        to_nengo(static(layers.GlobalMaxPooling1D(), shape=(4, 3)))
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantized_weights_have_the_numbers_that_keras_computes_with(mode):
+    # Inputs of 0 and 1, which Keras rounds to themselves.
+    x = (np.random.RandomState(0).uniform(size=(2, 20, 12)) < 0.5).astype("float32")
+    model = randomise(static(layers.Dense(6, "relu", name="d"), shape=(12,)))
+    model.quantize(mode)
+    with (
+        pytest.warns(UserWarning, match="exported as they are quantized")
+        if (mode == "int8")
+        else nullcontext()
+    ):
+        export = to_nengo(model)
+    np.testing.assert_allclose(
+        export.run(x[0]), model.predict(x[0], verbose=0), rtol=1e-5, atol=1e-5
+    )
+    assert model.get_layer("d").activation is keras.activations.relu
 
 
 def test_several_inputs_and_outputs():

@@ -9,6 +9,7 @@ from keras_spiking_nengo.convert import rules  # noqa: F401 - of every layer
 from keras_spiking_nengo.convert.graph import Graph, Port, fuse
 from keras_spiking_nengo.convert.keras.sites import Sites, sites_of
 from keras_spiking_nengo.convert.layer_rules import kind_of
+from keras_spiking_nengo.convert.quantized import rounds_inputs
 
 __all__ = ["read"]
 
@@ -54,6 +55,14 @@ def _warn_of_substitutes(sites: Sites) -> None:
                 " Python node.",
                 stacklevel=4,
             )
+    rounding = [site.path for site in sites if rounds_inputs(site.layer)]
+    if rounding:
+        warnings.warn(
+            f"{', '.join(map(repr, rounding))}: the weights are exported as they are"
+            " quantized. Keras also rounds what these layers are given to 8 bits, anew"
+            " in each call, and Nengo does not.",
+            stacklevel=4,
+        )
     means = [site.path for site in sites if not site.hosted and site.rule.option]
     if means:
         warnings.warn(
@@ -65,5 +74,6 @@ def _warn_of_substitutes(sites: Sites) -> None:
 
 def _ports_of(names: dict[str, str], sites: Sites) -> tuple[Port, ...]:
     return tuple(
-        Port(name, site, site in sites.temporal) for name, site in names.items()
+        Port(name, site, site in sites.temporal, sites.sites[site].reads)
+        for name, site in names.items()
     )

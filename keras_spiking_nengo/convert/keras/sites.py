@@ -27,7 +27,7 @@ from keras_spiking_nengo.models.building import check_built
 from keras_spiking_nengo.models.calls import Call, Symbol, calls, is_opaque, symbols_in
 from keras_spiking_nengo.models.operations import OperationLayer
 from keras_spiking_nengo.models.temporal import Temporal, temporal
-from keras_spiking_nengo.models.time import Time, time_of
+from keras_spiking_nengo.models.time import Time, reading_of, time_of
 
 __all__ = ["Sites", "sites_of"]
 
@@ -98,8 +98,18 @@ def sites_of(
     in_turn = sorted(
         model_calls, key=lambda call: not isinstance(call.operation, keras.Layer)
     )
-    rulings = {call.name: judge.ruling(call) for call in in_turn}
-    timed = temporal(model_calls, lambda call: rulings[call.name].time, refusal)
+    reading = [c for c in in_turn if reading_of(c.operation) and not c.per_step]
+    rulings = {c.name: judge.ruling(c) for c in in_turn if c not in reading}
+
+    def time(call: Call) -> Time:
+        return Time.READS if call in reading else rulings[call.name].time
+
+    timed = temporal(model_calls, time, refusal)
+    # What reads is a matter of whether it is given a sequence.
+    rulings |= {
+        c.name: judge.reading(c) if timed[c.inputs[0]] else judge.ruling(c)
+        for c in reading
+    }
     placing = _Placing(rulings, timed)
     inputs, outputs = (
         {name: placing.names[id(symbol)] for name, symbol in ends.items()}
@@ -120,11 +130,18 @@ class _Ruling:
         layer: the layer, or what stands for an operation.
         rule: of the layer.
         hosted: why Python runs the layer, or "".
+        reads: what it makes of all steps, or "".
     """
 
     layer: keras.Layer
     rule: LayerRule
     hosted: str = ""
+    reads: str = ""
+
+    @property
+    def rest(self) -> tuple[LayerRule, str, str]:
+        """What a site has besides the layer and its place."""
+        return self.rule, self.hosted, self.reads
 
     @property
     def time(self) -> Time:
@@ -173,6 +190,19 @@ class _Judge:
                 " node run it"
             )
         raise refusal(call.path, kind_of(layer), reason)
+
+    def reading(self, call: Call) -> _Ruling:
+        """What holds for a call that reads a sequence; raises if any takes it."""
+        kind, layer = reading_of(call.operation), self._layer(call)
+        if id(call.symbols[0]) not in self.taken:
+            return _Ruling(layer, LayerRule(), reads=kind)
+        raise refusal(
+            call.path,
+            kind_of(layer),
+            f"it takes the {kind} over time, which is known only when the sequence is"
+            " over, and others take that. In Nengo, outputs are read so. Export the"
+            " model up to this layer, and apply the rest to what export.run returns",
+        )
 
     def _layer(self, call: Call) -> keras.Layer:
         """The layer of a call, or one that stands for the operation."""
@@ -284,7 +314,7 @@ class _Placing:
         output = (sum(map(math.prod, inputs)),)
         name = unused(call.name, self.sites, ":")
         place = name, call.path, sources, inputs, output, leading, None
-        self.sites[name] = Site(ruling.layer, *place, ruling.rule, ruling.hosted)
+        self.sites[name] = Site(ruling.layer, *place, *ruling.rest)
         if self.timed[call.inputs[0]] or not ruling.hosted:
             self.temporal.add(name)
         keys = ruling.rule.outputs(ruling.layer) or ("",)
@@ -308,7 +338,7 @@ class _Placing:
         output = self._features(path, ruling, symbol, name)
         leading = self._leading(symbol, per_step)
         place = name, path, sources, inputs, output, leading, port
-        self.sites[name] = Site(ruling.layer, *place, ruling.rule, ruling.hosted)
+        self.sites[name] = Site(ruling.layer, *place, *ruling.rest)
         self.names[id(symbol)] = name
         if self.timed[symbol]:
             self.temporal.add(name)

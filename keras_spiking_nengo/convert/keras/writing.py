@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_spiking_nengo import layers
 from keras_spiking_nengo.checks import check_switches, checked_dt
-from keras_spiking_nengo.convert.composition import has_matrix
+from keras_spiking_nengo.convert.composition import has_matrix, matrix_of
 from keras_spiking_nengo.convert.graph import (
     Edge,
     Graph,
@@ -106,6 +106,10 @@ def write(graph: Graph) -> keras.Model:
     return _Tensors(graph).model()
 
 
+# Of a connection: what neurons send arrives a step later.
+_NO_MEMORY = nengo.Lowpass(0)
+
+
 class _Tensors:
     """Makes the tensors of a graph's vertices, sources first.
 
@@ -162,18 +166,41 @@ class _Tensors:
         x = self._summed(vertex)
         dt = self.graph.dt
         if vertex.neuron_type is not None:
-            name = vertex.layers[0]
-            kind = vertex.neuron_type
-            return layers.Neurons(kind, dt=dt, return_sequences=True, name=name)(x)
+            return self._neurons(vertex, x)
         if vertex.process is not None:
             options: dict[str, Any] = {"dt": dt, "delay": 0, "return_sequences": True}
             name = vertex.layers[0]
             return layers.Synapse(vertex.process, name=name, **options)(x)
         return x
 
+    def _neurons(self, vertex: Vertex, x):
+        """What neurons make of their input, and of what they send themselves."""
+        back = [e for e in self.graph.into[vertex.name] if e.source == vertex.name]
+        options: dict[str, Any] = {
+            "dt": self.graph.dt,
+            "return_sequences": True,
+            "name": vertex.layers[0],
+        }
+        if not back:
+            return layers.Neurons(vertex.neuron_type, **options)(x)
+        (edge,) = back
+        layer = layers.RecurrentNeurons(
+            vertex.neuron_type,
+            recurrent_initializer="zeros",
+            recurrent_synapse=None if edge.synapse == _NO_MEMORY else edge.synapse,
+            **options,
+        )
+        y, cell = layer(x), layer.cell
+        weights = np.zeros((vertex.size, vertex.size))
+        weights[places_of(edge, vertex.size)] = matrix_of(edge.transform)
+        heights = keras.ops.convert_to_numpy(cell.spikes_per_output())
+        cell.recurrent_kernel.assign(weights.T / heights)
+        return y
+
     def _summed(self, vertex: Vertex):
-        """What goes into a vertex: its edges, times its gain, and its bias."""
-        edges, size = self.graph.into[vertex.name], vertex.size
+        """What goes into a vertex from others, times its gain, and its bias."""
+        size = vertex.size
+        edges = [e for e in self.graph.into[vertex.name] if e.source != vertex.name]
         terms = [(edge, places_of(edge, size)) for edge in edges]
         if vertex.gain is None or not edges:
             return self._sum(vertex.name, terms, size, vertex.bias)

@@ -1,11 +1,12 @@
 """A Nengo network in components: what is simple, and what has to run together.
 
-An ensemble or a node is simple if it is on no cycle and all that it does is linear, or
-neurons. Everything else becomes a network of its own, cut out with all its numbers:
-what lies on one cycle, learns, calls Python, is random, or shows its states. A synapse
-of the user's own is Python, too.
+An ensemble or a node is simple if all that it does is linear, or neurons, and it is on
+no cycle, but for one connection of neurons to themselves. Everything else becomes a
+network of its own, cut out with all its numbers: what lies on one cycle, learns, calls
+Python, is random, or shows its states. A synapse of the user's own is Python, too.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,6 +15,7 @@ import nengo
 import numpy as np
 from nengo.connection import LearningRule
 from nengo.ensemble import Neurons
+from nengo.transforms import NoTransform
 
 from keras_spiking_nengo.dynamics.neurons import NEURONS
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
@@ -89,11 +91,31 @@ def divided(
     objects = list(dict.fromkeys((*net.all_ensembles, *net.all_nodes)))
     edges = list(_dependences(net, outputs))
     bound = set(_bound(net, frozenset(inputs), outputs))
-    bound |= {a for a, b in edges if a is b}
+    bound |= {a for a, b in edges if a is b} - _recurrent(net)
     return [
         Component(members, len(members) == 1 and members[0] not in bound)
         for members in components(objects, edges)
     ]
+
+
+def _recurrent(net) -> set[Object]:
+    """Ensembles that lie on no cycle but that of one connection between neurons."""
+    cycles = Counter(owner(c.pre_obj) for c in net.all_connections if _is_of_one(c))
+    return {
+        owner(connection.pre_obj)
+        for connection in net.all_connections
+        if _is_of_one(connection)
+        and isinstance(connection.pre_obj, Neurons)
+        and isinstance(connection.post_obj, Neurons)
+        and isinstance(connection.transform, nengo.Dense | NoTransform)
+        and connection.pre_slice == slice(None)
+        and cycles[owner(connection.pre_obj)] == 1
+    }
+
+
+def _is_of_one(connection) -> bool:
+    """Whether a connection leads from an ensemble or node to itself."""
+    return owner(connection.pre_obj) is owner(connection.post_obj)
 
 
 def apart(

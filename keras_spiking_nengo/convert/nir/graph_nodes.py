@@ -28,13 +28,22 @@ def by_graph(writer: Writer) -> Bundle | None:
     if vertex.subnet is not None:
         _write_network(writer, vertex.subnet)
         return None
-    if any(edge.source == site.name for edge in edges):
-        raise writer.refusal(f"its neurons are {vertex.neuron_type}, which NIR has not")
+    waiting: list[tuple[str, str]] = []
     terms = [
-        _over_edge(writer, edge, writer.sketch.bundles[edge.source], vertex.size)
+        _over_edge(
+            writer,
+            edge,
+            _awaited(writer, site.name, vertex.size, waiting)
+            if edge.source == site.name
+            else writer.sketch.bundles[edge.source],
+            vertex.size,
+        )
         for edge in edges
     ]
-    return _into_vertex(writer, vertex, terms)
+    bundle = _into_vertex(writer, vertex, terms)
+    for source, node in waiting:
+        writer.sketch.connect(writer.sketch.settled(bundle, source), node)
+    return bundle
 
 
 def _over_edge(writer: Writer, edge: Edge, bundle: Bundle, size: int) -> Bundle:
@@ -64,6 +73,16 @@ def _into_vertex(writer: Writer, vertex: Vertex, terms: Sequence[Bundle]) -> Bun
     if vertex.neuron_type is not None:
         bundle = fire(writer, vertex.name, bundle, vertex.neuron_type)
     return filter_bundle(writer, vertex.name, bundle, vertex.process, False)
+
+
+def _awaited(
+    writer: Writer, name: str, size: int, waiting: list[tuple[str, str]]
+) -> Bundle:
+    """A node for what a vertex will send, which is led to it later."""
+    node = writer.sketch.add(f"{name}_before", writer.nir.Scale(np.ones(size)))
+    writer.sketch.waiting.add(node)
+    waiting.append((name, node))
+    return Bundle((node,), (size,), np.arange(size))
 
 
 def _bundle_sum(writer: Writer, name: str, terms: Sequence[Bundle]) -> Bundle:
@@ -127,13 +146,8 @@ def _write_vertex(
             continue
         bundle = sent.get(edge.source)
         if bundle is None:
-            # A node for what is not there yet, and is led to it later.
             size = graph[edge.source].size
-            scale = writer.nir.Scale(np.ones(size))
-            node = writer.sketch.add(f"{edge.source}_before", scale)
-            writer.sketch.waiting.add(node)
-            waiting.append((edge.source, node))
-            bundle = Bundle((node,), (size,), np.arange(size))
+            bundle = _awaited(writer, edge.source, size, waiting)
         terms.append(_over_edge(writer, edge, bundle, vertex.size))
     if not terms:
         if vertex.neuron_type is not None or vertex.process is not None:

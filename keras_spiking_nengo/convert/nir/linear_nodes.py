@@ -10,6 +10,7 @@ from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
 from keras_spiking_nengo.convert.nir.layout import Axes, kind
 from keras_spiking_nengo.convert.nir.primitives import Place, Primitive, elementwise
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
+from keras_spiking_nengo.convert.quantized import dense_kernel
 from keras_spiking_nengo.convert.rules.activations import neurons
 
 __all__ = ["LINEAR_NODES", "refuse_activation"]
@@ -48,7 +49,7 @@ def _write_dense(writer: Writer) -> Bundle | None:
         return by_graph(writer)
     refuse_activation(writer)
     bias = array(layer.bias) if layer.use_bias else None
-    weight = array(layer.kernel).T
+    weight = dense_kernel(layer).T
     return writer.sketch.multiplied(writer.source, site.name, weight, bias)
 
 

@@ -9,6 +9,7 @@ import keras
 from keras_spiking_nengo.convert.nir.cycles import cycle_of
 from keras_spiking_nengo.convert.nir.layout import Axes, kind, new_name
 from keras_spiking_nengo.convert.nir.primitives import StepOptions
+from keras_spiking_nengo.convert.nir.recurrent import recurrent_neurons_of
 from keras_spiking_nengo.convert.nir.shapes import FlatGraph
 from keras_spiking_nengo.convert.nir.table import PRIMITIVES
 from keras_spiking_nengo.graphs import components, unused
@@ -66,6 +67,11 @@ class _NodeTensors:
 
     def add_cycle(self, members: list[str]) -> None:
         """Adds the nodes of a cycle, whose other sources are there."""
+        recurrent = recurrent_neurons_of(self.flat, members, self.options, self.taken)
+        if recurrent is not None:
+            layer, node = recurrent
+            self.tensors[node] = layer(self.total(node, members))
+            return
         name = new_name("_and_".join(members[:3]), self.taken)
         layer, entered, left = cycle_of(self.flat, members, self.options, name)
         entering = []

@@ -36,11 +36,18 @@ def graph_of(model: keras.Model, nir, dt: float | None, strict: bool):
             raise writer.refusal(site.hosted)
         writers[site.name] = writer
         try:
-            bundle = WRITERS.get(site.layer, by_graph)(writer)
+            write = by_graph if site.reads else WRITERS.get(site.layer, by_graph)
+            bundle = write(writer)
         except (ValueError, NoProductError) as error:
             raise writer.refusal(str(error)) from error
         if bundle is not None:
             sketch.bundles[site.name] = bundle
+        if site.reads:
+            sketch.warnings.append(
+                f"Layer {site.path!r} takes the {site.reads} over time, for which NIR"
+                " has no node: the graph ends before it. Take it where outputs are"
+                " read."
+            )
     for name, site_name in sites.outputs.items():
         _write_output(writers[site_name], name)
     for text in sketch.warnings:

@@ -8,7 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from keras_spiking_nengo.checks import check_switches, checked_number
-from keras_spiking_nengo.convert.graph import Graph, Vertex
+from keras_spiking_nengo.convert.graph import Graph, Port, Vertex
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
 from keras_spiking_nengo.models.calls import Calls, calls
@@ -29,6 +29,7 @@ class OutputReport:
         scale: largest absolute value that Nengo gave.
         ok: whether all is within tolerance.
         compared: False if it depends on random neurons.
+        over: `"mean"`, `"max"` or `"sum"` where that of all steps is read, or "".
     """
 
     name: str
@@ -36,6 +37,7 @@ class OutputReport:
     scale: float
     ok: bool
     compared: bool
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class VerifyReport:
     def table(self) -> Table:
         """The report as a `rich` table."""
         outputs = [
-            (out.name, f"{out.max_difference:.2e}", f"{out.scale:.4g}", "", "")
+            (_title(out), f"{out.max_difference:.2e}", f"{out.scale:.4g}", "", "")
             for out in self.outputs
         ]
         spikes = [
@@ -105,6 +107,10 @@ class VerifyReport:
 
     def __str__(self) -> str:
         return text_of(self.table)
+
+
+def _title(row: OutputReport) -> str:
+    return f"{row.name}, {row.over} over time" if row.over else row.name
 
 
 def _verdict(row: OutputReport | SpikeReport) -> str:
@@ -136,8 +142,8 @@ def verified(
     values = _by_name(_predict(model, inputs, names), list(outputs))
     near = rtol, atol
     of_outputs = tuple(
-        _output_report(name, values[name], outputs[name], near, vertex not in random)
-        for name, vertex in ((port.name, port.vertex) for port in export.graph.outputs)
+        _output_report(port, values[port.name], outputs[port.name], near, random)
+        for port in export.graph.outputs
     )
     kinds = {name: export.graph[name].neuron_type for name in spiking}
     units = {n: export.dt / getattr(k, "amplitude", 1.0) for n, k in kinds.items()}
@@ -203,13 +209,14 @@ def _by_name(values, names: list[str]) -> ArraysByName:
     return dict(zip(names, keras.tree.flatten(values), strict=True))
 
 
-def _output_report(name, value, expected, tolerances, compared) -> OutputReport:
+def _output_report(port: Port, value, expected, tolerances, random) -> OutputReport:
     rtol, atol = tolerances
     value = np.reshape(np.asarray(value, np.float64), expected.shape)
     difference = float(np.max(np.abs(value - expected)))
     scale = float(np.max(np.abs(expected)))
     near = difference <= atol + rtol * scale
-    return OutputReport(name, difference, scale, near, compared)
+    compared = port.vertex not in random
+    return OutputReport(port.name, difference, scale, near, compared, port.over)
 
 
 def _spike_report(name, value, expected, unit, compared) -> SpikeReport:

@@ -14,7 +14,11 @@ from keras_spiking_nengo.convert.layer_rules import (
     Part,
     Site,
     array,
-    quantized,
+)
+from keras_spiking_nengo.convert.quantized import (
+    dense_kernel,
+    product_of,
+    quantized_objection,
 )
 from keras_spiking_nengo.convert.rules.activations import activation_objection, neurons
 
@@ -34,14 +38,17 @@ def affine(site: Site, transform: nengo.transforms.Transform, bias) -> Part:
 
 def _dense_layer(site: Site) -> Part:
     layer = site.layer
-    weights = windows.blocks(array(layer.kernel).T, math.prod(site.output[:-1]))
+    weights = windows.blocks(dense_kernel(layer).T, math.prod(site.output[:-1]))
     return affine(site, weights, array(layer.bias) if layer.use_bias else None)
 
 
 def _einsum_dense(site: Site) -> Part:
     layer, (shape,) = site.layer, site.inputs
     ones = np.eye(math.prod(shape)).reshape(-1, *(1,) * (site.leading - 1), *shape)
-    columns = np.einsum(layer.equation, ones, array(layer.kernel))
+    if layer.quantization_mode is None:
+        columns = np.einsum(layer.equation, ones, array(layer.kernel))
+    else:
+        columns = product_of(layer, ones)
     transform = windows.stored(columns.reshape(len(ones), -1).T)
     bias = None if layer.bias is None else array(layer.bias)
     return affine(site, transform, bias)
@@ -65,7 +72,7 @@ def _transform(site: Site) -> Part:
 
 def weights_objection(layer) -> str:
     """Why a layer of weights and an activation cannot be expressed, or ""."""
-    return activation_objection(layer) or quantized(layer)
+    return activation_objection(layer) or quantized_objection(layer)
 
 
 LAYERS.add(LayerRule(_dense_layer, weights_objection), keras.layers.Dense)

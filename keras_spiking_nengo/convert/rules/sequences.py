@@ -237,6 +237,24 @@ LAYERS.add(_NETWORK, layers.Network, layers.Ensemble)
 # --- recurrences ----------------------------------------------------------------
 
 
+def _recurrent_neurons(site: Site) -> Part:
+    cell = site.layer.cell
+    vertex, edges = _neurons(site)
+    weights = array(cell.kernel()).T * array(cell.spikes_per_output())
+    back = site.edge(
+        site.name,
+        transform=nengo.Dense(weights.shape, init=weights),
+        synapse=cell.recurrent_synapse or nengo.Lowpass(0),
+    )
+    return vertex, (*edges, back)
+
+
+_RECURRENT_NEURONS = LayerRule(
+    _recurrent_neurons, first_of(sequence_objection, _per_unit)
+)
+LAYERS.add(_RECURRENT_NEURONS, layers.RecurrentNeurons)
+
+
 def _simple_rnn(site: Site) -> Part:
     cell = site.layer.cell
     entrance, recurrent = (
@@ -258,6 +276,7 @@ LAYERS.add(_SIMPLE_RNN, keras.layers.SimpleRNN)
 # By the cell of `keras.layers.RNN`.
 CELL_RULES: Registry[LayerRule] = Registry("cell", governing=("call", "program"))
 CELL_RULES.add(_NEURONS, layers.NeuronsCell)
+CELL_RULES.add(_RECURRENT_NEURONS, layers.RecurrentNeuronsCell)
 CELL_RULES.add(_SYNAPSE, layers.SynapseCell)
 CELL_RULES.add(_DELAY_RULE, layers.DelayCell)
 CELL_RULES.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)

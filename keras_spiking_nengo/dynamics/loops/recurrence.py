@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
-from keras_spiking_nengo.dynamics.loops.structures import tensors_of
+from keras_spiking_nengo.dynamics.loops.structures import tensors_of, with_product
 from keras_spiking_nengo.dynamics.loops.unrolled import scan_unrolled
 
 __all__ = ["scan", "static_length"]
@@ -33,6 +33,7 @@ def scan(
     unroll: bool = False,
     shape: tuple[int, ...] | None = None,
     forward: StepFunction | None = None,
+    kernel: Any = None,
 ) -> tuple[Any, Any]:
     """Run `step` along axis 1 of `inputs`.
 
@@ -60,6 +61,9 @@ def scan(
         forward: the same numbers as `step`, without a useful derivative and what it
             costs: what runs forward. States that were not saved are then computed
             again for the reverse pass, which is ours with `save` or without.
+        kernel: `(n, n)`, which the last tensor of the state is multiplied by from the
+            right, between one step and the next, its features in a row; None for no
+            product. Its gradient is one product over all steps.
 
     Returns:
         Outputs `(batch, time, ...)`, in the structure of a step's, and the final
@@ -96,12 +100,15 @@ def scan(
 
         return of_tensors
 
+    fed = kernel is not None
+    values = [*values, ops.convert_to_tensor(kernel)] if fed else values
     if unroll or backend_name() not in _LOOPS:
-        outputs, final = scan_unrolled(flat(step), values, sequences, states)
+        once = with_product(flat(step)) if fed else flat(step)
+        outputs, final = scan_unrolled(once, values, sequences, states)
     else:
         steps = flat(step), flat(forward) if forward else None
         loop = _LOOPS[backend_name()]()
-        outputs, final = loop(*steps, values, sequences, states, save, shape)
+        outputs, final = loop(*steps, values, sequences, states, save, shape, fed)
     return form.nested(outputs), with_states(final)
 
 

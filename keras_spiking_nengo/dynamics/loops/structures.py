@@ -6,7 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
-__all__ = ["floats_of", "is_float", "tensors_of"]
+__all__ = [
+    "floats_of",
+    "is_float",
+    "product",
+    "slope_of_kernel",
+    "tensors_of",
+    "with_product",
+]
 
 
 def tensors_of(structure) -> tuple[list, Callable[[Sequence], Any]]:
@@ -35,3 +42,28 @@ def is_float(x) -> bool:
 def floats_of(values: Sequence, like: Sequence) -> list:
     """Those of `values` whose counterparts in `like` are floating point tensors."""
     return [v for v, x in zip(values, like, strict=True) if is_float(x)]
+
+
+def with_product(step):
+    """A step whose last parameter multiplies the last tensor of the next state."""
+
+    def multiplying(parameters, x, state):
+        *parameters, kernel = parameters
+        y, new = step(parameters, x, state)
+        return y, [*new[:-1], product(new[-1], kernel)]
+
+    return multiplying
+
+
+def product(x, kernel):
+    """`x (batch, *features) @ kernel`, with the features in a row."""
+    if len(x.shape) == 2:
+        return ops.matmul(x, kernel)
+    flat = ops.reshape(x, (-1, kernel.shape[0]))
+    return ops.reshape(ops.matmul(flat, kernel), ops.shape(x))
+
+
+def slope_of_kernel(kernel, x, upstream):
+    """Gradient of a kernel from all its products, of `x`, and their gradients."""
+    x, upstream = (ops.reshape(a, (-1, kernel.shape[0])) for a in (x, upstream))
+    return ops.matmul(ops.transpose(x), upstream)

@@ -5,7 +5,13 @@ import itertools
 import tensorflow as tf
 
 from keras_spiking_nengo.dynamics.loops.stacks import is_compiled, run_loop, swapped
-from keras_spiking_nengo.dynamics.loops.structures import floats_of, is_float
+from keras_spiking_nengo.dynamics.loops.structures import (
+    floats_of,
+    is_float,
+    product,
+    slope_of_kernel,
+    with_product,
+)
 
 __all__ = ["scan_tensorflow"]
 
@@ -13,20 +19,25 @@ __all__ = ["scan_tensorflow"]
 _LONG = 100
 
 
-def scan_tensorflow(step, forward, parameters, inputs, state, save, shape):
-    """Outputs and final states, lists of tensors; as `recurrence.scan`."""
+def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed):
+    """Outputs and final states, lists of tensors; as `recurrence.scan`.
+
+    If `fed`, the last parameter is the kernel.
+    """
     # Variables, too: a custom gradient takes those it is not given for hidden ones.
     tensors = [tf.convert_to_tensor(x) for x in (*parameters, *inputs, *state)]
     sizes = len(parameters), len(inputs), len(state)
 
+    once = with_product(forward or step) if fed else forward or step
+
     def ahead(tensors, save):
         parameters, inputs, state = _dealt(tensors, sizes)
-        return _forward(forward or step, parameters, inputs, state, save, shape)
+        return _forward(once, parameters, inputs, state, save, shape)
 
     def back(tensors, saved, upstream, n_outputs):
         parameters, inputs, _ = _dealt(tensors, sizes)
         dy, ds, dsaved = _dealt(upstream, (n_outputs, len(state), len(state)))
-        return _reverse(step, parameters, inputs, saved, dy, ds, dsaved)
+        return _reverse(step, fed, parameters, inputs, saved, dy, ds, dsaved)
 
     def plain(*tensors):
         return ahead(tensors, False)
@@ -128,42 +139,51 @@ def _run_eagerly(length: int, body, carry):
     return list(carry), [tf.stack(values) for values in zip(*emits, strict=True)]
 
 
-def _reverse(step, parameters, inputs, saved, dy, ds, dsaved):
+def _reverse(step, fed, parameters, inputs, saved, dy, ds, dsaved):
     """Gradients of all parameters, inputs and first states, None for integers.
 
     `dy`, `ds` and `dsaved` are those of the outputs, the final states, and, if they
     have any, the states before each step.
     """
+    *parameters, kernel = parameters if fed else (*parameters, None)
     n_states = len(saved)
 
     def body(t, carry):
         ds, dp = carry[:n_states], carry[n_states:]
         primals = [parameters, [x[:, t] for x in inputs], [s[t] for s in saved]]
         upstream = [None if d is None else d[:, t] for d in dy]
-        now, dx, ds = _adjoint(step, primals, upstream, ds)
+        sums = ds[-1:] if fed else []
+        if fed:
+            ds = [*ds[:-1], product(ds[-1], tf.transpose(kernel))]
+        new, (now, dx, ds) = _adjoint(step, primals, upstream, ds)
         if dsaved:
             pairs = zip(ds, dsaved, strict=True)
             ds = [d if more is None else d + more[t] for d, more in pairs]
-        return [*ds, *map(tf.add, dp, now)], floats_of(dx, inputs)
+        factors = [new[-1], *sums] if fed else []
+        return [*ds, *map(tf.add, dp, now)], [*floats_of(dx, inputs), *factors]
 
     # Integer states have no gradient, but they have a place in the loop.
     pairs = zip(saved, ds, strict=True)
     start = [tf.zeros_like(s[0]) if d is None else d for s, d in pairs]
     start += [tf.zeros_like(p) for p in parameters]
     emitted = [x[:, 0] for x in floats_of(inputs, inputs)]
-    batch, length = tf.unstack(tf.shape(inputs[0])[:2])
     axes = [1] * len(emitted)
-    carry, dx = run_loop(length, body, start, emitted, axes, batch, reverse=True)
-    slopes = iter(dx)
+    if fed:
+        # What the kernel multiplied after each step, and the slopes of the products.
+        emitted, axes = [*emitted, *[saved[-1][0]] * 2], [*axes, 0, 0]
+    batch, length = tf.unstack(tf.shape(inputs[0])[:2])
+    carry, emits = run_loop(length, body, start, emitted, axes, batch, reverse=True)
+    slopes = iter(emits)
     return [
         *(d if is_float(d) else None for d in carry[n_states:]),
+        *([slope_of_kernel(kernel, *emits[-2:])] if fed else ()),
         *(next(slopes) if is_float(x) else None for x in inputs),
         *(d if is_float(d) else None for d in carry[:n_states]),
     ]
 
 
 def _adjoint(step, primals, dy, ds):
-    """Vector-Jacobian product of one step; zeros for integers."""
+    """The next state of a step, and its vector-Jacobian product; zeros for integers."""
     watched = [x for x in tf.nest.flatten(primals) if is_float(x)]
     with tf.GradientTape() as tape:
         tape.watch(watched)
@@ -178,6 +198,6 @@ def _adjoint(step, primals, dy, ds):
             unconnected_gradients="zero",
         )
     )
-    return tf.nest.map_structure(
+    return new, tf.nest.map_structure(
         lambda x: next(gradients) if is_float(x) else tf.zeros_like(x), primals
     )
