@@ -15,7 +15,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.dynamics.loops.eager import EagerCall, are_eager
+from keras_spiking_nengo.dynamics.loops.eager import (
+    EagerCall,
+    are_eager,
+    is_compiled_eagerly,
+)
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 
 __all__ = ["CalledEagerly", "EagerCalls"]
@@ -113,6 +117,7 @@ class EagerCalls:
             (training is None or isinstance(training, bool))
             and all(ops.is_tensor(x) and len(x.shape) > 1 for x in tensors)
             and are_eager(tensors)
+            and is_compiled_eagerly(tensors[0].shape[1])
         )
         training = bool(training) if eager else training
         tables = (

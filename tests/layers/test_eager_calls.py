@@ -26,6 +26,11 @@ pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothi
 TIME = 6
 
 
+@pytest.fixture(autouse=True)
+def _short_ones_too(monkeypatch):
+    monkeypatch.setattr(eager_calls, "is_compiled_eagerly", lambda n_steps: True)
+
+
 def _lmu(**flags):
     return layers.LMU(1, 4, 10.0, keras.layers.SimpleRNNCell(3), **flags)
 
@@ -81,6 +86,16 @@ def test_a_shape_is_compiled_once(make):
     layer(_x(time=TIME + 1))
     layer(_x(time=TIME + 1), training=False)
     assert layer.eager_calls.n_compiled == 2
+
+
+def test_a_short_call_runs_step_by_step(monkeypatch):
+    monkeypatch.setattr(
+        eager_calls, "is_compiled_eagerly", lambda n_steps: n_steps > TIME
+    )
+    layer = LAYERS["neurons"](return_sequences=True)
+    for time, number in (TIME, 0), (TIME + 1, 1), (TIME, 1):
+        layer(_x(time=time))
+        assert layer.eager_calls.n_compiled == number
 
 
 @every_layer

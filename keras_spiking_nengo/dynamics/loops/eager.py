@@ -12,7 +12,7 @@ import keras
 
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
 
-__all__ = ["EagerCall", "are_eager"]
+__all__ = ["EagerCall", "are_eager", "is_compiled_eagerly"]
 
 
 class EagerCall:
@@ -62,6 +62,18 @@ def are_eager(tensors: Sequence) -> bool:
     find a fault.
     """
     return _condition(backend_name())(tensors)
+
+
+def is_compiled_eagerly(n_steps: int) -> bool:
+    """Whether an eager call of so many steps is traced anyway.
+
+    TensorFlow runs short loops step by step, in less time than compiling takes.
+    """
+    if backend_name() != "tensorflow":
+        return True
+    from keras_spiking_nengo.dynamics.loops.tensorflow import LONG
+
+    return n_steps > LONG
 
 
 @functools.cache
