@@ -24,8 +24,10 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
+from keras_spiking_nengo.layers.eager_calls import CalledEagerly, EagerCalls
 from keras_spiking_nengo.layers.masks import masked_sequence
 from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
+from keras_spiking_nengo.layers.timed_tables import TimedTables
 
 __all__ = ["Cell", "SequenceLayer", "Signature"]
 
@@ -44,6 +46,8 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     streams: tuple[int, ...] = ()
     # Whether its output is spikes, of which a step that is left out sends none.
     sends_spikes: bool = False
+    # What Python computes for its calls.
+    tables: TimedTables = TimedTables()
 
     def __init__(self, **kwargs):
         check_policy(kwargs.get("dtype"))
@@ -183,7 +187,7 @@ class Signature:
         return inspect.Signature([*named, *further, rest])
 
 
-class SequenceLayer(keras.layers.RNN):
+class SequenceLayer(CalledEagerly, keras.layers.RNN):
     """A `keras.layers.RNN` around a cell of class `cell_class`.
 
     Args:
@@ -220,6 +224,7 @@ class SequenceLayer(keras.layers.RNN):
         self.save_state = checked_switch("save_state", save_state)
         # None where nothing is drawn, so that no other layer gets a variable of it.
         self.seed_generator = _seed_generator(cell)
+        self.eager_calls = EagerCalls(self)
 
     # --- shapes ---------------------------------------------------------------
 
@@ -324,7 +329,8 @@ class SequenceLayer(keras.layers.RNN):
         """
         return self.cell(inputs, states, training=False)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False):
+    def computed(self, sequences, initial_state, mask, training):
+        """Outputs and, if asked for, states: `call`, which may compile this."""
         cell = self.cell
         check_steps(self, sequences.shape)
         check_batch(self, sequences.shape, self._expected_batch_size)

@@ -192,9 +192,13 @@ class Network(SequenceLayer):
                 f"{self.name} is given a state, but {names} would begin anew: give"
                 " their values as inputs, or use stateful=True."
             )
+        # Masks are compared by what is in them.
         mask = common_mask(mask, self.name)
+        return super().call(sequences, initial_state, mask, training)
+
+    def computed(self, sequences, initial_state, mask, training):
         joined = self.cell.ports.joined(sequences, self.cell.state_dtype, self.name)
-        result = super().call(joined, initial_state, mask, training)
+        result = super().computed(joined, initial_state, mask, training)
         output, *state = result if self.return_state else (result,)
         parts = self._split(output, self.return_sequences)
         return (parts, *state) if self.return_state else parts

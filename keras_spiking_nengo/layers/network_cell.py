@@ -22,7 +22,6 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.loops import (
     call_host,
-    host_is_near,
     static_length,
     weight_name,
 )
@@ -38,6 +37,7 @@ from keras_spiking_nengo.graphs import unused
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.parameters import checked_surrogate, weight_from
 from keras_spiking_nengo.layers.ports import Ports
+from keras_spiking_nengo.layers.timed_tables import NetworkTables
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["NetworkCell", "settled"]
@@ -78,6 +78,8 @@ class NetworkCell(Cell):
         functional brain models*, Front. Neuroinform. 7.
     """
 
+    tables: NetworkTables
+
     def __init__(
         self,
         net: nengo.Network | dict,
@@ -107,6 +109,7 @@ class NetworkCell(Cell):
         # Keras would wrap these, as it does with anything that could hold layers.
         for name, value in (("net", net), ("model", model), ("engine", program)):
             object.__setattr__(self, name, value)
+        self.tables = NetworkTables(self)
         # Whether anything depends on the number of the step, which is a state then.
         self.clocked = _is_clocked(program)
         clock = ("step",) if self.clocked else ()
@@ -231,14 +234,14 @@ class NetworkCell(Cell):
         """
         length = static_length(steps) if len(steps.shape) == 3 else None
         values = []
-        for timed in self.engine.timed_inputs:
+        for place, timed in enumerate(self.engine.timed_inputs):
             size, dtype = timed.value.size, self.state_dtype
-            drawn = length and training and host_is_near() and timed.draws(length)
-            if self.continued or length is None or drawn:
+            table = self.tables.of(place, length, training)
+            if table is None:
                 at = partial(timed.at, draw=bool(training))
                 values.append(call_host(at, [steps], size, dtype, timed.label))
                 continue
-            table = ops.convert_to_tensor(timed(0, length), dtype=dtype)
+            table = ops.convert_to_tensor(table, dtype=dtype)
             if masked:
                 places = ops.cast(steps[..., 0], "int32") - 1
                 values.append(ops.take(table[0], places, axis=0))

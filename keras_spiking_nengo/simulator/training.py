@@ -14,6 +14,7 @@ from keras_spiking_nengo.checks import checked_number, checked_switch
 from keras_spiking_nengo.dynamics.loops import precision
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.ports import held
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.optimizers import checked_optimizer, in_own_units, steps_alike
 from keras_spiking_nengo.simulator.data_sets import is_data_set
 from keras_spiking_nengo.simulator.examples import CLOCK, Examples, not_both
@@ -197,8 +198,8 @@ class Training:
         """As `Simulator.predict`."""
         _check_open(self, "predict")
         data = self._made.inputs_alone(x, n_steps)
-        with precision(self._dtype):
-            arrays = self.model.predict(data, **kwargs)
+        with precision(self._dtype), traced_ahead(self.model) as model:
+            arrays = model.predict(data, **kwargs)
         return {probe: arrays[name] for name, probe in self._made.outputs.items()}
 
     def _call(self, method: str, x, y, n_steps, kwargs):

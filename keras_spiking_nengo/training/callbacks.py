@@ -22,6 +22,7 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.training.metrics import chosen_layers, listed, watch
 
 __all__ = ["DeadLayers", "DtScheduler", "SpikeSummaries"]
@@ -389,7 +390,8 @@ def _predicted(model, x) -> dict[str, np.ndarray]:
         for variable in keras.tree.flatten(layer.states)
     ]
     before = [ops.convert_to_numpy(variable) for variable in states]
-    outputs = model.predict(x, verbose=0)
+    with traced_ahead(model):
+        outputs = model.predict(x, verbose=0)
     for variable, value in zip(states, before, strict=True):
         variable.assign(value)
     return outputs

@@ -26,6 +26,7 @@ from keras_spiking_nengo.dynamics.neurons import neuron
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.models.replay import Replay
 from keras_spiking_nengo.models.temporal import temporal
 from keras_spiking_nengo.names import keras_name
@@ -336,7 +337,8 @@ def _means(model, called: Calls, inputs, names, timed, batch_size) -> ArraysByNa
         return ops.mean(value, axis=1) if name in timed else value
 
     seen = Replay(called, names, mean, name="seen", dtype=model.dtype_policy)
-    return _by_parts(seen.predict_on_batch, inputs, batch_size)
+    with traced_ahead(seen):
+        return _by_parts(seen.predict_on_batch, inputs, batch_size)
 
 
 def _outputs_of(model, called: Calls, inputs, batch_size) -> ArraysByName:
@@ -351,7 +353,8 @@ def _outputs_of(model, called: Calls, inputs, batch_size) -> ArraysByName:
             return {name: values[name] for name in called.outputs}
         return dict(zip(called.outputs, keras.tree.flatten(values), strict=True))
 
-    return _by_parts(run, inputs, batch_size)
+    with traced_ahead(model):
+        return _by_parts(run, inputs, batch_size)
 
 
 def _in_nengo(

@@ -12,6 +12,7 @@ from keras_spiking_nengo.convert.graph import Graph, Port, Vertex
 from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.dynamics.neurons import NEURONS, neuron
 from keras_spiking_nengo.models.calls import Calls, calls
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.models.replay import Replay
 from keras_spiking_nengo.tables import table_of, text_of
 
@@ -198,7 +199,8 @@ def _predict(model: keras.Model, inputs: list, names: list[str]):
         x = dict(zip(names, inputs, strict=True))
     elif len(inputs) == 1:
         (x,) = inputs
-    return model.predict(x, verbose=0)
+    with traced_ahead(model):
+        return model.predict(x, verbose=0)
 
 
 def _by_name(values, names: list[str]) -> ArraysByName:
@@ -228,4 +230,5 @@ def _activity_of(model, model_calls: Calls, inputs: list, names) -> ArraysByName
     if not names:
         return {}
     watched = Replay(model_calls, names, name="watched", dtype=model.dtype_policy)
-    return watched.predict(inputs, verbose=0)
+    with traced_ahead(watched):
+        return watched.predict(inputs, verbose=0)

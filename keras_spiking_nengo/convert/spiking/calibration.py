@@ -39,6 +39,7 @@ import numpy as np
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.models.calls import Calls
 from keras_spiking_nengo.models.data import arrays_of
+from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.models.replay import Replay
 
 __all__ = [
@@ -295,7 +296,8 @@ def _activations_on(old: Calls, names, data) -> dict[str, np.ndarray]:
     rng = np.random.RandomState(0)
     samples: dict[str, list] = {name: [] for name in names}
     for part in zip(*(np.array_split(a, batches) for a in arrays), strict=True):
-        sent = replay.predict_on_batch(list(part))
+        with traced_ahead(replay):
+            sent = replay.predict_on_batch(list(part))
         for name, value in sent.items():
             rows = np.reshape(value, (-1, np.shape(value)[-1]))
             count = max(_SAMPLES // (batches * rows.shape[1]), 1)

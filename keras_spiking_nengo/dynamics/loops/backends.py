@@ -93,13 +93,13 @@ def compiled(function: Callable, host: bool = False) -> Callable:
     """`function` of nested tensors, compiled by XLA where the backend has it.
 
     Args:
-        function: pure.
+        function: pure. Tensors of the same shapes and dtypes have the same structure.
         host: whether it uses `call_host`, which TensorFlow's XLA refuses.
     """
     if backend_name() == "tensorflow":
-        import tensorflow as tf
+        from keras_spiking_nengo.dynamics.loops.signatures import by_signature
 
-        return tf.function(function, jit_compile=not host, autograph=False)
+        return by_signature(function, host)
     if backend_name() == "jax":
         import jax
 

@@ -9,7 +9,7 @@ import importlib
 
 import tensorflow as tf
 
-__all__ = ["is_compiled", "run_loop", "swapped"]
+__all__ = ["is_compiled", "private", "run_loop", "swapped"]
 
 _CONTEXTS = "tensorflow.python.ops.control_flow_util"
 _XLA = "tensorflow.compiler.tf2xla.python.xla"
@@ -20,7 +20,7 @@ def is_compiled() -> bool:
 
     False where this TensorFlow does not say.
     """
-    inside = _private(_CONTEXTS, "GraphOrParentsInXlaContext")
+    inside = private(_CONTEXTS, "GraphOrParentsInXlaContext")
     return bool(inside and inside(tf.compat.v1.get_default_graph()))
 
 
@@ -30,7 +30,7 @@ def run_loop(length, body, carry, emitted, axes, batch, reverse=False):
     `emitted` has their shapes and dtypes, and `batch` is their first size.
     """
     fixed = all(None not in tuple(x.shape)[1:] for x in emitted)
-    in_place = fixed and is_compiled() and _private(_XLA, "dynamic_update_slice")
+    in_place = fixed and is_compiled() and private(_XLA, "dynamic_update_slice")
     stack = _in_place if in_place else _in_array
     stacks = [
         stack(x, axis, length, batch) for x, axis in zip(emitted, axes, strict=True)
@@ -57,7 +57,7 @@ def swapped(x):
     return tf.transpose(x, (1, 0, *range(2, len(x.shape))))
 
 
-def _private(module: str, name: str):
+def private(module: str, name: str):
     """What a private module of TensorFlow has by that name, or None."""
     try:
         return getattr(importlib.import_module(module), name, None)
@@ -78,7 +78,7 @@ def _in_array(x, axis, length, batch):
 
 def _in_place(x, axis, length, batch):
     """A stack that XLA writes to where it is, so that no more memory is touched."""
-    update = _private(_XLA, "dynamic_update_slice")
+    update = private(_XLA, "dynamic_update_slice")
     sizes = [batch, *x.shape[1:]]
     sizes.insert(axis, length)
 

@@ -13,10 +13,10 @@ from keras_spiking_nengo.dynamics.loops.structures import (
     with_product,
 )
 
-__all__ = ["scan_tensorflow"]
+__all__ = ["LONG", "scan_tensorflow"]
 
 # Steps beyond which tracing a graph costs less than running them eagerly.
-_LONG = 100
+LONG = 100
 
 
 def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed):
@@ -45,7 +45,7 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed):
     # XLA has no second derivative of the loop that TensorFlow makes of a gradient.
     ours = save or forward or is_compiled()
     run = _differentiable(ahead, back, len(state), save) if ours else plain
-    if tf.executing_eagerly() and inputs[0].shape[1] > _LONG:
+    if tf.executing_eagerly() and inputs[0].shape[1] > LONG:
         # One for this call: TensorFlow would warn of functions that are traced often.
         run = tf.function(run, autograph=False).get_concrete_function(*tensors)
     results = list(run(*tensors))

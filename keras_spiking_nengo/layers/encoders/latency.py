@@ -93,6 +93,8 @@ class LatencyEncoderCell(EncoderCell):
         steps = ops.maximum(self.latency(x) * self.height, 1.0)
         fires = ops.cast(x > self.threshold, x.dtype)
         smooth = fires * ops.relu(1 - ops.abs(steps - step))
+        # Where TensorFlow has XLA compile it, the larger of a number and NaN is either.
+        smooth = ops.where(ops.isnan(x), x, smooth)
         return ops.logical_and(step >= steps - SLACK, fires > 0), smooth
 
     def program(self, training=False):
