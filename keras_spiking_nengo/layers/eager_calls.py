@@ -180,7 +180,7 @@ class _Settings:
     """
 
     def __init__(self, layer: keras.Layer):
-        parts = _parts(layer)
+        parts = _parts_of(layer)
         self.compile = all(getattr(part, "supports_jit", True) for part in parts)
         self.plain = (
             layer.activity_regularizer is None
@@ -196,7 +196,7 @@ class _Settings:
         return True
 
 
-def _parts(layer: keras.Layer) -> list:
+def _parts_of(layer: keras.Layer) -> list:
     """A layer, and the layers and surrogates that it is made of."""
     parts: list = [layer]
     for part in parts:
