@@ -32,6 +32,7 @@ from keras_spiking_nengo.dynamics import surrogates
 from keras_spiking_nengo.dynamics.neurons import Neuron, neuron_rule
 from keras_spiking_nengo.engine.functions import tensor_function
 from keras_spiking_nengo.engine.keras_layers import keras_node
+from keras_spiking_nengo.engine.made_anew import per_item
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.layers.neuron_check import check_neuron
 from keras_spiking_nengo.serving import export, export_streaming
@@ -68,6 +69,7 @@ __all__ = [
     "metrics",
     "neuron_rule",
     "optimizers",
+    "per_item",
     "regularizers",
     "serialization",
     "serving",

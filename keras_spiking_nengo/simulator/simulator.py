@@ -57,7 +57,8 @@ class Simulator:
 
     Unseeded random processes draw what `nengo.Simulator(..., optimize=False)` draws.
     Functions of nodes are called for one item of a minibatch after the other: what such
-    a function remembers is shared by all items. A `nengo.Process` has a state for each.
+    a function remembers is shared by all items. `ksn.per_item(factory)`, as any
+    `nengo.Process`, has a state for each.
 
     Args:
         network: `nengo.Network`, or None if `model` is built already.
