@@ -20,6 +20,7 @@ from tests.conftest import BACKEND
 from tests.gradients import gradient
 from tests.layers.contract import currents
 from tests.layers.nets import small
+from tests.marks import quick
 
 pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing")
 
@@ -50,7 +51,17 @@ LAYERS = {
     "network": lambda **flags: layers.Network(small(), **flags),
     "delay": lambda **flags: layers.Delay(3, **flags),
 }
-every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+NAMES = quick(LAYERS, {"neurons", "network"})
+
+
+@pytest.fixture
+def make(request):
+    return LAYERS[request.param]
+
+
+def every_layer(test):
+    """For all layers, of which two are among the default tests."""
+    return pytest.mark.parametrize("make", NAMES, indirect=True)(test)
 
 
 def _x(seed=0, time=TIME, batch=2):
@@ -259,7 +270,9 @@ def test_an_outer_call_says_whether_it_trains():
     np.testing.assert_array_equal(numpy(model(_x())), numpy(layer(_x())))
 
 
-@pytest.mark.parametrize("name", ["neurons", "lmu", "ensemble", "network", "synapse"])
+@pytest.mark.parametrize(
+    "name", quick(["neurons", "lmu", "ensemble", "network", "synapse"], {"neurons"})
+)
 @pytest.mark.parametrize("training", [False, True])
 def test_gradients_of_inputs_and_states(name, training):
     layer = LAYERS[name](return_sequences=True)
@@ -305,7 +318,7 @@ def _weight_gradients(layer, x):
     return [jax.grad(loss)(values, power) for power in (2, 1)]
 
 
-@pytest.mark.parametrize("name", ["lmu", "ensemble", "network"])
+@pytest.mark.parametrize("name", quick(["lmu", "ensemble", "network"], {"lmu"}))
 def test_gradients_of_weights(name):
     layer = LAYERS[name](return_sequences=True)
     layer.build((2, TIME, 2))
@@ -335,7 +348,7 @@ def _second_derivative(layer, x):
     return outer.gradient(slopes, x)
 
 
-@pytest.mark.parametrize("name", ["neurons", "lmu"])
+@pytest.mark.parametrize("name", quick(["neurons", "lmu"], {"neurons"}))
 def test_second_derivatives(name):
     layer = LAYERS[name](return_sequences=True)
     layer.build((2, TIME, 2))
@@ -427,7 +440,9 @@ def test_masks_reach_the_next_layer():
         np.testing.assert_array_equal(numpy(y._keras_mask)[0], [True] * 6 + [False] * 6)
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype", quick(["mixed_float16", "mixed_bfloat16", "float64"], {"mixed_float16"})
+)
 def test_other_precisions(dtype):
     if dtype == "float64" and BACKEND == "jax":
         pytest.skip("a mode of JAX's")

@@ -12,7 +12,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.types import Heterogeneous, IntegrateAndFire, SoftLIFRate
 from tests.arrays import numpy
-from tests.marks import some_on_jax
+from tests.marks import quick
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -41,7 +41,7 @@ def neurons(kind, **arguments):
     return ksn.layers.Neurons(kind, seed=0, return_sequences=True, **arguments)
 
 
-@pytest.mark.parametrize("name", some_on_jax(KINDS, {"LIF", "SoftLIFRate"}))
+@pytest.mark.parametrize("name", quick(KINDS, {"LIF", "SoftLIFRate"}))
 def test_each_neuron_is_as_if_it_were_alone(name):
     cls, parameters = KINDS[name]
     x = currents()
@@ -57,7 +57,7 @@ def test_each_neuron_is_as_if_it_were_alone(name):
             np.testing.assert_allclose(y[..., i], found[..., 0], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, {"LIF", "SoftLIFRate"}))
 def test_nengo_runs_them_as_ensembles_of_their_own(name):
     cls, parameters = KINDS[name]
     values = {parameter: spread(cls(), parameter) for parameter in parameters}
@@ -95,7 +95,7 @@ def _start(cls):
     return {"initial_state": {"voltage": nengo.dists.Choice([0.3])}}
 
 
-@pytest.mark.parametrize("form", ["unit", "channel", "shared"])
+@pytest.mark.parametrize("form", quick(["unit", "channel", "shared"], {"channel"}))
 def test_they_are_trained_saved_and_exported(form, tmp_path):
     start = 0.03 if form == "shared" else Uniform(0.01, 0.03)
     layer = neurons(

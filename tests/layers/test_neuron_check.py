@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
-from tests.marks import some_on_jax
+from tests.marks import quick
 
 
 class Quadratic(nengo.neurons.NeuronType):
@@ -79,7 +79,7 @@ KINDS = {
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", some_on_jax(KINDS, {"Quadratic", "SoftLIFRate"}))
+@pytest.mark.parametrize("name", quick(KINDS, {"Quadratic", "SoftLIFRate"}))
 def test_a_right_rule_is_right(name):
     report = ksn.check_neuron(KINDS[name], n_steps=200, raise_on_failure=True)
     assert report.ok and len(report.rows) > 5

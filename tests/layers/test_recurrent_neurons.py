@@ -10,6 +10,9 @@ import keras_spiking_nengo as ksn
 from tests.arrays import numpy
 from tests.catalogue.dynamics import NEURONS
 from tests.conftest import BACKEND
+from tests.marks import quick
+
+KINDS = ("LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear")
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -57,9 +60,12 @@ def simulated(layer, x):
     return sim.data[probe]
 
 
-@pytest.mark.parametrize("synapse", SYNAPSES)
+@pytest.mark.parametrize("synapse", quick(SYNAPSES, {"none", "alpha"}))
 @pytest.mark.parametrize(
-    "kind", ["LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear"]
+    "kind",
+    quick(
+        ["LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear"], {"LIF", "Izhikevich"}
+    ),
 )
 def test_nengo_fires_as_it_does(kind, synapse):
     neuron_type = NEURONS[kind]
@@ -103,8 +109,8 @@ def loss_by_hand(layer, x, training):
 
 @pytest.mark.skipif(BACKEND == "torch", reason="gradients are torch's own there")
 @pytest.mark.parametrize("forward", ["spikes", "spike_aware", "rate"])
-@pytest.mark.parametrize("synapse", ["none", "alpha"])
-@pytest.mark.parametrize("through", [True, False])
+@pytest.mark.parametrize("synapse", quick(["none", "alpha"], {"alpha"}))
+@pytest.mark.parametrize("through", quick([True, False], {True}))
 def test_gradients_are_those_of_its_steps(forward, synapse, through):
     x = ops.convert_to_tensor(currents(time=12))
     layer = recurrent(
