@@ -299,7 +299,11 @@ REFUSED = {
     ),
     "one parameter per neuron": (
         lambda: temporal(
-            neurons("lif", trainable_parameters={"tau_rc": "unit"}, name="named")
+            neurons(
+                nengo.RegularSpiking(nengo.LIFRate()),
+                trainable_parameters={"amplitude": "unit"},
+                name="named",
+            )
         ),
         "'shared'",
     ),
