@@ -146,6 +146,7 @@ def _reverse(step, fed, parameters, inputs, saved, dy, ds, dsaved):
     have any, the states before each step.
     """
     *parameters, kernel = parameters if fed else (*parameters, None)
+    turned = tf.transpose(kernel) if fed else None  # here, and not in each step
     n_states = len(saved)
 
     def body(t, carry):
@@ -154,7 +155,7 @@ def _reverse(step, fed, parameters, inputs, saved, dy, ds, dsaved):
         upstream = [None if d is None else d[:, t] for d in dy]
         sums = ds[-1:] if fed else []
         if fed:
-            ds = [*ds[:-1], product(ds[-1], tf.transpose(kernel))]
+            ds = [*ds[:-1], product(ds[-1], turned)]
         new, (now, dx, ds) = _adjoint(step, primals, upstream, ds)
         if dsaved:
             pairs = zip(ds, dsaved, strict=True)
