@@ -70,6 +70,7 @@ LARGE = {
     "a synapse": (K.Synapse, {"synapse": serialization.to_config(nengo.Triangle(1e4))}),
     "delay": (K.Delay, {"delay": 1e9}),
     "order": (K.LMU, {"memory_d": 1, "order": 10**6, "theta": 1e7}),
+    "a memory": (K.LMU, {"memory_d": 10**9, "order": 4, "theta": 10}),
     "an ensemble": (K.Ensemble, {"n_neurons": 2 * 10**9, "dimensions": 1}),
     "a vector": (K.Ensemble, {"n_neurons": 2, "dimensions": 10**12}),
 }

@@ -93,8 +93,9 @@ class LMUCell(Cell):
         super().__init__(**kwargs)
         self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
         self.order = checked_count("order", order, "It counts Legendre polynomials.")
-        # What is made of a matrix, whose exponential takes time as well.
-        spend(200 * self.order**2, f"An LMU of order {self.order}")
+        # A matrix, whose exponential takes time as well; and what weighs the memory.
+        n_bytes = 200 * self.order**2 + 32 * self.memory_d * self.order
+        spend(n_bytes, f"An LMU of order {self.order} with {self.memory_d} channels")
         self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = checked_switch(
