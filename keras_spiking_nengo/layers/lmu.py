@@ -93,9 +93,7 @@ class LMUCell(Cell):
         super().__init__(**kwargs)
         self.memory_d = checked_count("memory_d", memory_d, "It counts channels.")
         self.order = checked_count("order", order, "It counts Legendre polynomials.")
-        # A matrix, whose exponential takes time as well; and what weighs the memory.
-        n_bytes = 200 * self.order**2 + 32 * self.memory_d * self.order
-        spend(n_bytes, f"An LMU of order {self.order} with {self.memory_d} channels")
+        _spend_on(self.memory_d, self.order)
         self.discretizer = one_of("discretizer", discretizer, legendre.DISCRETIZERS)
         self.theta = _checked_theta(theta, self.order, discretizer)
         self.trainable_theta = checked_switch(
@@ -353,6 +351,12 @@ def _initializer(weight: str, value):
 
 def _regularizer(weight: str, value):
     return from_keras(f"{weight}_regularizer", keras.regularizers.get, value)
+
+
+def _spend_on(memory_d: int, order: int) -> None:
+    # A matrix, whose exponential takes time as well; and what weighs the memory.
+    n_bytes = 200 * order**2 + 32 * memory_d * order
+    spend(n_bytes, f"An LMU of order {order} with {memory_d} channels")
 
 
 def _checked_theta(theta, order: int, discretizer: str) -> float:
