@@ -49,3 +49,29 @@ def _torch(total, tensors, eager):
 
 
 _BACKENDS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+
+
+def penalty(run):
+    """The gradient of a squared gradient, as a function of `x`: a second derivative."""
+
+    def squared(x):
+        y = run(x)
+        return ops.sum(y * y)
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        slope = jax.grad(squared)
+        return jax.grad(lambda x: ops.sum(slope(x) ** 2))
+    import tensorflow as tf
+
+    def of_penalty(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                total = squared(x)
+            value = ops.sum(inner.gradient(total, x) ** 2)
+        return outer.gradient(value, x)
+
+    return of_penalty

@@ -134,22 +134,27 @@ class Examples:
         if not self._needed and empty:
             ticks = _ticks(n_steps, y, self._dtype)
             return _with_constants({}, self.inputs, ticks) or {CLOCK: ticks}
-        if isinstance(x, Mapping):
-            x = keyed(x, self.inputs, "x", self._network)
-        names = self._needed or list(self.inputs)
-        if len(names) == 1 and hasattr(x, "shape"):
-            x = dict.fromkeys(names, x)
-        x = in_order(x, list(self.inputs), names) or x
-        if not isinstance(x, Mapping):
+        by_name = self._by_name(x, "x", self.inputs, self._needed or list(self.inputs))
+        if by_name is None:
             raise ValidationError(
                 f"x is a dict keyed by the nodes {sorted(self.inputs)}, a list in the"
                 f" order {list(self.inputs)}, an array where one needs data, or a data"
                 f" set of such; received {received(x)}.",
                 attr="x",
             )
-        data = {name: _as_array(f"x, for {name},", value) for name, value in x.items()}
+        data = {n: _as_array(f"x, for {n},", value) for n, value in by_name.items()}
         self._check_data(data)
         return _with_constants(data, self.inputs, next(iter(data.values())))
+
+    def _by_name(
+        self, value, argument: str, objects: Mapping[str, Any], wanted: list[str]
+    ) -> dict[str, Any] | None:
+        """Of a dict, an array for the one wanted, or a list; None of anything else."""
+        if isinstance(value, Mapping):
+            return keyed(value, objects, argument, self._network)
+        if len(wanted) == 1 and hasattr(value, "shape"):
+            return dict.fromkeys(wanted, value)
+        return in_order(value, list(objects), wanted) or None
 
     def _check_data(self, data: Mapping[str, Any]) -> None:
         # Before Keras sees it: on JAX, a model is lost if a call of it fails.
@@ -180,19 +185,15 @@ class Examples:
         graded = [n for n in self.outputs if self.graded is None or n in self.graded]
         if y is None and not self.graded:
             return None
-        if isinstance(y, Mapping):
-            y = self.keyed(y, "y")
-        elif hasattr(y, "shape") and len(graded) == 1:
-            y = dict.fromkeys(graded, y)
-        y = in_order(y, list(self.outputs), graded) or y
-        if not isinstance(y, Mapping):
+        by_name = self._by_name(y, "y", self.outputs, graded)
+        if by_name is None:
             raise ValidationError(
                 f"y is a dict keyed by the probes {sorted(self.outputs)}, a list in the"
                 f" order {list(self.outputs)}, or an array where one has a loss;"
                 f" received {received(y)}.",
                 attr="y",
             )
-        y = {name: _as_array(f"y, for {name},", value) for name, value in y.items()}
+        y = {n: _as_array(f"y, for {n},", value) for n, value in by_name.items()}
         lacking = sorted(set(self.graded or ()) - set(y))
         if lacking:
             raise ValidationError(

@@ -6,7 +6,7 @@ import nengo
 import numpy as np
 from nengo.params import DictParam
 
-__all__ = ["Heterogeneous"]
+__all__ = ["Heterogeneous", "numbers_of"]
 
 
 class _Values(DictParam):
@@ -68,11 +68,11 @@ class Heterogeneous(nengo.neurons.NeuronType):
                 f" rates. Make {type(self.base_type).__name__}(Heterogeneous(...));"
                 f" received {self.base_type!r}."
             )
-        unknown = {*self.parameters} - {*_numbers_of(self.base_type)}
+        unknown = {*self.parameters} - {*numbers_of(self.base_type)}
         if unknown:
             raise ValueError(
                 f"parameters: {self.base_type!r} has no {sorted(unknown)}. Its numbers"
-                f" are {sorted(_numbers_of(self.base_type))}."
+                f" are {sorted(numbers_of(self.base_type))}."
             )
         self._kinds()  # refuses numbers that it does not take
 
@@ -154,8 +154,9 @@ class Heterogeneous(nengo.neurons.NeuronType):
         J = self.current(x, gain, bias)
         rates = np.zeros_like(J)
         for where, kind in self._kinds():
+            # Of values (samples, neurons) it takes those as they are.
             ones = np.ones(len(where))
-            rates[:, where] = _rates_of_currents(kind, J[:, where], ones)
+            rates[:, where] = kind.rates(J[:, where], ones, 0 * ones)
         return rates
 
     def step(self, dt, J, output, **state):
@@ -170,13 +171,8 @@ class Heterogeneous(nengo.neurons.NeuronType):
                 state[name][where] = values
 
 
-def _rates_of_currents(kind, J, ones):
-    # Of values (samples, neurons) it takes those as they are.
-    return kind.rates(J, ones, 0 * ones)
-
-
-def _numbers_of(kind: nengo.neurons.NeuronType) -> dict[str, float]:
-    """Numbers of a neuron type, by the names of its parameters."""
+def numbers_of(kind: nengo.neurons.NeuronType) -> dict[str, float]:
+    """The numeric parameters of a neuron type, by nengo's own declaration."""
     values = {p.name: getattr(kind, p.name) for p in kind._params}
     plain = {k: v for k, v in values.items() if isinstance(v, int | float)}
     return {k: float(v) for k, v in plain.items() if not isinstance(v, bool)}

@@ -13,7 +13,7 @@ from keras_spiking_nengo.dynamics.loops import call_host, compiled, precision, s
 from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
-from tests.gradients import gradient
+from tests.gradients import gradient, penalty
 from tests.marks import quick
 
 BATCH, TIME, N = 2, 8, 4
@@ -242,32 +242,6 @@ def test_what_cannot_be_scanned_is_refused():
 
 
 # --- second derivatives ------------------------------------------------------------
-
-
-def penalty(run):
-    """The gradient of a squared gradient."""
-
-    def squared(x):
-        y = run(x)
-        return ops.sum(y * y)
-
-    if keras.backend.backend() == "jax":
-        import jax
-
-        slope = jax.grad(squared)
-        return jax.grad(lambda x: ops.sum(slope(x) ** 2))
-    import tensorflow as tf
-
-    def of_penalty(x):
-        with tf.GradientTape() as outer:
-            outer.watch(x)
-            with tf.GradientTape() as inner:
-                inner.watch(x)
-                total = squared(x)
-            value = ops.sum(inner.gradient(total, x) ** 2)
-        return outer.gradient(value, x)
-
-    return of_penalty
 
 
 @pytest.mark.parametrize("how", ["eager", "compiled"])

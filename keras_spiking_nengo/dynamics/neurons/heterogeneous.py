@@ -1,23 +1,17 @@
 """Populations whose parameters differ from neuron to neuron."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from keras_spiking_nengo import types
 from keras_spiking_nengo.dynamics.neurons.clocks import timed
 from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
+    at_neurons,
     neuron,
-    per_neuron,
 )
 
 __all__: list[str] = []
-
-
-def _at_neurons(values: Mapping[str, Any], J) -> dict[str, Any]:
-    return {name: per_neuron(value, J) for name, value in values.items()}
 
 
 @NEURONS.register(types.Heterogeneous)
@@ -27,13 +21,13 @@ def _heterogeneous(neuron_type) -> Neuron:
     rates, slopes = base.rates, base.slopes
 
     def step(c, J, state, spike):
-        return base.step(_at_neurons(c, J), J, state, spike)
+        return base.step(at_neurons(c, J), J, state, spike)
 
     return replace(
         base,
         parameters=base.parameters | neuron_type.parameters,
         step=step,
-        rates=rates and (lambda p, J: rates(_at_neurons(p, J), J)),
-        slopes=slopes and (lambda p, J, width: slopes(_at_neurons(p, J), J, width)),
+        rates=rates and (lambda p, J: rates(at_neurons(p, J), J)),
+        slopes=slopes and (lambda p, J, width: slopes(at_neurons(p, J), J, width)),
         variant=f"{type(neuron_type.base_type).__name__}, {base.variant}",
     )

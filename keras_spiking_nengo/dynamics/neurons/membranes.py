@@ -13,9 +13,9 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     NEURONS,
     Neuron,
     Values,
+    at_neurons,
     declared_ranges,
     exp,
-    numbers,
     per_neuron,
     spike_constants,
 )
@@ -27,6 +27,7 @@ from keras_spiking_nengo.dynamics.neurons.rates import (
     soft_lif_rates,
 )
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
+from keras_spiking_nengo.types.varied import numbers_of
 
 __all__ = ["adapted"]
 
@@ -65,7 +66,7 @@ def _lif_step(c, J, state, spike):
 @NEURONS.register(nengo.LIF)
 def _lif(neuron_type) -> Neuron:
     return Neuron(
-        parameters=numbers(neuron_type),
+        parameters=numbers_of(neuron_type),
         states=("voltage", "refractory"),
         constants=_lif_constants,
         step=_lif_step,
@@ -103,7 +104,7 @@ def _adaptation_constants(p, dt):
 @NEURONS.register(nengo.AdaptiveLIF)
 def _adaptive_lif(neuron_type) -> Neuron:
     return Neuron(
-        parameters=numbers(neuron_type),
+        parameters=numbers_of(neuron_type),
         states=("voltage", "refractory", "adaptation"),
         constants=lambda p, dt: _lif_constants(p, dt) | _adaptation_constants(p, dt),
         step=adapted(_lif_step),
@@ -123,7 +124,7 @@ def _adaptive_lif_rate(neuron_type) -> Neuron:
         return ops.stop_gradient(value) + (soft - ops.stop_gradient(soft)), state
 
     return Neuron(
-        parameters=numbers(neuron_type),
+        parameters=numbers_of(neuron_type),
         states=("adaptation",),
         constants=lambda p, dt: p | _adaptation_constants(p, dt),
         step=adapted(step),
@@ -153,7 +154,7 @@ def _integrate(drive, count):
 def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
     def rule(neuron_type) -> Neuron:
         return Neuron(
-            parameters=numbers(neuron_type),
+            parameters=numbers_of(neuron_type),
             states=("voltage",),
             constants=spike_constants,
             step=_integrate(drive, count),
@@ -237,7 +238,7 @@ def _membrane(neuron_type) -> Neuron:
         return c
 
     def step(c, J, state, spike):
-        c = {name: per_neuron(value, J) for name, value in c.items()}
+        c = at_neurons(c, J)
         *current, v = state
         v = c["d"] * v + c["b"] * J + c["l"]
         if current:
@@ -285,7 +286,7 @@ def _threshold(neuron_type) -> Neuron:
 
 @NEURONS.register(nengo.Izhikevich)
 def _izhikevich(neuron_type) -> Neuron:
-    parameters = numbers(neuron_type)
+    parameters = numbers_of(neuron_type)
     least = _NEAREST_RESET * abs(30 - parameters["reset_voltage"])
 
     def constants(p, dt):

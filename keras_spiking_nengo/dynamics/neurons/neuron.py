@@ -22,7 +22,7 @@ __all__ = [
     "drawn_state",
     "exp",
     "neuron",
-    "numbers",
+    "at_neurons",
     "no_ranges",
     "on_last_axes",
     "per_neuron",
@@ -161,14 +161,8 @@ def refractory_clock(time, tau_rc) -> np.ndarray:
     return np.exp(np.minimum(np.maximum(time, 0) / tau_rc, LONGEST_CLOCK))
 
 
-def numbers(neuron_type) -> Values:
-    """The numeric parameters of a neuron type, by nengo's own declaration."""
-    values = {p.name: getattr(neuron_type, p.name) for p in neuron_type._params}
-    return {k: float(v) for k, v in values.items() if isinstance(v, int | float)}
-
-
 def declared_ranges(neuron_type) -> Ranges:
-    """The lowest and highest numbers that a neuron type takes, likewise."""
+    """The lowest and highest numbers that a neuron type takes, as nengo declares."""
     return {
         p.name: (
             -math.inf if p.low is None else float(p.low),
@@ -206,6 +200,11 @@ def per_neuron(values, J):
     if not isinstance(values, np.ndarray):
         return values
     return ops.cast(on_last_axes(values, J.shape), J.dtype)
+
+
+def at_neurons(values: Values, J) -> Values:
+    """`per_neuron` of each."""
+    return {name: per_neuron(value, J) for name, value in values.items()}
 
 
 def on_last_axes(values: np.ndarray, features) -> np.ndarray:

@@ -15,9 +15,9 @@ from keras_spiking_nengo.dynamics.neurons.neuron import (
     Neuron,
     declared_ranges,
     log,
-    numbers,
     per_neuron,
 )
+from keras_spiking_nengo.types.varied import numbers_of
 
 __all__ = ["SMOOTHING", "leaky", "lif_rates", "rectified", "soft_lif_rates"]
 
@@ -34,7 +34,7 @@ def _rate_rule(rates, trainable=(), slopes=None):
 
     def rule(neuron_type) -> Neuron:
         return Neuron(
-            parameters=numbers(neuron_type),
+            parameters=numbers_of(neuron_type),
             states=(),
             constants=lambda parameters, dt: parameters,
             step=lambda parameters, J, state, spike: (rates(parameters, J), state),
