@@ -6,12 +6,27 @@ number of the configuration, its bytes are taken from the account. Where none is
 as when you make a layer yourself, nothing is counted.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from threading import RLock
 from typing import Any
+from unittest import mock
+from weakref import WeakKeyDictionary
 
-__all__ = ["Bounded", "allowed_bytes", "bounded", "budget", "spend"]
+import keras
+
+__all__ = [
+    "Bounded",
+    "allowed_bytes",
+    "bounded",
+    "budget",
+    "build_held",
+    "held",
+    "spend",
+    "weighed",
+]
 
 # A nested object of the codec takes three levels of JSON at most, and 64 are possible.
 _MAX_NESTING = 256
@@ -28,6 +43,9 @@ class _Account:
 
 _MAX_BYTES: ContextVar[int] = ContextVar("max_bytes", default=2**30)
 _OPEN: ContextVar[_Account | None] = ContextVar("open", default=None)
+# Of layers that were read, and are not built yet.
+_ACCOUNTS: WeakKeyDictionary[Any, _Account] = WeakKeyDictionary()
+_WEIGHING = RLock()
 
 
 def budget(max_bytes: int) -> AbstractContextManager[None]:
@@ -84,15 +102,22 @@ def bounded(config: Any = None) -> Iterator[None]:
             for in it.
     """
     _check_nesting(config)
-    token = _OPEN.set(_OPEN.get() or _Account(_MAX_BYTES.get()))
     try:
-        yield
+        with _opened(_OPEN.get() or _Account(_MAX_BYTES.get())):
+            yield
     except (AttributeError, LookupError) as error:
         if config is None:
             raise
         raise ValueError(
             f"This is no configuration that is known: {error!r}."
         ) from error
+
+
+@contextmanager
+def _opened(account: _Account) -> Iterator[None]:
+    token = _OPEN.set(account)
+    try:
+        yield
     finally:
         _OPEN.reset(token)
 
@@ -139,6 +164,66 @@ def spend(n_bytes: float, what: str) -> None:
             " comes from, raise max_bytes: read it in a block of"
             " `with ksn.serialization.budget(max_bytes=...):`."
         )
+
+
+# --- layers of Keras that ours hold ---------------------------------------------------
+
+
+@contextmanager
+def weighed() -> Iterator[None]:
+    """Within the block, each weight of a layer is taken from the account that is open.
+
+    Layers of Keras know no account, and make weights in their constructor, when they
+    are built, and when they are called.
+
+    Example:
+        >>> with budget(1000), bounded(), weighed():
+        ...     keras.layers.Dense(3).build((None, 2))
+    """
+    if _OPEN.get() is None:
+        yield
+        return
+    make = keras.Layer.add_weight
+
+    def add_weight(layer, shape=None, *args, **kwargs):
+        numbers = 1 if shape is None else _product(shape)
+        # Of single precision: most are, and a network of images has 1e8.
+        spend(4 * numbers, f"A weight of {layer.name}, of shape {shape},")
+        return make(layer, shape, *args, **kwargs)
+
+    # The lock, as threads may read at once and would put back each other's.
+    with _WEIGHING, mock.patch.object(keras.Layer, "add_weight", add_weight):
+        yield
+
+
+def _product(shape: Any) -> float:
+    sizes = [shape] if isinstance(shape, int) else shape
+    return math.prod(float(min(n, _MOST)) for n in sizes if isinstance(n, int))
+
+
+def held(layer: Any) -> Any:
+    """The layer; `build_held` knows from now on whether it was read."""
+    account = _OPEN.get()
+    if account is not None and isinstance(layer, keras.Layer):
+        _ACCOUNTS[layer] = account
+    return layer
+
+
+def build_held(layer: Any, input_shape: Any) -> None:
+    """Builds a layer that another one holds, unless it is built.
+
+    Raises:
+        ValueError: if it was read, and its weights ask for more than is left of what
+            its reader may take.
+    """
+    if layer.built:
+        return
+    account = _ACCOUNTS.pop(layer, None)
+    if account is None:
+        layer.build(input_shape)
+        return
+    with _opened(account), weighed():
+        layer.build(input_shape)
 
 
 def _check_nesting(config: Any) -> None:

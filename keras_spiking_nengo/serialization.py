@@ -34,7 +34,7 @@ from nengo.params import FrozenObject, iter_params
 from nengo.utils import least_squares_solvers
 
 from keras_spiking_nengo import types
-from keras_spiking_nengo.budgets import bounded, budget, spend
+from keras_spiking_nengo.budgets import bounded, budget, spend, weighed
 from keras_spiking_nengo.checks import brief, is_count
 
 __all__ = [
@@ -561,7 +561,8 @@ def _decode_float(config: State, depth: int) -> float:
 def _decode_keras(config: State, depth: int) -> keras.layers.Layer:
     stored = json.loads(config["keras"])
     try:
-        layer = keras.saving.deserialize_keras_object(stored, safe_mode=True)
+        with weighed():
+            layer = keras.saving.deserialize_keras_object(stored, safe_mode=True)
     except Exception as error:  # whatever the layers of Keras raise
         raise ValueError(f"Keras: {str(error) or repr(error)}") from error
     if not isinstance(layer, keras.layers.Layer):

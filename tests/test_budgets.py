@@ -15,7 +15,32 @@ from keras_spiking_nengo import serialization
 from keras_spiking_nengo.engine.stored import network_to_config
 
 K = ksn.layers
+L = keras.layers
+ADD_WEIGHT = keras.Layer.add_weight
 UNIFORM = nengo.dists.Uniform(-1, 1)
+
+
+@keras.saving.register_keras_serializable("tests")
+class Attention(L.Layer):
+    """Of images or rows to themselves; its layers make their weights in `build`."""
+
+    def __init__(self, heads, **kwargs):
+        super().__init__(**kwargs)
+        self.heads = heads
+        self.attention = L.MultiHeadAttention(heads, 4)
+
+    def build(self, input_shape):
+        self.attention.build(input_shape, input_shape)
+        super().build(input_shape)
+
+    def call(self, x):
+        return self.attention(x, x)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return super().get_config() | {"heads": self.heads}
 
 
 def small():
@@ -106,6 +131,68 @@ def test_objects_are_bounded_as_layers_are(name):
         serialization.from_config(config)
     with serialization.budget(max_bytes=2**50):
         assert serialization.from_config(config) is not None
+
+
+def stored(layer):
+    return keras.saving.serialize_keras_object(layer)
+
+
+def read_lmu(hidden):
+    return K.LMU.from_config(
+        {"memory_d": 1, "order": 4, "theta": 8.0, "hidden_cell": stored(hidden)}
+    )
+
+
+def read_per_step(layer):
+    return K.PerStep.from_config({"layer": stored(layer)})
+
+
+HIDDEN = {
+    "a cell": lambda: L.SimpleRNNCell(2**31),
+    "in a stack": lambda: L.StackedRNNCells([L.GRUCell(3), L.LSTMCell(2**31)]),
+    "a layer": lambda: L.Dense(2**31),
+    "weights of a call": lambda: keras.Sequential([L.Dense(3), L.Dense(2**31)]),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("built_by", ["call", "file"])
+def test_keras_s_layers_within_ours_are_bounded(name, built_by):
+    for read in (read_lmu, read_per_step):
+        layer = HIDDEN[name]()
+        if read is read_per_step and hasattr(layer, "state_size"):
+            continue  # a cell is no layer of items
+        ours = read(layer)
+        with pytest.raises(ValueError, match=r"A weight of .* asks for .*max_bytes"):
+            if built_by == "call":
+                ours(keras.Input((5, 3)))
+            else:
+                ours.build_from_config({"input_shape": (None, 5, 3)})
+
+
+def test_weights_that_a_layer_of_keras_makes_inside_are_bounded():
+    layer = read_per_step(Attention(heads=2**28))
+    with pytest.raises(ValueError, match=r"A weight of .* asks for .*max_bytes"):
+        layer(keras.Input((5, 7, 3)))
+    assert read_per_step(Attention(heads=2))(keras.Input((5, 7, 3))).shape == (
+        None,
+        5,
+        7,
+        3,
+    )
+    # What reads has put back Keras's own way of making weights.
+    assert keras.Layer.add_weight is ADD_WEIGHT
+
+
+def test_a_node_of_a_keras_layer_is_bounded():
+    with nengo.Network():
+        node = ksn.keras_node(L.Dense(2), 3)
+    config = json.dumps(serialization.to_config(node.output))
+    wide = json.loads(config.replace('\\"units\\": 2', f'\\"units\\": {2**31}'))
+    assert str(2**31) in json.dumps(wide)
+    with pytest.raises(ValueError, match=r"A weight of .* asks for .*max_bytes"):
+        serialization.from_config(wide)
+    assert serialization.from_config(json.loads(config)).default_size_out == 2
 
 
 def test_the_message_says_how_to_allow_it():

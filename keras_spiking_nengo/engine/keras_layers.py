@@ -18,6 +18,7 @@ from keras import ops
 from nengo.params import Parameter
 
 from keras_spiking_nengo import serialization
+from keras_spiking_nengo.budgets import spend, weighed
 from keras_spiking_nengo.checks import brief, check_kind, is_count
 from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.engine.operation import Mode, Operation
@@ -102,8 +103,10 @@ class KerasLayer(nengo.Process):
         self.inputs = tuple(tuple(map(int, shape)) for shape in inputs)
         self.leading = leading
         size_in = sum(map(math.prod, self.inputs))
-        x, states = np.zeros((2, size_in)), self._started(2)
-        y, _ = self.call(x, states)
+        spend(16 * size_in, f"A layer of Keras with inputs of {self.inputs}")
+        with weighed():
+            x, states = np.zeros((2, size_in)), self._started(2)
+            y, _ = self.call(x, states)
         self.shape = tuple(y.shape[1:])
         self.initial = [ops.convert_to_numpy(s)[0] for s in self._started(1)]
         self.changing = _weights_changed(self, x, states)

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_spiking_nengo.budgets import build_held, held, weighed
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
@@ -44,8 +45,7 @@ class _Link(ABC):
 
     def build(self, size: int) -> int:
         """Builds it for vectors of `size`; the size of what it makes of them."""
-        if not self.layer.built:
-            self.layer.build((None, size))
+        build_held(self.layer, (None, size))
         shape = self._describe(size)
         sizes = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
         if len(sizes) != 1 or not isinstance(sizes[0], int):
@@ -273,7 +273,8 @@ def checked_layer(value) -> keras.Layer:
     """
     layer = value
     if isinstance(value, dict):
-        layer = keras.saving.deserialize_keras_object(unbuilt(value))
+        with weighed():
+            layer = held(keras.saving.deserialize_keras_object(unbuilt(value)))
     if not isinstance(layer, keras.Layer):
         raise ValueError(
             "hidden_cell is an RNN cell such as keras.layers.SimpleRNNCell(units) or"

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.budgets import Bounded, bounded
+from keras_spiking_nengo.budgets import Bounded, bounded, build_held, held, weighed
 from keras_spiking_nengo.checks import check_float, check_kind
 from keras_spiking_nengo.saving import registered, unbuilt
 
@@ -51,12 +51,13 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
     @classmethod
     def from_config(cls, config):
         """Keras's; the layer is built for inputs of this one, not those in a file."""
-        with bounded(config):
-            return super().from_config(unbuilt(config))
+        with bounded(config), weighed():
+            wrapper = super().from_config(unbuilt(config))
+            held(wrapper.layer)
+        return wrapper
 
     def build(self, input_shape):
-        if not self.layer.built:
-            self.layer.build(_per_item(input_shape, _without_time))
+        build_held(self.layer, _per_item(input_shape, _without_time))
         self.built = True
 
     def compute_output_shape(self, input_shape):
