@@ -23,7 +23,7 @@ __all__ = [
     "bounded",
     "budget",
     "build_held",
-    "held",
+    "remembered",
     "spend",
     "weighed",
 ]
@@ -201,7 +201,7 @@ def _product(shape: Any) -> float:
     return math.prod(float(min(n, _MOST)) for n in sizes if isinstance(n, int))
 
 
-def held(layer: Any) -> Any:
+def remembered(layer: Any) -> Any:
     """The layer; `build_held` knows from now on whether it was read."""
     account = _OPEN.get()
     if account is not None and isinstance(layer, keras.Layer):

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.budgets import build_held, held, weighed
+from keras_spiking_nengo.budgets import build_held, remembered, weighed
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
@@ -274,7 +274,7 @@ def checked_layer(value) -> keras.Layer:
     layer = value
     if isinstance(value, dict):
         with weighed():
-            layer = held(keras.saving.deserialize_keras_object(unbuilt(value)))
+            layer = remembered(keras.saving.deserialize_keras_object(unbuilt(value)))
     if not isinstance(layer, keras.Layer):
         raise ValueError(
             "hidden_cell is an RNN cell such as keras.layers.SimpleRNNCell(units) or"

@@ -5,7 +5,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.budgets import Bounded, bounded, build_held, held, weighed
+from keras_spiking_nengo.budgets import (
+    Bounded,
+    bounded,
+    build_held,
+    remembered,
+    weighed,
+)
 from keras_spiking_nengo.checks import check_float, check_kind
 from keras_spiking_nengo.saving import registered, unbuilt
 
@@ -53,7 +59,7 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
         """Keras's; the layer is built for inputs of this one, not those in a file."""
         with bounded(config), weighed():
             wrapper = super().from_config(unbuilt(config))
-            held(wrapper.layer)
+            remembered(wrapper.layer)
         return wrapper
 
     def build(self, input_shape):
