@@ -321,6 +321,11 @@ def _restore(cls: Any, state: State) -> Any:
         raise ValueError(
             f"the state holds {brief(sorted(extra))}; possible: {sorted(_state(obj))}."
         )
+    sizes = (getattr(obj, "size_in", None), state.get("size_in"))
+    if isinstance(obj, nengo.learning_rules.LearningRuleType) and sizes[0] != sizes[1]:
+        raise ValueError(
+            f"the size_in of its errors is {sizes[0]!r}; received {brief(sizes[1])}."
+        )
     if isinstance(obj, FrozenObject):
         # What came in through **kwargs is set here, and dtypes are kept.
         full = {**obj.__getstate__(), **state}

@@ -697,3 +697,11 @@ def test_round_trips_raise_no_warnings():
         warnings.simplefilter("error")
         for case in CASES:
             from_config(to_config(case))
+
+
+@pytest.mark.parametrize("size", [10**9, 2, "post", None])
+def test_errors_of_a_learning_rule_have_the_size_that_it_takes(size):
+    config = serialization.to_config(nengo.Voja())
+    config["state"]["size_in"] = size
+    with pytest.raises(ValueError, match="size_in of its errors is 1; received"):
+        serialization.from_config(config)

@@ -4,7 +4,7 @@ from inspect import signature
 
 import nengo
 import numpy as np
-from nengo.params import DictParam
+from nengo.params import DictParam, NumberParam
 
 __all__ = ["Heterogeneous", "numbers_of"]
 
@@ -172,10 +172,13 @@ class Heterogeneous(nengo.neurons.NeuronType):
 
 
 def numbers_of(kind: nengo.neurons.NeuronType) -> dict[str, float]:
-    """The numeric parameters of a neuron type, by nengo's own declaration."""
-    values = {p.name: getattr(kind, p.name) for p in kind._params}
-    plain = {k: v for k, v in values.items() if isinstance(v, int | float)}
-    return {k: float(v) for k, v in plain.items() if not isinstance(v, bool)}
+    """The numeric parameters of a neuron type, by nengo's own declaration.
+
+    What nengo takes for a number, as False for 0, is one.
+    """
+    declared = [p.name for p in kind._params if isinstance(p, NumberParam)]
+    values = {name: getattr(kind, name) for name in declared}
+    return {name: float(v) for name, v in values.items() if v is not None}
 
 
 # As saved files name it.

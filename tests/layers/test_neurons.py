@@ -688,6 +688,16 @@ def test_numbers_of_numpy_are_numbers(number):
     assert layer(np.ones((1, 4, 2))).shape == (1, 4, 2)
 
 
+@pytest.mark.parametrize("number", [False, np.float32(0.0), np.array(0.0), 0])
+def test_what_nengo_takes_for_a_number_is_a_parameter(number):
+    x = np.full((1, 40, 2), 2.0, "float32")
+    made, plain = (
+        ksn.layers.Neurons(nengo.LIF(min_voltage=v), return_sequences=True, seed=0)
+        for v in (number, 0.0)
+    )
+    np.testing.assert_array_equal(made(x), plain(x))
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
