@@ -50,9 +50,15 @@ def graders():
         ksn.losses.SpikeRateCrossEntropy(),
         ksn.losses.SpikeCountCrossEntropy(0.001),
         ksn.losses.TemporalCrossEntropy(),
+        ksn.losses.LatencyCrossEntropy(0.001),
+        ksn.losses.MaxOverTimeCrossEntropy(),
+        ksn.metrics.RateAccuracy(),
+        ksn.metrics.LatencyAccuracy(),
+        ksn.metrics.LastStepAccuracy(),
+        ksn.metrics.MaxOverTimeAccuracy(),
+        ksn.metrics.PopulationAccuracy(1),
     ):
         yield type(loss).__name__, loss
-    yield "RateAccuracy", ksn.metrics.RateAccuracy()
 
 
 GRADERS = dict(graders())

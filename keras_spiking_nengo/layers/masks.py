@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import scan
 
-__all__ = ["masked_sequence"]
+__all__ = ["masked_sequence", "weighted_by_mask"]
 
 
 def masked_sequence(
@@ -48,3 +49,39 @@ def masked_sequence(
 def _where(keep, new, old):
     extra = (1,) * (len(new.shape) - 1)
     return ops.where(ops.reshape(keep, (-1, *extra)), new, old)
+
+
+class _Mask(keras.layers.Layer):
+    """Whether Keras hands on a mask with a tensor, and which."""
+
+    def __init__(self):
+        super().__init__(autocast=False, name="mask")
+        self.supports_masking = True
+        self.found: Any = None
+
+    def call(self, inputs, mask=None):
+        self.found = mask
+        return inputs
+
+
+def weighted_by_mask(weights, y, dtype: str) -> Any:
+    """Weights in which those steps are 0 that the mask of a tensor leaves out.
+
+    Args:
+        weights: `(batch,)`, `(batch, time)`, or None for 1 everywhere.
+        y: `(batch, time, *features)`. Keras may hand on a mask `(batch, time)` with it.
+        dtype: of the result.
+
+    Returns:
+        `(batch, time)` if there is a mask; else `weights`.
+    """
+    reader = _Mask()
+    reader(y)
+    if weights is not None:
+        weights = ops.cast(weights, dtype)
+    if reader.found is None:
+        return weights
+    keep = ops.cast(reader.found, dtype)
+    if weights is None:
+        return keep
+    return keep * (weights if len(weights.shape) == 2 else weights[:, None])

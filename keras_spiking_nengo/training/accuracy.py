@@ -14,11 +14,18 @@ from typing import Any
 import keras
 
 from keras_spiking_nengo.training.losses import (
+    LatencyCrossEntropy,
+    MaxOverTimeCrossEntropy,
     SpikeCountCrossEntropy,
     SpikeRateCrossEntropy,
     TemporalCrossEntropy,
 )
-from keras_spiking_nengo.training.metrics import RateAccuracy
+from keras_spiking_nengo.training.metrics import (
+    LatencyAccuracy,
+    MaxOverTimeAccuracy,
+    PopulationAccuracy,
+    RateAccuracy,
+)
 
 __all__ = ["install"]
 
@@ -78,8 +85,28 @@ def _without_words(metrics: Any, loss: Any, names: Sequence[str]) -> Any:
 def _metric_beside(metric: Any, loss: keras.losses.Loss) -> Any:
     if not isinstance(metric, str) or metric.lower() not in _WORDS:
         return metric
-    if isinstance(loss, SpikeCountCrossEntropy):
-        return RateAccuracy(loss.dt, loss.window, name=metric)
-    if isinstance(loss, SpikeRateCrossEntropy | TemporalCrossEntropy):
-        return RateAccuracy(name=metric)
-    return metric
+    make = next((m for kind, m in _READ_ALIKE.items() if isinstance(loss, kind)), None)
+    return metric if make is None else make(loss, metric)
+
+
+def _of_counts(loss: SpikeCountCrossEntropy, name: str) -> keras.metrics.Metric:
+    options = (loss.dt, loss.window, name)
+    if loss.population == 1:
+        return RateAccuracy(*options)
+    return PopulationAccuracy(loss.population, *options)
+
+
+def _of_rates(loss: SpikeRateCrossEntropy, name: str) -> keras.metrics.Metric:
+    if loss.population == 1:
+        return RateAccuracy(name=name)
+    return PopulationAccuracy(loss.population, name=name)
+
+
+# What reads an output as a loss does.
+_READ_ALIKE: dict[type, Callable[[Any, str], keras.metrics.Metric]] = {
+    SpikeCountCrossEntropy: _of_counts,
+    SpikeRateCrossEntropy: _of_rates,
+    TemporalCrossEntropy: lambda loss, name: RateAccuracy(name=name),
+    LatencyCrossEntropy: lambda loss, name: LatencyAccuracy(loss.population, name),
+    MaxOverTimeCrossEntropy: lambda loss, name: MaxOverTimeAccuracy(name),
+}

@@ -5,6 +5,8 @@ With the steps of length `dt`, `N` of them, spikes `amplitude / dt` high, and
 
     rate of a class    r = mean_t y[t] / amplitude,        CE(r / temperature)
     count of spikes    n = sum_t y[t] dt / amplitude,      CE(n)
+    latency            l = time of the first spike,        CE(-l / temperature)
+    highest step       h = max_t y[t],                     CE(h / temperature)
     temporal (TET)     mean_t (1 - weight) CE(y[t]) + weight mean (y[t] - target)^2
 
 A spike counts through its surrogate gradient.
@@ -27,6 +29,7 @@ from keras_spiking_nengo.checks import (
     check_float,
     check_policy,
     checked_array,
+    checked_count,
     checked_dt,
     checked_name,
     checked_number,
@@ -34,10 +37,13 @@ from keras_spiking_nengo.checks import (
     one_of,
     positive,
 )
+from keras_spiking_nengo.layers.masks import weighted_by_mask
 from keras_spiking_nengo.saving import registered
 
 __all__ = [
+    "LatencyCrossEntropy",
     "MaskedMeanSquaredError",
+    "MaxOverTimeCrossEntropy",
     "SpikeCountCrossEntropy",
     "SpikeRateCrossEntropy",
     "TemporalCrossEntropy",
@@ -154,43 +160,67 @@ def _check_alike(true, pred) -> None:
 
 
 class _ItemLoss(_Loss, ABC):
-    """A cross-entropy of what is read from the spikes of an item, `(batch,)`."""
-
-    def __init__(self, amplitude: float, name: str, reduction, dtype):
-        super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.amplitude = positive("amplitude", amplitude)
+    """A cross-entropy of what is read from the steps of an item, `(batch,)`."""
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_true = _as_numbers(y_true)
         _check_time(self, y_pred)
+        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
         # A copy has no mask, which Keras would apply to the values of items.
         y_pred = ops.copy(ops.cast(y_pred, self.dtype))
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 2:
-                steps, sample_weight = sample_weight, ops.max(sample_weight, axis=1)
-                share = ops.divide_no_nan(steps, sample_weight[:, None])
-                y_pred = self._weighted(y_pred, share[..., None])
-        return super().__call__(y_true, y_pred, sample_weight)
+        share = None
+        if sample_weight is not None and len(sample_weight.shape) == 2:
+            share, sample_weight = shares_of_steps(sample_weight)
+        logits = self._logits(y_pred, share)
+        return super().__call__(y_true, logits, sample_weight)
 
-    def call(self, y_true, y_pred):
-        logits = self._logits(y_pred)
+    def call(self, y_true, logits):
         return _entropy(_one_hot(y_true, logits), logits)
 
     @abstractmethod
-    def _weighted(self, y_pred, share):
-        """`y_pred`, of which `share` counts in each step."""
+    def _logits(self, y_pred, share):
+        """Logits `(batch, classes)` of `y_pred (batch, time, classes)`.
 
-    @abstractmethod
-    def _logits(self, y_pred):
-        """Logits `(batch, classes)` of `y_pred (batch, time, classes)`."""
+        Of each step, `share (batch, time, 1)` counts, from 0 to 1; None for all.
+        """
+
+
+def shares_of_steps(weights):
+    """Weights of steps as shares `(batch, time, 1)` of those of items, the largest."""
+    items = ops.max(weights, axis=1)
+    return ops.divide_no_nan(weights, items[:, None])[..., None], items
+
+
+class _SpikeLoss(_ItemLoss):
+    """One of spikes, which have a height, of populations that stand for classes."""
+
+    def __init__(self, amplitude: float, population: int, name, reduction, dtype):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.amplitude = positive("amplitude", amplitude)
+        self.population = checked_count("population", population)
 
     def get_config(self):
-        return {**super().get_config(), "amplitude": self.amplitude}
+        own = {"amplitude": self.amplitude, "population": self.population}
+        return {**super().get_config(), **own}
+
+
+def of_populations(values, population: int):
+    """`(..., classes * population)` as `(..., classes, population)`.
+
+    Raises:
+        ValueError: if the last axis is no whole number of populations.
+    """
+    classes, rest = divmod(values.shape[-1], population)
+    if rest:
+        raise ValueError(
+            f"With population={population}, outputs are of so many neurons for each"
+            f" class; received outputs of {values.shape[-1]} neurons."
+        )
+    return ops.reshape(values, (*ops.shape(values)[:-1], classes, population))
 
 
 @registered()
-class SpikeRateCrossEntropy(_ItemLoss):
+class SpikeRateCrossEntropy(_SpikeLoss):
     """Cross-entropy of the classes' mean firing rates.
 
     The rates, divided by `temperature`, are the logits: the class that fires
@@ -201,6 +231,8 @@ class SpikeRateCrossEntropy(_ItemLoss):
             spike.
         amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
             Defaults to 1.
+        population: int. So many neurons, next to each other, stand for a class; their
+            mean counts. Defaults to 1.
         reduction, name, dtype: as in `keras.losses.Loss`.
 
     Call arguments:
@@ -208,17 +240,18 @@ class SpikeRateCrossEntropy(_ItemLoss):
             one-hot or probabilities. The last dimension decides. A label that
             is no class, below 0 or too high, is refused; where it is not known yet,
             as in a compiled step, its loss is NaN, whatever its weight.
-        y_pred: `(batch, time, classes)`. Spikes, or rates times the amplitude.
+        y_pred: `(batch, time, classes)`, or `(batch, time, classes * population)`.
+            Spikes, or rates times the amplitude.
         sample_weight: `(batch,)`; or `(batch, time)`, by which steps count in the mean,
-            an item by the largest of its own. A mask that Keras hands on is not used:
-            pass it here.
+            an item by the largest of its own. A mask that Keras hands on takes steps
+            out, as a weight of 0 does.
 
     Output shape:
         `()`, or `(batch,)` with `reduction=None`.
 
     Raises:
-        ValueError: if a number is not positive, a label is no class, or shapes do not
-            fit.
+        ValueError: if a number is not positive, a label is no class, the outputs are no
+            whole number of populations, or shapes do not fit.
 
     Example:
         >>> import numpy as np
@@ -239,22 +272,24 @@ class SpikeRateCrossEntropy(_ItemLoss):
         reduction: str | None = "sum_over_batch_size",
         name: str = "spike_rate_cross_entropy",
         dtype=None,
+        population: int = 1,
     ):
-        super().__init__(amplitude, name, reduction, dtype)
+        super().__init__(amplitude, population, name, reduction, dtype)
         self.temperature = positive("temperature", temperature)
 
-    def _weighted(self, y_pred, share):
-        return y_pred * ops.divide_no_nan(share, ops.mean(share, axis=1, keepdims=True))
-
-    def _logits(self, y_pred):
-        return ops.mean(y_pred, axis=1) / (self.amplitude * self.temperature)
+    def _logits(self, y_pred, share):
+        if share is not None:
+            whole = ops.mean(share, axis=1, keepdims=True)
+            y_pred = y_pred * ops.divide_no_nan(share, whole)
+        rates = of_populations(ops.mean(y_pred, axis=1), self.population)
+        return ops.mean(rates, axis=-1) / (self.amplitude * self.temperature)
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}
 
 
 @registered()
-class SpikeCountCrossEntropy(_ItemLoss):
+class SpikeCountCrossEntropy(_SpikeLoss):
     """Cross-entropy of the numbers of spikes that the classes send.
 
     The counts are the logits: one spike more makes a class `e` times as likely.
@@ -265,6 +300,8 @@ class SpikeCountCrossEntropy(_ItemLoss):
             are counted. The first step ends at `dt`. Defaults to None, all of them.
         amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
             Defaults to 1.
+        population: int. So many neurons, next to each other, stand for a class; their
+            mean counts. Defaults to 1.
         reduction, name, dtype: as in `keras.losses.Loss`.
 
     Call arguments:
@@ -272,10 +309,11 @@ class SpikeCountCrossEntropy(_ItemLoss):
             one-hot or probabilities. The last dimension decides. A label that
             is no class, below 0 or too high, is refused; where it is not known yet,
             as in a compiled step, its loss is NaN, whatever its weight.
-        y_pred: `(batch, time, classes)`. Spikes.
+        y_pred: `(batch, time, classes)`, or `(batch, time, classes * population)`.
+            Spikes.
         sample_weight: `(batch,)`; or `(batch, time)`, by which spikes count, an item by
-            the largest of its own. A mask that Keras hands on is not used: pass it
-            here.
+            the largest of its own. A mask that Keras hands on takes steps out, as a
+            weight of 0 does.
 
     Output shape:
         `()`, or `(batch,)` with `reduction=None`.
@@ -304,17 +342,17 @@ class SpikeCountCrossEntropy(_ItemLoss):
         reduction: str | None = "sum_over_batch_size",
         name: str = "spike_count_cross_entropy",
         dtype=None,
+        population: int = 1,
     ):
-        super().__init__(amplitude, name, reduction, dtype)
+        super().__init__(amplitude, population, name, reduction, dtype)
         self.dt = checked_dt(dt)
         self.window = None if window is None else checked_window(window, self.dt)
 
-    def _weighted(self, y_pred, share):
-        return y_pred * share
-
-    def _logits(self, y_pred):
+    def _logits(self, y_pred, share):
+        y_pred = y_pred if share is None else y_pred * share
         y_pred = within(y_pred, self.window, self.dt)
-        return ops.sum(y_pred, axis=1) * (self.dt / self.amplitude)
+        counts = of_populations(ops.sum(y_pred, axis=1), self.population)
+        return ops.mean(counts, axis=-1) * (self.dt / self.amplitude)
 
     def get_config(self):
         window = None if self.window is None else list(self.window)
@@ -350,6 +388,178 @@ def within(y_pred, window: tuple[float, float] | None, dt: float):
             f" of {length} steps."
         )
     return y_pred[:, start:stop]
+
+
+@registered()
+class LatencyCrossEntropy(_SpikeLoss):
+    """Cross-entropy of latencies: the class that fires first is meant.
+
+    The latency of a class is the time of its first spike, and one step after the last
+    if it sends none; that of a population is the mean of its neurons'. Latencies,
+    divided by `-temperature`, are the logits: the class that fires `temperature`
+    seconds before another is `e` times as likely.
+
+    The gradient is exact, for the latency that is expected if a spike `s` of each step
+    is sent with probability `s`: a spike more at step `n`, before the first one at `f`,
+    would be `f - n` steps earlier; without the first one, the next at `g` would be
+    `g - f` steps later. After the first spike, nothing counts.
+
+    Args:
+        dt: float, seconds. Length of a step; the first ends at `dt`.
+        temperature: float, seconds. Defaults to 0.01.
+        amplitude: float. Of the neuron type: a spike is `amplitude / dt` high.
+            Defaults to 1.
+        population: int. So many neurons, next to each other, stand for a class.
+            Defaults to 1.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities. The last dimension decides. A label that
+            is no class, below 0 or too high, is refused; where it is not known yet,
+            as in a compiled step, its loss is NaN, whatever its weight.
+        y_pred: `(batch, time, classes)`, or `(batch, time, classes * population)`.
+            Spikes; what is not 0 is one.
+        sample_weight: `(batch,)`; or `(batch, time)`, where steps of weight 0 send no
+            spike, and an item counts by the largest of its own. A mask that Keras hands
+            on takes steps out, as a weight of 0 does; time goes on in them.
+
+    Output shape:
+        `()`, or `(batch,)` with `reduction=None`.
+
+    Raises:
+        ValueError: if a number is not positive, a label is no class, the outputs are no
+            whole number of populations, or shapes do not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> spikes = np.array([[[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]]])
+        >>> loss = LatencyCrossEntropy(dt=0.001, temperature=0.001)
+        >>> round(float(loss(np.array([0]), spikes)), 4)  # log(1 + 1/e)
+        0.3133
+
+    Reference:
+        Mostafa (2018), *Supervised learning based on temporal coding in spiking neural
+        networks*, IEEE Transactions on Neural Networks and Learning Systems 29(7)
+        (cross-entropy of spike times).
+    """
+
+    def __init__(
+        self,
+        dt: float,
+        temperature: float = 0.01,
+        amplitude: float = 1.0,
+        population: int = 1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "latency_cross_entropy",
+        dtype=None,
+    ):
+        super().__init__(amplitude, population, name, reduction, dtype)
+        self.dt = checked_dt(dt)
+        self.temperature = positive("temperature", temperature)
+
+    def _logits(self, y_pred, share):
+        if share is not None:
+            y_pred = ops.where(share > 0, y_pred, 0)
+        spikes = y_pred * (self.dt / self.amplitude)
+        steps = of_populations(latency(spikes), self.population)
+        return ops.mean(steps, axis=-1) * (-self.dt / self.temperature)
+
+    def get_config(self):
+        own = {"dt": self.dt, "temperature": self.temperature}
+        return {**super().get_config(), **own}
+
+
+def latency(spikes):
+    """Steps to the end of that with the first spike, `(batch, *features)`.
+
+    Args:
+        spikes: `(batch, time, *features)`, 1 for a spike. Without any, it is one step
+            more than there are.
+    """
+    length = ops.shape(spikes)[1]
+    axes = (1,) * (len(spikes.shape) - 2)
+    n = ops.reshape(ops.arange(1, length + 1), (1, -1, *axes))
+    fires, never = ops.not_equal(spikes, 0), length + 1
+    first = ops.min(ops.where(fires, n, never), axis=1, keepdims=True)
+    later = ops.logical_and(fires, n > first)
+    second = ops.min(ops.where(later, n, never), axis=1, keepdims=True)
+    # By how many steps a spike more, or this one, makes it earlier.
+    earlier = ops.where(n < first, first - n, ops.where(n == first, second - first, 0))
+    earlier, steps = (ops.cast(value, spikes.dtype) for value in (earlier, first))
+    change = spikes - ops.stop_gradient(spikes)
+    return steps[:, 0] - ops.sum(ops.stop_gradient(earlier) * change, axis=1)
+
+
+@registered()
+class MaxOverTimeCrossEntropy(_ItemLoss):
+    """Cross-entropy of what is highest of each class in all steps.
+
+    It is meant for membranes that do not fire, such as those of a `Synapse` at the end
+    of a model: a class is recognised in whatever step its voltage is highest, which
+    alone has a gradient.
+
+    Args:
+        temperature: float, in units of the outputs, which it divides. Defaults to 1.
+        reduction, name, dtype: as in `keras.losses.Loss`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities. The last dimension decides. A label that
+            is no class, below 0 or too high, is refused; where it is not known yet,
+            as in a compiled step, its loss is NaN, whatever its weight.
+        y_pred: `(batch, time, classes)`. Voltages, or currents.
+        sample_weight: `(batch,)`; or `(batch, time)`, where steps of weight 0 are not
+            looked at, and an item counts by the largest of its own. A mask that Keras
+            hands on takes steps out, as a weight of 0 does.
+
+    Output shape:
+        `()`, or `(batch,)` with `reduction=None`.
+
+    Raises:
+        ValueError: if `temperature` is not positive, a label is no class, or shapes do
+            not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> voltages = np.array([[[0.2, 0.1], [1.5, 0.5], [0.1, 0.4]]])
+        >>> loss = MaxOverTimeCrossEntropy()
+        >>> round(float(loss(np.array([0]), voltages)), 4)  # log(1 + 1/e)
+        0.3133
+
+    Reference:
+        Cramer, Stradmann, Schemmel and Zenke (2022), *The Heidelberg spiking data sets
+        for the systematic evaluation of spiking neural networks*, IEEE Transactions on
+        Neural Networks and Learning Systems 33(7) (maximum over time of readouts).
+    """
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "max_over_time_cross_entropy",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.temperature = positive("temperature", temperature)
+
+    def _logits(self, y_pred, share):
+        return highest(y_pred, share) / self.temperature
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}
+
+
+def highest(y, share):
+    """The largest `(batch, classes)` of all steps that count; 0 if none does."""
+    if share is None:
+        return ops.max(y, axis=1)
+    counts = share > 0
+    some = ops.any(counts, axis=1)
+    # The lowest there is takes the place of what does not count.
+    return ops.where(
+        some, ops.max(ops.where(counts, y, ops.min(y, axis=1, keepdims=True)), 1), 0
+    )
 
 
 @registered()

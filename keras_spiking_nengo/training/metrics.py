@@ -6,11 +6,13 @@ Of an activity `y (batch, time, *features)` with steps of length `dt` and spikes
     rate     mean |y| / amplitude                  in Hz, over all there is
     spikes   sum_t |y[t]| dt / amplitude           of an item, summed over neurons
     silent   y = 0                                 of a neuron in a step
-    right    argmax sum_t y[t] is the label        of an item
+    right    argmax sum_t y[t] is the label        of an item; or of its populations,
+             the first spike, the highest step, the last step
 
 `watch` gives a model the activities of its inner layers as outputs.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,25 +22,35 @@ from keras import ops
 from keras_spiking_nengo.checks import (
     check_kind,
     check_policy,
+    checked_count,
     checked_dt,
     checked_items,
     checked_name,
     positive,
 )
 from keras_spiking_nengo.layers import Neurons
+from keras_spiking_nengo.layers.masks import weighted_by_mask
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import called, replay
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.training.losses import (
     checked_labels,
     checked_window,
+    highest,
+    latency,
+    of_populations,
     per_step,
+    shares_of_steps,
     within,
 )
 
 __all__ = [
     "DeadNeurons",
     "FiringRate",
+    "LastStepAccuracy",
+    "LatencyAccuracy",
+    "MaxOverTimeAccuracy",
+    "PopulationAccuracy",
     "RateAccuracy",
     "Sparsity",
     "SpikesPerInference",
@@ -59,8 +71,8 @@ class FiringRate(keras.metrics.Mean):
     Call arguments:
         y_true: not used.
         y_pred: `(batch, time, *features)`. Spikes, or rates times the amplitude.
-        sample_weight: `(batch,)` or `(batch, time)`. Keras's masks are not seen: a
-            masked step counts as it is put out, unless its weight here is 0.
+        sample_weight: `(batch,)` or `(batch, time)`. A mask that Keras hands on takes
+            steps out, as a weight of 0 does.
 
     Output shape:
         `()`.
@@ -91,7 +103,8 @@ class FiringRate(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = _checked_activity(self, y_pred)
-        super().update_state(ops.abs(activity) / self.amplitude, sample_weight)
+        weights = weighted_by_mask(sample_weight, y_pred, self.dtype)
+        super().update_state(ops.abs(activity) / self.amplitude, weights)
 
     def get_config(self):
         return {**super().get_config(), "amplitude": self.amplitude}
@@ -133,7 +146,8 @@ class Sparsity(keras.metrics.Mean):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         silent = ops.equal(_checked_activity(self, y_pred), 0)
-        super().update_state(ops.cast(silent, self.dtype), sample_weight)
+        weights = weighted_by_mask(sample_weight, y_pred, self.dtype)
+        super().update_state(ops.cast(silent, self.dtype), weights)
 
 
 @registered()
@@ -190,19 +204,79 @@ class SpikesPerInference(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = ops.abs(_checked_activity(self, y_pred)) * (self.dt / self.amplitude)
         spikes = ops.sum(activity, axis=tuple(range(2, len(activity.shape))))
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 2:
-                steps, sample_weight = sample_weight, ops.max(sample_weight, axis=1)
-                spikes = spikes * ops.divide_no_nan(steps, sample_weight[:, None])
+        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
+        if sample_weight is not None and len(sample_weight.shape) == 2:
+            share, sample_weight = shares_of_steps(sample_weight)
+            spikes = spikes * share[..., 0]
         super().update_state(ops.sum(spikes, axis=1), sample_weight)
 
     def get_config(self):
         return {**super().get_config(), "dt": self.dt, "amplitude": self.amplitude}
 
 
+class _Accuracy(keras.metrics.Mean, ABC):
+    """Share of items whose class has the highest of what is read from their steps."""
+
+    def __init__(self, name: str, dtype: Any, population: int = 1):
+        super().__init__(**_checked_options(name, dtype))
+        self.population = checked_count("population", population)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        activity = _checked_activity(self, y_pred)
+        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
+        share = None
+        if sample_weight is not None and len(sample_weight.shape) == 2:
+            share, sample_weight = shares_of_steps(sample_weight)
+        if len(activity.shape) > 3:
+            self._refuse(y_true, activity)
+        scores = self._scores(activity, share)
+        labels, classes = checked_labels(y_true, scores), scores.shape[-1]
+        if labels.shape[1:] not in ((), (1,), (classes,)):
+            self._refuse(labels, activity)
+        if classes > 1 and labels.shape[1:] == (classes,):
+            labels = ops.argmax(labels, axis=-1)
+        chosen = ops.cast(ops.argmax(scores, axis=-1), "int32")
+        # As fractions: a label that is no class, where it was not known, is not hit.
+        labels = ops.cast(ops.reshape(labels, (-1,)), "float32")
+        same = ops.equal(ops.cast(chosen, "float32"), labels)
+        super().update_state(ops.cast(same, self.dtype), sample_weight)
+
+    def _refuse(self, labels, activity) -> None:
+        raise ValueError(
+            f"{type(self).__name__} takes labels (batch,), (batch, 1) or (batch,"
+            " classes) and outputs (batch, time, classes); received the shapes"
+            f" {tuple(ops.shape(labels))} and {tuple(activity.shape)}."
+        )
+
+    @abstractmethod
+    def _scores(self, activity, share):
+        """Scores `(batch, classes)` of `activity (batch, time, classes)`.
+
+        Of each step, `share (batch, time, 1)` counts, from 0 to 1; None for all.
+        """
+
+
+class _RateAccuracy(_Accuracy):
+    """One of the steps of a window, added up."""
+
+    def __init__(self, dt: float, window, name: str, dtype, population: int = 1):
+        super().__init__(name, dtype, population)
+        self.dt = checked_dt(dt)
+        self.window = None if window is None else checked_window(window, self.dt)
+
+    def _scores(self, activity, share):
+        activity = activity if share is None else activity * share
+        activity = within(activity, self.window, self.dt)
+        sums = of_populations(ops.sum(activity, axis=1), self.population)
+        return ops.sum(sums, axis=-1)
+
+    def get_config(self):
+        window = None if self.window is None else list(self.window)
+        return {**super().get_config(), "dt": self.dt, "window": window}
+
+
 @registered()
-class RateAccuracy(keras.metrics.Mean):
+class RateAccuracy(_RateAccuracy):
     """Share of items for which the class of their label fires most, over all steps.
 
     What `metrics=["accuracy"]` is in `compile` beside a loss of ours for classes:
@@ -221,7 +295,8 @@ class RateAccuracy(keras.metrics.Mean):
             one-hot or probabilities.
         y_pred: `(batch, time, classes)`. Spikes, rates or currents.
         sample_weight: `(batch,)`; or `(batch, time)`, by which steps count, an item by
-            the largest of its own.
+            the largest of its own. A mask that Keras hands on takes steps out, as a
+            weight of 0 does.
 
     Output shape:
         `()`.
@@ -250,36 +325,199 @@ class RateAccuracy(keras.metrics.Mean):
         name: str = "rate_accuracy",
         dtype=None,
     ):
-        super().__init__(**_checked_options(name, dtype))
-        self.dt = checked_dt(dt)
-        self.window = None if window is None else checked_window(window, self.dt)
+        super().__init__(dt, window, name, dtype)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        activity = _checked_activity(self, y_pred)
-        labels, classes = checked_labels(y_true, activity), activity.shape[-1]
-        if len(activity.shape) > 3 or labels.shape[1:] not in ((), (1,), (classes,)):
-            raise ValueError(
-                "RateAccuracy takes labels (batch,), (batch, 1) or (batch, classes) and"
-                f" outputs (batch, time, classes); received the shapes"
-                f" {tuple(labels.shape)} and {tuple(activity.shape)}."
-            )
-        if sample_weight is not None:
-            sample_weight = ops.cast(sample_weight, self.dtype)
-            if len(sample_weight.shape) == 2:
-                activity = activity * sample_weight[..., None]
-                sample_weight = ops.max(sample_weight, axis=1)
-        if classes > 1 and labels.shape[1:] == (classes,):
-            labels = ops.argmax(labels, axis=-1)
-        activity = within(activity, self.window, self.dt)
-        fastest = ops.cast(ops.argmax(ops.sum(activity, axis=1), axis=-1), "int32")
-        # As fractions: a label that is no class, where it was not known, is not hit.
-        labels = ops.cast(ops.reshape(labels, (-1,)), "float32")
-        same = ops.equal(ops.cast(fastest, "float32"), labels)
-        super().update_state(ops.cast(same, self.dtype), sample_weight)
+
+@registered()
+class PopulationAccuracy(_RateAccuracy):
+    """Share of items for which the population of their label fires most.
+
+    What `metrics=["accuracy"]` is in `compile` beside a loss of ours with `population`.
+
+    Args:
+        population: int. So many neurons, next to each other, stand for a class.
+        dt: float, seconds. Length of a step, by which `window` is counted. Defaults to
+            1 ms.
+        window: as in `RateAccuracy`.
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes * population)`. Spikes, rates or currents.
+        sample_weight: as in `RateAccuracy`.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if the outputs are no whole number of populations, and as
+            `RateAccuracy`.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = PopulationAccuracy(population=2)
+        >>> spikes = np.array([[[1000.0, 0.0, 0.0, 0.0], [0.0, 1000.0, 1000.0, 0.0]]])
+        >>> metric.update_state(np.array([0]), spikes)
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Eshraghian et al. (2023), *Training spiking neural networks using lessons from
+        deep learning*, Proceedings of the IEEE 111(9) (population codes).
+    """
+
+    def __init__(
+        self,
+        population: int,
+        dt: float = 0.001,
+        window: Sequence[float] | None = None,
+        name: str = "population_accuracy",
+        dtype=None,
+    ):
+        super().__init__(dt, window, name, dtype, population)
 
     def get_config(self):
-        window = None if self.window is None else list(self.window)
-        return {**super().get_config(), "dt": self.dt, "window": window}
+        return {**super().get_config(), "population": self.population}
+
+
+@registered()
+class LatencyAccuracy(_Accuracy):
+    """Share of items for which the class of their label fires first.
+
+    What `metrics=["accuracy"]` is in `compile` beside `losses.LatencyCrossEntropy`. Of
+    classes that fire in one step, the first is taken, and so it is if none fires.
+
+    Args:
+        population: int. So many neurons, next to each other, stand for a class; the
+            mean of their latencies counts. Defaults to 1.
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes * population)`. Spikes; what is not 0 is one.
+        sample_weight: `(batch,)`; or `(batch, time)`, where steps of weight 0 send no
+            spike, and an item counts by the largest of its own. A mask that Keras hands
+            on takes steps out, as a weight of 0 does.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = LatencyAccuracy()
+        >>> spikes = np.array([[[0.0, 0.0], [1000.0, 0.0], [0.0, 1000.0]]])
+        >>> metric.update_state(np.array([0]), spikes)
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Mostafa (2018), *Supervised learning based on temporal coding in spiking neural
+        networks*, IEEE Transactions on Neural Networks and Learning Systems 29(7).
+    """
+
+    def __init__(self, population: int = 1, name: str = "latency_accuracy", dtype=None):
+        super().__init__(name, dtype, population)
+
+    def _scores(self, activity, share):
+        activity = activity if share is None else ops.where(share > 0, activity, 0)
+        return -ops.mean(of_populations(latency(activity), self.population), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "population": self.population}
+
+
+@registered()
+class MaxOverTimeAccuracy(_Accuracy):
+    """Share of items for which the class of their label is highest in any step.
+
+    What `metrics=["accuracy"]` is in `compile` beside `losses.MaxOverTimeCrossEntropy`.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes)`. Voltages, or currents.
+        sample_weight: `(batch,)`; or `(batch, time)`, where steps of weight 0 are not
+            looked at, and an item counts by the largest of its own. A mask that Keras
+            hands on takes steps out, as a weight of 0 does.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = MaxOverTimeAccuracy()
+        >>> metric.update_state(np.array([1]), np.array([[[0.2, 0.1], [0.5, 1.5]]]))
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Cramer, Stradmann, Schemmel and Zenke (2022), *The Heidelberg spiking data sets
+        for the systematic evaluation of spiking neural networks*, IEEE Transactions on
+        Neural Networks and Learning Systems 33(7).
+    """
+
+    def __init__(self, name: str = "max_over_time_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+    def _scores(self, activity, share):
+        return highest(activity, share)
+
+
+@registered()
+class LastStepAccuracy(_Accuracy):
+    """Share of items for which the class of their label is highest in the last step.
+
+    Args:
+        name, dtype: as in `keras.metrics.Metric`.
+
+    Call arguments:
+        y_true: integer labels `(batch,)` or `(batch, 1)`; or `(batch, classes)`,
+            one-hot or probabilities.
+        y_pred: `(batch, time, classes)`. Of a filtered output, a `Synapse` at the end
+            of the model, say; of spikes, a single step tells little.
+        sample_weight: `(batch,)`; or `(batch, time)`: the last step whose weight is
+            not 0 is taken, and an item counts by the largest of its own. A mask that
+            Keras hands on takes steps out, as a weight of 0 does.
+
+    Output shape:
+        `()`.
+
+    Raises:
+        ValueError: if `y_pred` is no sequence of classes, or labels have another shape.
+
+    Example:
+        >>> import numpy as np
+        >>> metric = LastStepAccuracy()
+        >>> metric.update_state(np.array([1]), np.array([[[0.9, 0.1], [0.2, 0.8]]]))
+        >>> float(metric.result())
+        1.0
+
+    Reference:
+        Bellec et al. (2018), *Long short-term memory and learning-to-learn in networks
+        of spiking neurons*, NeurIPS, arXiv:1803.09574 (readout at the end).
+    """
+
+    def __init__(self, name: str = "last_step_accuracy", dtype=None):
+        super().__init__(name, dtype)
+
+    def _scores(self, activity, share):
+        if share is None:
+            return activity[:, -1]
+        n = ops.reshape(ops.arange(1, ops.shape(share)[1] + 1), (1, -1, 1))
+        n = ops.where(share > 0, n, 0)
+        last = ops.logical_and(n > 0, n == ops.max(n, axis=1, keepdims=True))
+        return ops.sum(ops.where(last, activity, 0), axis=1)
 
 
 @registered()
@@ -327,8 +565,9 @@ class DeadNeurons(keras.metrics.Metric):
         if self.fired is None:
             self.fired = self._zeros(tuple(activity.shape[2:]))
         fires = ops.not_equal(activity, 0)
+        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
         if sample_weight is not None:
-            counts = ops.not_equal(ops.convert_to_tensor(sample_weight), 0)
+            counts = ops.not_equal(sample_weight, 0)
             fires = ops.logical_and(fires, per_step(counts, ops.shape(activity)))
         fires = ops.cast(ops.any(fires, axis=(0, 1)), self.dtype)
         self.fired.assign(ops.maximum(self.fired, fires))
