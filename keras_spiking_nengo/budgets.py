@@ -214,7 +214,7 @@ def build_held(layer: Any, input_shape: Any) -> None:
 
     Raises:
         ValueError: if it was read, and its weights ask for more than is left of what
-            its reader may take.
+            its reader may take; or for what else it cannot be built.
     """
     if layer.built:
         return
@@ -222,8 +222,13 @@ def build_held(layer: Any, input_shape: Any) -> None:
     if account is None:
         layer.build(input_shape)
         return
-    with _opened(account), weighed():
-        layer.build(input_shape)
+    try:
+        with _opened(account), weighed():
+            layer.build(input_shape)
+    except (ValueError, TypeError, NotImplementedError):
+        raise
+    except Exception as error:  # whatever the layers of Keras raise
+        raise ValueError(f"{layer.name}: {str(error) or repr(error)}") from error
 
 
 def _check_nesting(config: Any) -> None:

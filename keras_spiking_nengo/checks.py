@@ -349,9 +349,17 @@ def from_keras(name: str, get: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, type | np.ndarray):
         raise _refused(name, value, possible, "")
     try:
-        return get(value)
+        made = get(value)
     except (KeyError, TypeError, ValueError) as error:
         raise _refused(name, value, possible, "") from error
+    seed = getattr(made, "seed", None)
+    if is_whole(seed):
+        try:
+            keras.random.uniform((), seed=seed)
+        except (OverflowError, ValueError) as error:
+            advice = "Seeds of JAX are below 2**32, and none is below 0."
+            raise _refused(f"The seed of {name}", seed, "an integer", advice) from error
+    return made
 
 
 def check_policy(dtype: Any) -> None:

@@ -184,6 +184,20 @@ def test_weights_that_a_layer_of_keras_makes_inside_are_bounded():
     assert keras.Layer.add_weight is ADD_WEIGHT
 
 
+@pytest.mark.parametrize("seed", [2**64, -(2**70)])
+def test_seeds_beyond_a_backend_are_refused(seed):
+    config = stored(L.Dense(2, kernel_initializer=keras.initializers.HeNormal(seed)))
+    for read in (
+        lambda: K.PerStep.from_config({"layer": config})(keras.Input((5, 3))),
+        lambda: K.LMU(1, 4, 8.0, kernel_initializer=keras.initializers.HeNormal(seed)),
+        lambda: K.RecurrentNeurons(
+            recurrent_initializer=keras.initializers.HeNormal(seed)
+        ),
+    ):
+        with pytest.raises((ValueError, TypeError), match="out[- ]of|seed"):
+            read()
+
+
 def test_a_node_of_a_keras_layer_is_bounded():
     with nengo.Network():
         node = ksn.keras_node(L.Dense(2), 3)
