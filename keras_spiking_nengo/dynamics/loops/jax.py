@@ -25,7 +25,7 @@ def scan_jax(step, forward, parameters, inputs, state, save, shape, fed, how):
     del save, shape  # a custom_vjp saves only where it is differentiated
     ahead = with_product(forward or step) if fed else forward or step
     if how.local:
-        return _local(step, ahead, parameters, inputs, state)
+        return _jax_local(step, ahead, parameters, inputs, state)
     # Nothing is looked up where nothing is kept: exports have lengths without a value.
     spans = partial(how.spans, inputs[0].shape[1])
 
@@ -120,9 +120,8 @@ def _jax_reverse(step, fed, spans, parameters, inputs, saved, dy, ds, dsaved=())
     if spans.each:
         carry = back(0, inputs[0].shape[1], saved, carry, dsaved)
     else:
-        again = partial(
-            *(_jax_span, with_product(step) if fed else step, parameters, inputs)
-        )
+        once = with_product(step) if fed else step
+        again = partial(_jax_span, once, parameters, inputs)
 
         def span(i, carry, n=spans.steps):
             first = i * spans.steps
@@ -188,7 +187,7 @@ def _jax_span_back(
     return ds, [*dp, *slope], dx
 
 
-def _local(step, ahead, parameters, inputs, state):
+def _jax_local(step, ahead, parameters, inputs, state):
     """Outputs and final states, whose gradient stays within each step."""
 
     @jax.custom_vjp
@@ -196,13 +195,14 @@ def _local(step, ahead, parameters, inputs, state):
         return _jax_forward(ahead, parameters, inputs, state, None)[:2]
 
     def reverse(residuals, upstream):
-        return _local_reverse(step, *residuals, upstream[0])
+        parameters, inputs, state = residuals
+        return _jax_local_reverse(step, parameters, inputs, state, upstream[0])
 
     run.defvjp(lambda *primals: (run(*primals), primals), reverse)
     return run(parameters, inputs, state)
 
 
-def _local_reverse(step, parameters, inputs, state, dy):
+def _jax_local_reverse(step, parameters, inputs, state, dy):
     """Gradients of parameters and inputs, from the first step to the last."""
     dy = [d for d in dy if d.dtype != jax.dtypes.float0]
 

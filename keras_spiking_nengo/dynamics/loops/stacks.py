@@ -69,11 +69,10 @@ class Stacks:
         in_place = fixed and is_compiled() and private(_XLA, "dynamic_update_slice")
         stack = _in_place if in_place else _in_array
         pairs = zip(emitted, axes, strict=True)
-        parts = [stack(x, axis, length, batch) for x, axis in pairs]
-        starts, self._writes, self._ends = (
-            zip(*parts, strict=True) if parts else [()] * 3
-        )
-        self.start = list(starts)
+        parts: list[tuple] = [stack(x, axis, length, batch) for x, axis in pairs]
+        self.start = [start for start, _, _ in parts]
+        self._writes = [write for _, write, _ in parts]
+        self._ends = [end for _, _, end in parts]
 
     def written(self, stacks, t, emit) -> list:
         """The stacks, with what is emitted in place `t`."""

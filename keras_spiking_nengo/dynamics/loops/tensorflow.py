@@ -261,7 +261,8 @@ class _SpanBack:
 
     def __init__(self, step, fed, parameters, inputs, dy, slopes: Stacks, batch):
         self.step, self.fed, self.inputs, self.dy = step, fed, inputs, dy
-        *self.parameters, self.kernel = parameters if fed else (*parameters, None)
+        self.parameters = parameters[:-1] if fed else parameters
+        self.kernel = parameters[-1] if fed else None
         self.slopes, self.batch = slopes, batch
         # Here, and not in each step.
         self.turned = tf.transpose(self.kernel) if fed else None
