@@ -363,6 +363,38 @@ def test_a_cell_is_not_trained_otherwise_in_a_loop_of_keras():
         layer(ops.ones((1, 3, N)), training=True)
 
 
+def test_truncated_backpropagation_is_a_loop_over_parts():
+    """As the guide has it: states go from part to part, and gradients do not."""
+    layer = ksn.layers.RecurrentNeurons(
+        "lif", stateful=True, return_sequences=True, seed=0
+    )
+    model = keras.Sequential(
+        [
+            keras.Input(batch_shape=(BATCH, 10, N_IN)),
+            keras.layers.Dense(N, kernel_initializer="ones"),
+            layer,
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    rng = np.random.RandomState(0)
+    x = rng.uniform(0.5, 1.5, size=(BATCH, 30, N_IN)).astype("float32")
+    y = np.zeros((BATCH, 30, N))
+    for _ in range(2):
+        layer.reset_state()
+        for start in range(0, 30, 10):
+            part = slice(start, start + 10)
+            model.train_on_batch(x[:, part], y[:, part])
+    whole = ksn.layers.RecurrentNeurons(
+        "lif", return_sequences=True, return_state=True, seed=0
+    )
+    currents = ops.matmul(x, numpy(model.layers[0].kernel))
+    whole.build(currents.shape)
+    whole.cell.set_weights(layer.cell.get_weights())
+    _, *states = whole(currents)
+    for variable, state in zip(layer.states, states, strict=True):
+        np.testing.assert_allclose(numpy(variable), numpy(state), rtol=1e-5, atol=1e-6)
+
+
 # --- memory ---------------------------------------------------------------------------
 
 
