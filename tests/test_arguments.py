@@ -67,6 +67,7 @@ LEGAL = {
     "bias_regularizer": KERAS,
     "built": NONE,
     "calibration_data": NONE,
+    "checkpoint": NONE | {"true"},
     "currents": NONE,
     "delay": SWITCH - {"true"},
     "devices": NONE | {"empty"},

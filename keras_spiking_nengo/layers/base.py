@@ -24,6 +24,7 @@ from keras_spiking_nengo.dynamics import random
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers import sizes
+from keras_spiking_nengo.layers.credit import check_own_loop, memory_of
 from keras_spiking_nengo.layers.eager_calls import CalledEagerly, EagerCalls
 from keras_spiking_nengo.layers.masks import masked_sequence
 from keras_spiking_nengo.layers.sizes import Shape, check_batch, check_steps
@@ -46,6 +47,9 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     streams: tuple[int, ...] = ()
     # Whether its output is spikes, of which a step that is left out sends none.
     sends_spikes: bool = False
+    # How earlier steps get their gradient, and which states are kept for it.
+    gradient: str = "bptt"
+    checkpoint: bool | int | None = None
     # What Python computes for its calls.
     tables: TimedTables = TimedTables()
 
@@ -103,7 +107,8 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     def sequence(self, inputs, state: list, training: bool, unroll: bool):
         """All steps of `(batch, time, *features)`: outputs and final state."""
         step, parameters = self.program(training)
-        return scan(step, parameters, [inputs], state, bool(training), unroll)
+        memory = memory_of(self, training)
+        return scan(step, parameters, [inputs], state, bool(training), unroll, **memory)
 
     def last(self, inputs, state: list, training: bool, unroll: bool):
         """As `sequence`, where of the outputs only the last one is asked for.
@@ -130,6 +135,7 @@ class Cell(Bounded, keras.layers.Layer, ABC):
     def call(self, inputs, states, training=False):
         states = list(states) if isinstance(states, list | tuple) else [states]
         check_float("inputs", inputs.dtype)
+        check_own_loop(self, training)
         sizes.check_precision(self, states)
         sizes.check_states(self.name, self, states, "states", inputs.shape[0])
         step, parameters = self.program(training)

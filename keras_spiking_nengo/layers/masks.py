@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import scan
+from keras_spiking_nengo.layers.credit import is_local, memory_of
 
 __all__ = ["masked_sequence", "weighted_by_mask"]
 
@@ -28,6 +29,8 @@ def masked_sequence(
         Outputs `(batch, time, *size)` and the final state.
     """
     step, parameters = cell.program(training)
+    if is_local(cell, training):
+        return _locally_masked(cell, inputs, state, mask, zeros, unroll)
 
     def masked(parameters, x, carried):
         (x, keep), (last, state) = x, carried
@@ -41,9 +44,42 @@ def masked_sequence(
     last = ops.zeros((ops.shape(inputs)[0], *features), dtype=inputs.dtype)
     mask = ops.cast(mask, "bool")
     outputs, (_, state) = scan(
-        masked, parameters, (inputs, mask), (last, state), training, unroll
+        *(masked, parameters, (inputs, mask), (last, state), training, unroll),
+        **memory_of(cell, training),
     )
     return outputs, state
+
+
+def _locally_masked(cell, inputs, state: list, mask, zeros: bool, unroll: bool):
+    """`masked_sequence` of neurons that spike, whose gradients stay within each step.
+
+    An output that is repeated would be one of another step, so all are computed first.
+    """
+    step, parameters = cell.program(True)
+
+    def masked(parameters, x, state):
+        x, keep = x
+        y, new = step(parameters, [x], state)
+        pairs = zip(new, state, strict=True)
+        return _where(keep, y, ops.zeros_like(y)), [_where(keep, *p) for p in pairs]
+
+    mask, n_states = ops.cast(mask, "bool"), len(state)
+    if hasattr(cell, "carried_in_training"):
+        state = [*state, *cell.carried_in_training(ops.shape(inputs)[0])]
+    outputs, state = scan(
+        *(masked, parameters, (inputs, mask), state, True, unroll), local=True
+    )
+    if not zeros:
+        # Only the last one is asked for.
+        steps = ops.arange(1, ops.shape(mask)[1] + 1)
+        last = ops.max(ops.where(mask, steps, 0), axis=1, keepdims=True)
+        is_last = ops.reshape(
+            ops.logical_and(mask, steps == last),
+            (*ops.shape(mask), *(1 for _ in outputs.shape[2:])),
+        )
+        chosen = ops.where(is_last, outputs, ops.zeros_like(outputs))
+        outputs = ops.sum(chosen, axis=1, keepdims=True)
+    return outputs, state[:n_states]
 
 
 def _where(keep, new, old):

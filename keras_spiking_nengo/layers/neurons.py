@@ -29,6 +29,12 @@ from keras_spiking_nengo.dynamics.neurons import (
 )
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF, Surrogate
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
+from keras_spiking_nengo.layers.credit import (
+    check_gradient,
+    checked_checkpoint,
+    is_local,
+    memory_of,
+)
 from keras_spiking_nengo.layers.parameters import (
     Trained,
     checked_starts,
@@ -42,7 +48,14 @@ from keras_spiking_nengo.layers.parameters import (
 from keras_spiking_nengo.saving import registered
 from keras_spiking_nengo.types import neuron_type as to_neuron_type
 
-__all__ = ["Neurons", "NeuronsCell", "mode_of", "spike_of", "step_of"]
+__all__ = [
+    "Neurons",
+    "NeuronsCell",
+    "mode_of",
+    "spike_of",
+    "step_of",
+    "without_gradient",
+]
 
 
 @registered()
@@ -96,6 +109,8 @@ class NeuronsCell(Cell):
         trainable_parameters: Sequence[str] | Mapping[str, str] = (),
         seed: int | None = None,
         initial_parameters: Mapping[str, Any] | None = None,
+        checkpoint: bool | int | None = None,
+        gradient: str = "bptt",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -124,6 +139,9 @@ class NeuronsCell(Cell):
         starts = self.dynamics.parameters | self.initial_parameters
         for name, kind in self.trainable_parameters.items():
             _check_trained_start(self.dynamics, name, kind, starts[name])
+        self.checkpoint = checked_checkpoint(checkpoint)
+        kind = repr(self.neuron_type)
+        self.gradient = check_gradient(gradient, self.dynamics, kind, forward)
         self.dt = dt
         warn_of_seconds(
             self.dt,
@@ -218,7 +236,7 @@ class NeuronsCell(Cell):
     def from_start(self, inputs, training, unroll, whole=True):
         state = self.initial_state(ops.shape(inputs)[0])
         # Of other states than its own, it is not known whether they can be folded.
-        if not self._folds:
+        if not self._folds or is_local(self, training):
             return self.sequence(inputs, state, training, unroll)
         voltage, clock, *rest = state
         start, dynamics = [fold(voltage, clock), *rest], folded(self.dynamics)
@@ -236,13 +254,17 @@ class NeuronsCell(Cell):
         plain = step_of(self, dynamics, "spikes", spike.plain())
         if mode == "spike_aware":
             # Only the rate curve is differentiated, for all steps at once.
-            constants = keras.tree.map_structure(_without_gradient, constants)
+            constants = keras.tree.map_structure(without_gradient, constants)
             currents = ops.stop_gradient(inputs)
             spikes, state = scan(plain, constants, [currents], state, False, unroll)
             rates = modes.curve(dynamics, self.parameters(), inputs, _width_of(self))
             return modes.differentiated_as(spikes, rates), state
         step, save = step_of(self, dynamics, mode, spike), bool(training)
-        return scan(step, constants, [inputs], state, save, unroll, forward=plain)
+        return scan(
+            *(step, constants, [inputs], state, save, unroll),
+            forward=plain,
+            **memory_of(self, training),
+        )
 
     def get_config(self):
         return {
@@ -254,6 +276,8 @@ class NeuronsCell(Cell):
             "trainable_parameters": dict(self.trainable_parameters),
             "seed": self.seed,
             "initial_parameters": serialization.to_config(self.initial_parameters),
+            "checkpoint": self.checkpoint,
+            "gradient": self.gradient,
         }
 
 
@@ -394,7 +418,8 @@ def _shortest_refractory_time(cell: NeuronsCell) -> float:
     return float(np.min(times))
 
 
-def _without_gradient(value):
+def without_gradient(value):
+    """The same number, which counts as given."""
     return ops.stop_gradient(value) if ops.is_tensor(value) else value
 
 
@@ -439,6 +464,16 @@ class Neurons(SequenceLayer):
             `nengo.dists.Distribution` from which a value for each neuron is drawn, such
             as `{"tau_rc": nengo.dists.Uniform(0.01, 0.03)}`. They are weights, so that
             a saved layer has the values that were drawn.
+        checkpoint: int or True. In training, keep states at every so many-th step only,
+            True for about the root of the number of steps, and compute those between
+            again: the same gradients from less memory, for one more run of the steps.
+            Defaults to None, which keeps all; so do `unroll=True` and Torch.
+        gradient: how earlier steps get their gradient in training. `"bptt"`: by the
+            whole recurrence. `"eprop"`: along each neuron's own state; neurons without
+            connections among them have no other way, so this is `"bptt"` with
+            `checkpoint=True`. `"ottt"`: not at all; an input gets the gradient of the
+            output of its own step. No state is kept then, whatever the number of steps.
+            With the last, `initial_state` gets no gradient.
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.
         save_state: bool. Store the current state of a stateful layer with the
@@ -470,7 +505,10 @@ class Neurons(SequenceLayer):
         1000.0
 
     Reference:
-        Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press.
+        Eliasmith and Anderson (2003), *Neural Engineering*, MIT Press; Bellec et al.
+        (2020), *A solution to the learning dilemma for recurrent networks of spiking
+        neurons*, Nature Communications 11 (e-prop); Xiao et al. (2022), *Online
+        training through time for spiking neural networks*, NeurIPS (OTTT).
     """
 
     cell_class = NeuronsCell

@@ -27,11 +27,13 @@ from keras_spiking_nengo.dynamics.loops.structures import product
 from keras_spiking_nengo.dynamics.neurons import Neuron
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.layers.credit import check_one_leak, is_local, memory_of
 from keras_spiking_nengo.layers.neurons import (
     NeuronsCell,
     mode_of,
     spike_of,
     step_of,
+    without_gradient,
 )
 from keras_spiking_nengo.layers.parameters import checked_synapse, warn_of_seconds
 from keras_spiking_nengo.layers.synapse import check_same_order, stepped_system
@@ -91,6 +93,8 @@ class RecurrentNeuronsCell(NeuronsCell):
         trainable_parameters: Sequence[str] | Mapping[str, str] = (),
         seed: int | None = None,
         initial_parameters: Mapping[str, Any] | None = None,
+        checkpoint: bool | int | None = None,
+        gradient: str = "bptt",
         **kwargs: Any,
     ):
         if isinstance(recurrent_synapse, dict):
@@ -100,8 +104,15 @@ class RecurrentNeuronsCell(NeuronsCell):
         super().__init__(
             *(neuron_type, dt, surrogate, forward, trainable_parameters, seed),
             initial_parameters=initial_parameters,
+            checkpoint=checkpoint,
+            gradient=gradient,
             **kwargs,
         )
+        if gradient == "ottt":
+            kinds = self.trainable_parameters.items()
+            varied = {name for name, kind in kinds if kind != "shared"}
+            varied |= {*self.initial_parameters}
+            check_one_leak(self.dynamics, repr(self.neuron_type), self.dt, varied)
         self.recurrent_initializer = from_keras(
             "recurrent_initializer", keras.initializers.get, recurrent_initializer
         )
@@ -169,7 +180,27 @@ class RecurrentNeuronsCell(NeuronsCell):
             y, state = step(p["neurons"], [x[0] + fed], state)
             return y, [*state, self._sent(p, y, trace)[1]]
 
-        return recurrent, {**self._fed(constants), "kernel": self.kernel()}
+        parameters = {**self._fed(constants), "kernel": self.kernel()}
+        leak = self.dynamics.leak
+        if leak is None or not is_local(self, training):
+            return recurrent, parameters
+
+        def traced(p, x, state):
+            *state, trace, came_in = state
+            sent = synapses.output(self.system, trace)
+            # What came in before is as if it came in now, as far as it is remembered.
+            came_in = without_gradient(leak(p["neurons"])) * came_in + sent
+            fed = modes.differentiated_as(
+                product(sent, p["kernel"]), product(came_in, p["kernel"])
+            )
+            y, state = step(p["neurons"], [x[0] + fed], state)
+            return y, [*state, self._sent(p, y, trace)[1], came_in]
+
+        return traced, parameters
+
+    def carried_in_training(self, batch_size) -> list:
+        """What `program` carries besides the states where gradients are local."""
+        return [ops.zeros((batch_size, *self.features), dtype=self.state_dtype)]
 
     def _fed(self, constants) -> dict[str, Any]:
         return {"neurons": constants, "spikes_per_output": self.spikes_per_output()}
@@ -177,7 +208,7 @@ class RecurrentNeuronsCell(NeuronsCell):
     def _sent(self, p, y, trace):
         """What the synapse sends in the next step, and what it remembers then."""
         spikes = y * p["spikes_per_output"]
-        if not self.use_recurrent_gradient:
+        if not self.use_recurrent_gradient or self.gradient == "eprop":
             spikes = ops.stop_gradient(spikes)
         if self.recurrent_synapse is None:
             return spikes, ops.expand_dims(spikes, axis=1)
@@ -185,6 +216,14 @@ class RecurrentNeuronsCell(NeuronsCell):
         return synapses.output(self.system, trace), trace
 
     def _run(self, dynamics: Neuron, inputs, state, training, unroll):
+        if is_local(self, training):
+            step, parameters = self.program(training)
+            more = self.carried_in_training(ops.shape(inputs)[0])
+            outputs, state = scan(
+                *(step, parameters, [inputs], [*state, *more], True, unroll),
+                local=True,
+            )
+            return outputs, state[:-1]
         *state, trace = state
         mode, spike = mode_of(self, training), spike_of(self, training)
         constants = modes.constants_of_mode(dynamics, mode, self.parameters(), self.dt)
@@ -211,6 +250,7 @@ class RecurrentNeuronsCell(NeuronsCell):
             *(parameters, [inputs], [*state, kept, fed], bool(training), unroll),
             forward=plain and looped(plain),
             kernel=kernel,
+            **memory_of(self, training),
         )
         (trace,) = kept or self._sent(parameters, outputs[:, -1], None)[1:]
         return outputs, [*state, trace]
@@ -262,6 +302,14 @@ class RecurrentNeurons(SequenceLayer):
         surrogate, forward, trainable_parameters, seed, initial_parameters: as in
             `Neurons`; in the mode
             `"rate"`, a rate counts as the spikes of a step that are to be expected.
+        checkpoint: as in `Neurons`.
+        gradient: how earlier steps get their gradient in training. `"bptt"`: by the
+            whole recurrence. `"eprop"`: along each neuron's own state, and not through
+            the recurrent kernel to other neurons, nor to itself; states are kept as
+            with `checkpoint=True`. `"ottt"`: within a step, where the recurrent kernel
+            has the trace of what came in before; no state is kept, whatever the number
+            of steps. Only for types that forget by one number in each step (LIF,
+            AdaptiveLIF, IntegrateAndFire and their like).
         return_sequences, return_state, go_backwards, stateful, unroll,
         zero_output_for_mask: as in `keras.layers.LSTM`; all default to False.
         save_state: bool. Store the current state of a stateful layer with the
@@ -295,7 +343,10 @@ class RecurrentNeurons(SequenceLayer):
     Reference:
         Bellec et al. (2018), *Long short-term memory and learning-to-learn in networks
         of spiking neurons*, NeurIPS; Eshraghian et al. (2023), *Training spiking neural
-        networks using lessons from deep learning*, Proceedings of the IEEE 111(9).
+        networks using lessons from deep learning*, Proceedings of the IEEE 111(9);
+        Bellec et al. (2020), *A solution to the learning dilemma for recurrent networks
+        of spiking neurons*, Nature Communications 11 (e-prop); Xiao et al. (2022),
+        *Online training through time for spiking neural networks*, NeurIPS (OTTT).
     """
 
     cell_class = RecurrentNeuronsCell

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
+from keras_spiking_nengo.dynamics.loops.memory import Memory
 from keras_spiking_nengo.dynamics.loops.structures import tensors_of, with_product
 from keras_spiking_nengo.dynamics.loops.unrolled import scan_unrolled
 
@@ -34,6 +35,8 @@ def scan(
     shape: tuple[int, ...] | None = None,
     forward: StepFunction | None = None,
     kernel: Any = None,
+    checkpoint: bool | int | None = None,
+    local: bool = False,
 ) -> tuple[Any, Any]:
     """Run `step` along axis 1 of `inputs`.
 
@@ -64,6 +67,13 @@ def scan(
         kernel: `(n, n)`, which the last tensor of the state is multiplied by from the
             right, between one step and the next, its features in a row; None for no
             product. Its gradient is one product over all steps.
+        checkpoint: keep the states for the reverse pass at every so many-th step only,
+            True for about the root of the number of steps, and compute those between
+            once more: the same gradients from less memory. Steps that are written out
+            one by one (`unroll`, Torch) keep all.
+        local: no gradient goes from one step to another through the state, nor to the
+            first state or from the final one. The reverse pass then keeps no state: it
+            runs from the first step to the last. Without `kernel`.
 
     Returns:
         Outputs `(batch, time, ...)`, in the structure of a step's, and the final
@@ -100,6 +110,8 @@ def scan(
 
         return of_tensors
 
+    if local:
+        step = _with_given_state(step)
     fed = kernel is not None
     values = [*values, ops.convert_to_tensor(kernel)] if fed else values
     if unroll or backend_name() not in _LOOPS:
@@ -108,8 +120,22 @@ def scan(
     else:
         steps = flat(step), flat(forward) if forward else None
         loop = _LOOPS[backend_name()]()
-        outputs, final = loop(*steps, values, sequences, states, save, shape, fed)
+        how = Memory(checkpoint, local)
+        outputs, final = loop(*steps, values, sequences, states, save, shape, fed, how)
+    final = list(map(ops.stop_gradient, final)) if local else final
     return form.nested(outputs), with_states(final)
+
+
+def _with_given_state(step: StepFunction) -> StepFunction:
+    """`step` of a state that counts as given."""
+
+    def local(parameters, x, state):
+        given = [
+            s if s is None else ops.stop_gradient(s) for s in keras.tree.flatten(state)
+        ]
+        return step(parameters, x, keras.tree.pack_sequence_as(state, given))
+
+    return local
 
 
 def _scan_tensorflow():

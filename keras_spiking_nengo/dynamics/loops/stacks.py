@@ -9,7 +9,7 @@ import importlib
 
 import tensorflow as tf
 
-__all__ = ["is_compiled", "private", "run_loop", "swapped"]
+__all__ = ["Stacks", "is_compiled", "private", "run_loop", "run_steps", "swapped"]
 
 _CONTEXTS = "tensorflow.python.ops.control_flow_util"
 _XLA = "tensorflow.compiler.tf2xla.python.xla"
@@ -29,27 +29,59 @@ def run_loop(length, body, carry, emitted, axes, batch, reverse=False):
 
     `emitted` has their shapes and dtypes, and `batch` is their first size.
     """
-    fixed = all(None not in tuple(x.shape)[1:] for x in emitted)
-    in_place = fixed and is_compiled() and private(_XLA, "dynamic_update_slice")
-    stack = _in_place if in_place else _in_array
-    stacks = [
-        stack(x, axis, length, batch) for x, axis in zip(emitted, axes, strict=True)
-    ]
-    starts, writes, ends = zip(*stacks, strict=True) if stacks else ((), (), ())
+    stacks = Stacks(emitted, axes, length, batch)
+
+    def writing(t, carry, values):
+        carry, emit = body(t, carry)
+        return carry, stacks.written(values, t, emit)
+
+    carry, values = run_steps(length, writing, carry, stacks.start, reverse)
+    return carry, stacks.tensors(values)
+
+
+def run_steps(length, body, carry, stacks, reverse=False):
+    """`carry, stacks = body(t, carry, stacks)` for all t."""
 
     def iterate(i, carry, stacks):
-        t = length - 1 - i if reverse else i
-        carry, emit = body(t, carry)
-        written = zip(writes, stacks, emit, strict=True)
-        return i + 1, carry, [write(stack, t, x) for write, stack, x in written]
+        return i + 1, *body(length - 1 - i if reverse else i, carry, stacks)
 
     _, carry, stacks = tf.while_loop(
         lambda i, *_: i < length,
         iterate,
-        (0, list(carry), list(starts)),
+        (0, list(carry), list(stacks)),
         maximum_iterations=length,
     )
-    return carry, [end(stack) for end, stack in zip(ends, stacks, strict=True)]
+    return carry, stacks
+
+
+class Stacks:
+    """Stacks of what the body of a loop emits; each is a value of the loop.
+
+    Args:
+        emitted: tensors, or their specs, as each is to be emitted.
+        axes: on which each is stacked.
+        length: of the stacks.
+        batch: first size of what is emitted.
+    """
+
+    def __init__(self, emitted, axes, length, batch):
+        fixed = all(None not in tuple(x.shape)[1:] for x in emitted)
+        in_place = fixed and is_compiled() and private(_XLA, "dynamic_update_slice")
+        stack = _in_place if in_place else _in_array
+        pairs = zip(emitted, axes, strict=True)
+        parts: list[tuple] = [stack(x, axis, length, batch) for x, axis in pairs]
+        self.start = [start for start, _, _ in parts]
+        self._writes = [write for _, write, _ in parts]
+        self._ends = [end for _, _, end in parts]
+
+    def written(self, stacks, t, emit) -> list:
+        """The stacks, with what is emitted in place `t`."""
+        written = zip(self._writes, stacks, emit, strict=True)
+        return [write(stack, t, x) for write, stack, x in written]
+
+    def tensors(self, stacks) -> list:
+        """What has been stacked."""
+        return [end(stack) for end, stack in zip(self._ends, stacks, strict=True)]
 
 
 def swapped(x):

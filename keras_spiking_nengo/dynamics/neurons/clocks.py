@@ -23,7 +23,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import precise
 from keras_spiking_nengo.dynamics.neurons.membranes import adapted
-from keras_spiking_nengo.dynamics.neurons.neuron import LONGEST_CLOCK, Neuron
+from keras_spiking_nengo.dynamics.neurons.neuron import LONGEST_CLOCK, Neuron, exp
 
 __all__ = ["has_clock", "longest_start", "suited_clock", "timed"]
 
@@ -81,6 +81,7 @@ def timed(dynamics: Neuron) -> Neuron:
         dynamics,
         states=("voltage", "refractory_time", *rest),
         constants=constants,
+        leak=lambda c: exp(-c["dt"] / c["tau_rc"]),
         step=adapted(_timed_step) if rest else _timed_step,
     )
 

@@ -74,6 +74,7 @@ def _lif(neuron_type) -> Neuron:
         slopes=soft_lif_rates,
         trainable=("tau_rc", "amplitude"),
         max_spikes=1,
+        leak=lambda c: c["d"],
     )
 
 
@@ -113,6 +114,7 @@ def _adaptive_lif(neuron_type) -> Neuron:
         trainable=("tau_rc", "amplitude", "tau_n", "inc_n"),
         ranges=_adaptation_ranges,
         max_spikes=1,
+        leak=lambda c: c["d"],
     )
 
 
@@ -161,6 +163,7 @@ def _integrate_rule(drive, count, rates, trainable=("amplitude",)):
             rates=rates,
             trainable=trainable,
             ranges=lambda dt: declared_ranges(neuron_type),
+            leak=lambda c: 1.0,
         )
 
     return rule
@@ -259,6 +262,7 @@ def _membrane(neuron_type) -> Neuron:
         ranges=lambda dt: dict.fromkeys(taus, (dt, math.inf)),
         spiking=spiking,
         max_spikes=1 if spiking else None,
+        leak=None if "tau_syn" in parameters else lambda c: c["d"],
         variant=f"{exact}, {subtracts}, {sorted(parameters)}",
     )
 

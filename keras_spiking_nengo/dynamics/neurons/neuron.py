@@ -68,6 +68,8 @@ class Neuron:
         random: whether `step` draws numbers; its last two states are then those
             of `dynamics.random`.
         max_spikes: spikes that one step can send, or None for any number.
+        leak: `constants -> ` the factor by which a membrane that sends no spike forgets
+            its input in a step; None where there is no such number.
         variant: what tells neuron types of one class apart that are not stepped
             alike.
 
@@ -101,6 +103,7 @@ class Neuron:
     spiking: bool = True
     random: bool = False
     max_spikes: int | None = None
+    leak: Callable[[Values], Any] | None = None
     variant: str = ""
 
     @property
