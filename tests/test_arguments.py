@@ -240,6 +240,8 @@ LEGAL = {
     "layers.DelayedDense.sigma": NONE | POSITIVE,
     "layers.DelayedDense.units": {},
     "max_delay": POSITIVE,
+    "max_recurrent_delay": NONE | POSITIVE,
+    "recurrent_delay": NONE | POSITIVE | {"true", "array"},
     "callbacks.NarrowDelays.end": NONE | POSITIVE,
     "callbacks.NarrowDelays.epochs": NONE,
     "callbacks.NarrowDelays.layers": NONE | {"text", "texts", "empty", "dict"},

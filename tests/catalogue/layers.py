@@ -82,6 +82,17 @@ LAYERS = {
         },
         (4,),
     ),
+    "RecurrentNeurons(LIF, delays)": (
+        ksn.layers.RecurrentNeurons,
+        {
+            "neuron_type": NEURONS["LIF"],
+            "recurrent_synapse": 0.003,
+            "recurrent_delay": [[0.001, 0.003, 0.002], [0.004, 0.001, 0.0025]],
+            "max_recurrent_delay": 0.005,
+            "seed": 5,
+        },
+        (2, 3),
+    ),
     "RecurrentNeurons(AdaptiveLIF, spike_aware)": (
         ksn.layers.RecurrentNeurons,
         {

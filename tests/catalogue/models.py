@@ -164,10 +164,14 @@ def _trained_delays():
         delayed(5, 0.004, per="axon", return_sequences=True, name="axons"),
         cell(ksn.layers.DelayedDenseCell(3, 0.002, per="dendrite", use_bias=False)),
         neurons(),
+        ksn.layers.RecurrentNeurons(
+            QUICK, max_recurrent_delay=0.004, seed=1, return_sequences=True
+        ),
     )
     for layer in model.layers:
-        if isinstance(getattr(layer, "cell", None), ksn.layers.DelayedDenseCell):
-            layer.cell.round_delays()
+        delays = getattr(getattr(layer, "cell", None), "delays", None)
+        if delays is not None:
+            delays.round()
     return model
 
 

@@ -36,6 +36,7 @@ THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 ALIKE = ("BernoulliEncoder", "Delay", "DeltaEncoder", "Ensemble", "LatencyEncoder")
 ALIKE += ("Neurons(LIF)", "Neurons(SoftLIFRate)", "PoissonEncoder")
 ALIKE += ("DelayedDense(axon)", "DelayedDense(dendrite)", "RecurrentNeurons(LIF)")
+ALIKE += ("RecurrentNeurons(LIF, delays)",)
 
 
 def _marks(name, check):

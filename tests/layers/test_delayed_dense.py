@@ -56,7 +56,7 @@ def numbers_of(layer):
 @pytest.mark.torch
 @pytest.mark.parametrize("sigma", [None, 0.001, 0.0])
 @pytest.mark.parametrize("per", PLACES)
-def test_is_its_formula(per, sigma):
+def test_is_its_formula(per, sigma, float64):
     layer = layer_with_delays(per)
     if sigma == 0:
         layer.round_delays()
@@ -71,7 +71,7 @@ def test_is_its_formula(per, sigma):
 
 
 @pytest.mark.parametrize("per", PLACES)
-def test_gradients_are_those_of_finite_differences(per):
+def test_gradients_are_those_of_finite_differences(per, float64):
     layer = layer_with_delays(per, sigma=0.0015)
     direction = np.random.RandomState(1).normal(size=(2, 12, 5))
 

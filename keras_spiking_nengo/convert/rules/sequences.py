@@ -300,16 +300,31 @@ def _recurrent_neurons(site: Site) -> Part:
     cell = site.layer.cell
     vertex, edges = _neurons(site)
     weights = array(cell.kernel()).T * array(cell.spikes_per_output())
-    back = site.edge(
-        site.name,
-        transform=nengo.Dense(weights.shape, init=weights),
-        synapse=cell.recurrent_synapse or nengo.Lowpass(0),
-    )
-    return vertex, (*edges, back)
+    steps = np.ravel(cell.recurrent_delay.steps(cell.features, cell.delays))
+    back = [
+        site.edge(
+            site.name,
+            transform=nengo.Dense(weights.shape, init=weights * (steps == kind)),
+            synapse=cell.recurrent_synapse or pure_delay(int(kind)),
+        )
+        for kind in np.unique(steps)
+    ]
+    return vertex, (*edges, *back)
+
+
+def _recurrent_delay_objection(layer) -> str:
+    cell = layer.cell
+    if cell.recurrent_delay.lasts and cell.recurrent_synapse is not None:
+        return (
+            "it has a recurrent_delay and a recurrent_synapse, and a connection in"
+            " Nengo has one of them. Leave one out"
+        )
+    return "" if cell.delays is None else _width_objection(layer)
 
 
 _RECURRENT_NEURONS = LayerRule(
-    _recurrent_neurons, first_of(sequence_objection, _per_unit)
+    _recurrent_neurons,
+    first_of(sequence_objection, _per_unit, _recurrent_delay_objection),
 )
 LAYERS.add(_RECURRENT_NEURONS, layers.RecurrentNeurons)
 
