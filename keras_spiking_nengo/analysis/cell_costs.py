@@ -73,6 +73,12 @@ def _delay_work(layer, inputs, outputs) -> Work:
     return Work()
 
 
+def _delayed_dense_work(layer, inputs, outputs) -> Work:
+    # As many products as without delays: once these are rounded, each is of one step.
+    x = LayerSignal(presented(layer, inputs), inputs[0].height)
+    return product_work(layer.cell.kernel, x)
+
+
 def _delay_signal(layer, inputs: Sequence[LayerSignal], value) -> LayerSignal:
     # What comes in goes out later.
     return LayerSignal(value, inputs[0].height if layer.return_sequences else None)
@@ -92,6 +98,10 @@ CELL_COSTS.add(
 )
 CELL_COSTS.add(Cost(_synapse_work, _synapse_signal), ours.SynapseCell)
 CELL_COSTS.add(Cost(_delay_work, _delay_signal), ours.DelayCell)
+CELL_COSTS.add(
+    Cost(_delayed_dense_work, kernels=lambda layer: [layer.cell.kernel]),
+    ours.DelayedDenseCell,
+)
 CELL_COSTS.add(
     Cost(_encoder_work, _spikes_of_cell),
     ours.BernoulliEncoderCell,

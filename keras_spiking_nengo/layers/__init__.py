@@ -1,6 +1,7 @@
 """Spiking neurons, synapses and whole networks as Keras layers."""
 
 from keras_spiking_nengo.layers.delay import Delay, DelayCell
+from keras_spiking_nengo.layers.delayed_dense import DelayedDense, DelayedDenseCell
 from keras_spiking_nengo.layers.encoders.delta import DeltaEncoder, DeltaEncoderCell
 from keras_spiking_nengo.layers.encoders.drawn import (
     BernoulliEncoder,
@@ -31,6 +32,8 @@ __all__ = [
     "BernoulliEncoderCell",
     "Delay",
     "DelayCell",
+    "DelayedDense",
+    "DelayedDenseCell",
     "DeltaEncoder",
     "DeltaEncoderCell",
     "Ensemble",

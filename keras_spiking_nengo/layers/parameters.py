@@ -16,6 +16,7 @@ from keras_spiking_nengo.dynamics import surrogates
 
 __all__ = [
     "Trained",
+    "Within",
     "checked_starts",
     "checked_surrogate",
     "checked_synapse",
@@ -143,7 +144,7 @@ def weight_from(
 _FARTHEST = 1e4
 
 
-class _Within(keras.constraints.Constraint):
+class Within(keras.constraints.Constraint):
     """Holds a weight between two numbers; the gradient can lead it back."""
 
     def __init__(self, low: float, high: float):
@@ -196,7 +197,7 @@ class Trained:
             np.broadcast_to(value, shape),
             cell.state_dtype,
             trainable=trainable,
-            constraint=_Within(*bounds) if trainable else None,
+            constraint=Within(*bounds) if trainable else None,
         )
 
     def value(self):

@@ -19,7 +19,7 @@ from keras import ops
 
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.budgets import spend
-from keras_spiking_nengo.checks import checked_switch, from_keras
+from keras_spiking_nengo.checks import checked_dt, checked_switch, from_keras
 from keras_spiking_nengo.dynamics import modes, synapses
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
@@ -36,6 +36,7 @@ from keras_spiking_nengo.layers.neurons import (
     without_gradient,
 )
 from keras_spiking_nengo.layers.parameters import checked_synapse, warn_of_seconds
+from keras_spiking_nengo.layers.recurrent_delay import RecurrentDelay
 from keras_spiking_nengo.layers.synapse import check_same_order, stepped_system
 from keras_spiking_nengo.saving import registered
 
@@ -52,9 +53,9 @@ class RecurrentNeuronsCell(NeuronsCell):
 
     Call arguments:
         inputs: `(batch, *features)`. Input current, dimensionless.
-        states: those of `NeuronsCell`, and then what the recurrent synapse remembers,
-            `(batch, order, *features)`: without a synapse, the spikes that were sent
-            in the last step.
+        states: those of `NeuronsCell`, and then what is remembered for the recurrent
+            kernel, `(batch, order, *features)`: the spikes of the last steps, as many
+            as the longest delay has, or the state of the synapse, or both.
         training: bool.
 
     Output shape:
@@ -86,6 +87,8 @@ class RecurrentNeuronsCell(NeuronsCell):
         recurrent_regularizer: Any = None,
         recurrent_constraint: Any = None,
         recurrent_synapse: nengo.synapses.Synapse | float | dict | None = None,
+        recurrent_delay: Any = None,
+        max_recurrent_delay: float | None = None,
         self_connections: bool = True,
         use_recurrent_gradient: bool = True,
         surrogate: str | Surrogate | dict | None = None,
@@ -101,6 +104,7 @@ class RecurrentNeuronsCell(NeuronsCell):
             recurrent_synapse = serialization.from_config(recurrent_synapse)
         synapse = checked_synapse("recurrent_synapse", recurrent_synapse)
         self.recurrent_synapse = synapse
+        self._times = recurrent_delay, max_recurrent_delay
         super().__init__(
             *(neuron_type, dt, surrogate, forward, trainable_parameters, seed),
             initial_parameters=initial_parameters,
@@ -134,12 +138,27 @@ class RecurrentNeuronsCell(NeuronsCell):
         synapse = self.recurrent_synapse or nengo.Lowpass(0)
         system = stepped_system(synapse, dt, delay=1)
         check_same_order(self, synapse, system, dt)
+        delay = RecurrentDelay(*self._times, checked_dt(dt))
+        if self.built and delay.lasts and dt != self.dt:
+            raise ValueError(
+                f"{self.name} has a recurrent_delay of {delay.longest} steps, which"
+                " are kept: the dt of its layer cannot be changed. Make it with the"
+                " dt that is to hold."
+            )
         super()._set_dt(dt)
-        self.system = system
+        self.system, self.recurrent_delay = system, delay
+
+    @property
+    def order(self) -> int:
+        """How many numbers of each neuron are remembered: spikes, and a filter's."""
+        if not self.recurrent_delay.lasts:
+            return self.system.order
+        filtered = self.recurrent_synapse is not None
+        return self.recurrent_delay.longest + filtered * self.system.order
 
     def state_shapes(self):
         own = [self.features] * len(self.dynamics.states)
-        return [*own, (self.system.order, *self.features)]
+        return [*own, (self.order, *self.features)]
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -154,9 +173,10 @@ class RecurrentNeuronsCell(NeuronsCell):
             constraint=self.recurrent_constraint,
             autocast=False,
         )
+        self.delays = self.recurrent_delay.build(self)
 
     def initial_state(self, batch_size):
-        shape = (batch_size, self.system.order, *self.features)
+        shape = (batch_size, self.order, *self.features)
         trace = ops.zeros(shape, dtype=self.state_dtype)
         return [*super().initial_state(batch_size), trace]
 
@@ -176,7 +196,7 @@ class RecurrentNeuronsCell(NeuronsCell):
 
         def recurrent(p, x, state):
             *state, trace = state
-            fed = product(synapses.output(self.system, trace), p["kernel"])
+            fed = product(self._shown(p, trace), p["kernel"])
             y, state = step(p["neurons"], [x[0] + fed], state)
             return y, [*state, self._sent(p, y, trace)[1]]
 
@@ -203,13 +223,33 @@ class RecurrentNeuronsCell(NeuronsCell):
         return [ops.zeros((batch_size, *self.features), dtype=self.state_dtype)]
 
     def _fed(self, constants) -> dict[str, Any]:
-        return {"neurons": constants, "spikes_per_output": self.spikes_per_output()}
+        values = {"neurons": constants, "spikes_per_output": self.spikes_per_output()}
+        if self.recurrent_delay.lasts:
+            taps = self.recurrent_delay.taps(self.features, self.delays)
+            values["taps"] = ops.cast(taps, self.state_dtype)
+        return values
+
+    def _shown(self, p, trace):
+        """What comes of what is remembered, in the next step."""
+        if self.recurrent_delay.lasts and self.recurrent_synapse is None:
+            return ops.sum(p["taps"] * trace, axis=1)
+        return synapses.output(self.system, trace[:, -self.system.order :])
 
     def _sent(self, p, y, trace):
         """What the synapse sends in the next step, and what it remembers then."""
         spikes = y * p["spikes_per_output"]
         if not self.use_recurrent_gradient or self.gradient == "eprop":
             spikes = ops.stop_gradient(spikes)
+        if self.recurrent_delay.lasts:
+            longest = self.recurrent_delay.longest
+            spikes = ops.expand_dims(spikes, axis=1)
+            past = ops.concatenate([trace[:, 1:longest], spikes], axis=1)
+            spikes = ops.sum(p["taps"] * past, axis=1)
+            if self.recurrent_synapse is None:
+                return spikes, past
+            _, kept = synapses.step(self.system, spikes, trace[:, longest:])
+            trace = ops.concatenate([past, kept], axis=1)
+            return synapses.output(self.system, kept), trace
         if self.recurrent_synapse is None:
             return spikes, ops.expand_dims(spikes, axis=1)
         _, trace = synapses.step(self.system, spikes, trace)
@@ -228,9 +268,10 @@ class RecurrentNeuronsCell(NeuronsCell):
         mode, spike = mode_of(self, training), spike_of(self, training)
         constants = modes.constants_of_mode(dynamics, mode, self.parameters(), self.dt)
         parameters, kernel = self._fed(constants), self.kernel()
-        fed = product(synapses.output(self.system, trace), kernel)
-        # What is sent without a synapse is all that is remembered.
-        kept = () if self.recurrent_synapse is None else (trace,)
+        fed = product(self._shown(parameters, trace), kernel)
+        # What is sent without a synapse or delay is all that is remembered.
+        remembers = self.recurrent_synapse is not None or self.recurrent_delay.lasts
+        kept = (trace,) if remembers else ()
 
         def looped(step: StepFunction) -> StepFunction:
             def recurrent(p, x, state):
@@ -256,6 +297,7 @@ class RecurrentNeuronsCell(NeuronsCell):
         return outputs, [*state, trace]
 
     def get_config(self):
+        times = self.recurrent_delay.times
         return {
             **super().get_config(),
             "recurrent_initializer": keras.initializers.serialize(
@@ -268,6 +310,8 @@ class RecurrentNeuronsCell(NeuronsCell):
                 self.recurrent_constraint
             ),
             "recurrent_synapse": serialization.to_config(self.recurrent_synapse),
+            "recurrent_delay": None if times is None else times.tolist(),
+            "max_recurrent_delay": self._times[1],
             "self_connections": self.self_connections,
             "use_recurrent_gradient": self.use_recurrent_gradient,
         }
@@ -294,6 +338,12 @@ class RecurrentNeurons(SequenceLayer):
             The initializer defaults to `"orthogonal"`.
         recurrent_synapse: a linear `nengo.synapses.Synapse`, or the time constant of a
             `nengo.Lowpass` in seconds. Defaults to None, no filter.
+        recurrent_delay: seconds from a spike to what it adds, a number or an array with
+            one for each neuron that sends; whole steps. Defaults to None, one step.
+        max_recurrent_delay: seconds. With it, there is a trained delay for each neuron
+            that sends, from one step to this, as in `DelayedDense`: it starts from
+            `recurrent_delay`, or without one from a uniform draw. Defaults to None,
+            delays that stay.
         self_connections: bool. Whether neurons are connected to themselves; without,
             the diagonal of the kernel has no effect. Defaults to True.
         use_recurrent_gradient: bool. Whether the gradient goes through the recurrent
@@ -350,3 +400,14 @@ class RecurrentNeurons(SequenceLayer):
     """
 
     cell_class = RecurrentNeuronsCell
+
+    def delays(self) -> np.ndarray:
+        """Present delays of what the neurons send, in seconds."""
+        cell = self.cell
+        steps = cell.recurrent_delay.steps(cell.features, cell.delays)
+        return steps * cell.dt
+
+    def round_delays(self) -> None:
+        """Makes trained delays whole steps, which are not trained any more."""
+        if self.cell.delays is not None:
+            self.cell.delays.round()

@@ -18,14 +18,16 @@ from keras_spiking_nengo.checks import (
     checked_switch,
     is_number,
     one_of,
+    positive,
 )
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, SynapseCell
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.layers.encoders.encoder import EncoderCell
+from keras_spiking_nengo.layers.trained_delays import TrainedDelays
 from keras_spiking_nengo.models.predictions import traced_ahead
 from keras_spiking_nengo.training.metrics import chosen_layers, listed, watch
 
-__all__ = ["DeadLayers", "DtScheduler", "SpikeSummaries"]
+__all__ = ["DeadLayers", "DtScheduler", "NarrowDelays", "SpikeSummaries"]
 
 Layers = Iterable[keras.Layer | str] | None
 # Cells that take another dt after they were built.
@@ -166,12 +168,8 @@ def _forget_compiled(model) -> None:
 
 
 def _cells_to_change(model, layers: Layers) -> list[Cell]:
-    if layers is None:
-        chosen = list(model.layers)
-    else:
-        named = {layer.name: layer for layer in _layers_in(model)}
-        chosen = [_layer_named(named, x) if isinstance(x, str) else x for x in layers]
-    within = [layer for top in chosen for layer in _layers_in(top)]
+    chosen = _layers_named(model, layers)
+    within = _layers_within(model, layers)
     cells = list({id(x): x for x in within if _has_step(x)}.values())
     for cell in cells:
         if not isinstance(cell, _CHANGEABLE):
@@ -189,8 +187,113 @@ def _cells_to_change(model, layers: Layers) -> list[Cell]:
     return cells
 
 
+class NarrowDelays(keras.callbacks.Callback):
+    """Narrows the delays of layers while they are trained.
+
+    Each delay is a Gaussian over steps (`ksn.layers.DelayedDense`), wide at first, so
+    that it finds out where to go. From epoch to epoch its standard deviation is
+    multiplied by the same factor, from what it is when training begins to `end`; then
+    it stays. It is in the logs and the history as `"sigma"`, of the first such layer.
+
+    Args:
+        epochs: int. Epochs until the end is reached. Defaults to None, three quarters
+            of those of `fit`.
+        end: float, seconds. Defaults to None, half a step of each layer.
+        layers: layers, or their names. Defaults to all with delays that are trained, of
+            the model and of models and wrappers in it.
+        round_at_end: bool. Whether delays become whole steps when training ends, as
+            with `round_delays()`. Defaults to False.
+
+    Raises:
+        ValueError: if `epochs` or `end` is not positive; when training begins, if there
+            is no layer whose delays are trained, or one that has been rounded.
+
+    Example:
+        >>> import keras, numpy as np, keras_spiking_nengo as ksn
+        >>> model = keras.Sequential([
+        ...     keras.Input((10, 3)),
+        ...     ksn.layers.DelayedDense(2, max_delay=0.004, return_sequences=True),
+        ... ])
+        >>> model.compile("adam", "mse")
+        >>> history = model.fit(
+        ...     np.ones((2, 10, 3)), np.ones((2, 10, 2)), epochs=4, verbose=0,
+        ...     callbacks=[ksn.callbacks.NarrowDelays(round_at_end=True)],
+        ... )
+        >>> np.round(history.history["sigma"], 6).tolist()
+        [0.002, 0.001, 0.0005, 0.0005]
+
+    Reference:
+        Hammouamri, Khalfaoui-Hassani and Masquelier (2024), *Learning delays in spiking
+        neural networks using dilated convolutions with learnable spacings*, ICLR.
+    """
+
+    def __init__(
+        self,
+        epochs: int | None = None,
+        end: float | None = None,
+        layers: Layers = None,
+        round_at_end: bool = False,
+    ):
+        super().__init__()
+        self.epochs = None if epochs is None else checked_count("epochs", epochs)
+        self.end = None if end is None else positive("end", end, "s")
+        self.layers = None if layers is None else listed(layers)
+        self.round_at_end = checked_switch("round_at_end", round_at_end)
+        self._starts: list[tuple[TrainedDelays, float]] = []
+
+    def on_train_begin(self, logs=None):
+        chosen = _delays_in(_layers_within(self.model, self.layers))
+        if not chosen:
+            raise ValueError(
+                "NarrowDelays narrows delays that are trained, as of DelayedDense;"
+                f" there are none in {[layer.name for layer in self.model.layers]}."
+            )
+        if any(delays.rounded for delays in chosen):
+            raise ValueError(
+                "NarrowDelays narrows delays that are trained; received layers with"
+                " delays that are rounded. Name the others, layers=[...], or give"
+                " delays a width: layer.cell.delays.narrow(sigma)."
+            )
+        self._starts = [(x, float(ops.convert_to_numpy(x.sigma))) for x in chosen]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        epochs = self.epochs or max(1, int(0.75 * self.params["epochs"]))
+        share = min(1.0, epoch / max(1, epochs - 1))
+        for delays, start in self._starts:
+            end = min(start, self.end or delays.dt / 2)
+            delays.narrow(start * (end / start) ** share)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if logs is not None:
+            logs["sigma"] = float(ops.convert_to_numpy(self._starts[0][0].sigma))
+
+    def on_train_end(self, logs=None):
+        if self.round_at_end:
+            for delays, _ in self._starts:
+                delays.round()
+
+
+def _delays_in(layers: Iterable[keras.Layer]) -> list[TrainedDelays]:
+    """Of layers and cells, once each."""
+    found = [getattr(layer, "delays", None) for layer in layers]
+    return list({id(x): x for x in found if isinstance(x, TrainedDelays)}.values())
+
+
 def _has_step(layer) -> bool:
     return isinstance(layer, Cell) and hasattr(layer, "dt")
+
+
+def _layers_named(model, layers: Layers) -> list[keras.Layer]:
+    """Layers from themselves or their names; those of the model for None."""
+    if layers is None:
+        return list(model.layers)
+    named = {layer.name: layer for layer in _layers_in(model)}
+    return [_layer_named(named, x) if isinstance(x, str) else x for x in layers]
+
+
+def _layers_within(model, layers: Layers) -> list[keras.Layer]:
+    """Chosen layers, and all that are in them."""
+    return [layer for top in _layers_named(model, layers) for layer in _layers_in(top)]
 
 
 def _layer_named(layers: dict[str, keras.Layer], name: str) -> keras.Layer:

@@ -334,6 +334,16 @@ def test_recurrent_neurons_by_hand():
     assert total.weights == 9
 
 
+def test_delayed_weights_by_hand():
+    layer = ksn.layers.DelayedDense(2, 0.003, name="d", return_sequences=True)
+    x = np.zeros((1, 5, 4))
+    x[0, 1, :3] = 0.5
+    total = energy(model_of(layer, shape=(5, 4)), x).total
+    # As a Dense layer: each value goes once to each output, whenever that is.
+    assert (total.dense, total.macs + total.acs) == (5 * 8, 3 * 2)
+    assert total.weights == 8
+
+
 # --- Legendre memory units ----------------------------------------------------
 
 

@@ -82,6 +82,17 @@ LAYERS = {
         },
         (4,),
     ),
+    "RecurrentNeurons(LIF, delays)": (
+        ksn.layers.RecurrentNeurons,
+        {
+            "neuron_type": NEURONS["LIF"],
+            "recurrent_synapse": 0.003,
+            "recurrent_delay": [[0.001, 0.003, 0.002], [0.004, 0.001, 0.0025]],
+            "max_recurrent_delay": 0.005,
+            "seed": 5,
+        },
+        (2, 3),
+    ),
     "RecurrentNeurons(AdaptiveLIF, spike_aware)": (
         ksn.layers.RecurrentNeurons,
         {
@@ -129,6 +140,36 @@ LAYERS = {
         ksn.layers.Delay,
         {"delay": [[0.0, 0.004, 0.002], [0.002, 0.004, 0.0]], "dt": 0.002},
         (2, 3),
+    ),
+    "DelayedDense(synapse)": (
+        ksn.layers.DelayedDense,
+        {
+            "units": 4,
+            "max_delay": 0.008,
+            "dt": 0.002,
+            "kernel_initializer": "he_normal",
+            "delay_initializer": keras.saving.serialize_keras_object(
+                keras.initializers.RandomUniform(0.001, 0.007, seed=3)
+            ),
+            "bias_initializer": "ones",
+            "sigma": 0.0015,
+            "kernel_regularizer": "l2",
+            "delay_regularizer": "l1",
+            "bias_regularizer": "l2",
+            "kernel_constraint": "max_norm",
+            "bias_constraint": "non_neg",
+        },
+        (3,),
+    ),
+    "DelayedDense(axon)": (
+        ksn.layers.DelayedDense,
+        {"units": 2, "max_delay": 0.003, "per": "axon", "use_bias": False},
+        (3,),
+    ),
+    "DelayedDense(dendrite)": (
+        ksn.layers.DelayedDense,
+        {"units": 2, "max_delay": 0.015, "per": "dendrite", "sigma": 0.0008},
+        (3,),
     ),
     "DeltaEncoder": (
         ksn.layers.DeltaEncoder,

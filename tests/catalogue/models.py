@@ -156,6 +156,25 @@ def _transforms():
     )
 
 
+def _trained_delays():
+    delayed = ksn.layers.DelayedDense
+    model = temporal(
+        delayed(4, 0.003, return_sequences=True, name="synapses"),
+        neurons(),
+        delayed(5, 0.004, per="axon", return_sequences=True, name="axons"),
+        cell(ksn.layers.DelayedDenseCell(3, 0.002, per="dendrite", use_bias=False)),
+        neurons(),
+        ksn.layers.RecurrentNeurons(
+            QUICK, max_recurrent_delay=0.004, seed=1, return_sequences=True
+        ),
+    )
+    for layer in model.layers:
+        delays = getattr(getattr(layer, "cell", None), "delays", None)
+        if delays is not None:
+            delays.round()
+    return model
+
+
 # Spiking models on sequences and on presented inputs.
 MODELS = {
     "cells": lambda: temporal(
@@ -186,6 +205,7 @@ MODELS = {
         ksn.layers.Delay(0.002, return_sequences=True),
         neurons(),
     ),
+    "trained delays": _trained_delays,
     "memory": lambda: temporal(memory(), layers.Dense(4)),
     "trained memory": lambda: temporal(
         memory(memory_to_memory=True, trainable_theta=True, discretizer="euler"),

@@ -409,6 +409,27 @@ def test_a_ring_of_neurons_and_a_matrix_is_trained(synapse, float64):
     np.testing.assert_allclose(y, model.predict(x, verbose=0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("per", ["synapse", "axon", "dendrite"])
+def test_trained_delays_are_nodes(per, float64):
+    delayed = K.DelayedDense(4, 0.005, DT, per, return_sequences=True, name="delayed")
+    model = stack(L.Dense(5), delayed, L.Dense(2, use_bias=False), shape=(3,))
+    with pytest.raises(NotImplementedError, match=r"round_delays\(\)"):
+        ksn.to_nir(model)
+    delayed.round_delays()
+    delayed.cell.bias.assign(np.arange(4.0))
+    graph = ksn.to_nir(model)
+    delays = [n for n in graph.nodes.values() if isinstance(n, nir.Delay)]
+    if per == "synapse":
+        longest = {float(delay) for n in delays for delay in n.delay}
+        assert longest == {*np.unique(delayed.delays())} - {0.0}
+    else:
+        (delay,) = delays
+        np.testing.assert_array_equal(delay.delay, delayed.delays())
+    x = np.random.RandomState(0).uniform(-1, 1, (2, 20, 3))
+    y = ksn.from_nir(graph).predict(x, verbose=0)
+    np.testing.assert_allclose(y, model.predict(x, verbose=0), atol=1e-9)
+
+
 def test_a_ring_with_a_bias_is_a_network(float64):
     graph = recurrent()
     (name,) = [n for n, node in graph.nodes.items() if isinstance(node, nir.Linear)]

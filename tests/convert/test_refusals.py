@@ -405,3 +405,12 @@ def test_model_built_later():
 def test_a_constructor_of_ones_own_hides_nothing():
     model = OwnArguments(3)
     assert to_nengo(model).verify(np.ones((2, 5))).ok
+
+
+def test_delays_between_steps_are_refused_by_what_rounds_them():
+    delayed = ksn.layers.DelayedDense(2, 0.004, return_sequences=True)
+    model = temporal(delayed)
+    with pytest.raises(NotImplementedError, match=r"round_delays\(\)"):
+        to_nengo(model)
+    delayed.round_delays()
+    to_nengo(model)

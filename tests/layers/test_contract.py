@@ -35,7 +35,8 @@ THOROUGH = ("Network", "Neurons(LIF, trained)", "Synapse(Lowpass, trained)")
 # What is made like another layer, whose checks are not repeated in the default tests.
 ALIKE = ("BernoulliEncoder", "Delay", "DeltaEncoder", "Ensemble", "LatencyEncoder")
 ALIKE += ("Neurons(LIF)", "Neurons(SoftLIFRate)", "PoissonEncoder")
-ALIKE += ("RecurrentNeurons(LIF)",)
+ALIKE += ("DelayedDense(axon)", "DelayedDense(dendrite)", "RecurrentNeurons(LIF)")
+ALIKE += ("RecurrentNeurons(LIF, delays)",)
 
 
 def _marks(name, check):

@@ -10,6 +10,7 @@ import keras_spiking_nengo as ksn
 from tests.arrays import numpy
 from tests.catalogue.dynamics import NEURONS
 from tests.conftest import BACKEND
+from tests.gradients import gradient
 from tests.marks import quick
 
 KINDS = ("LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear")
@@ -198,3 +199,90 @@ def test_a_synapse_of_another_order_needs_another_layer():
     layer = recurrent(recurrent_synapse=nengo.Triangle(0.004))
     with pytest.raises(ValueError, match="dt of its layer cannot be changed"):
         layer.cell.dt = 0.002
+
+
+# --- delays -----------------------------------------------------------------------
+
+
+DELAYS = np.array([0.001, 0.003, 0.002, 0.005, 0.003, 0.001])
+
+
+def looped(layer, x):
+    """Neurons of rates, connected to themselves by filters of the last steps."""
+    cell = layer.cell
+    kernel = numpy(cell.kernel()) * numpy(cell.spikes_per_output())
+    taps = np.asarray(numpy(cell.recurrent_delay.taps(cell.features, cell.delays)))
+    past, y = np.zeros((len(taps), len(x), N)), []
+    for t in range(x.shape[1]):
+        fed = np.einsum("kj,kbj->bj", taps, past) @ kernel
+        y.append(np.maximum(x[:, t] + fed, 0.0))
+        past = np.concatenate([past[1:], y[-1][None]])
+    return np.stack(y, axis=1)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_delays_are_those_of_a_loop_in_numpy(trained):
+    layer = recurrent(
+        *(nengo.RectifiedLinear(), 0.1),
+        recurrent_delay=DELAYS,
+        max_recurrent_delay=0.006 if trained else None,
+    )
+    np.testing.assert_allclose(layer.delays(), DELAYS)
+    x = currents()
+    np.testing.assert_allclose(numpy(layer(x)), looped(layer, x), rtol=1e-9)
+    layer.round_delays()
+    fixed = recurrent(nengo.RectifiedLinear(), 0.1, recurrent_delay=DELAYS)
+    np.testing.assert_allclose(numpy(layer(x)), numpy(fixed(x)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("delay", [0.001, 0.004, DELAYS])
+def test_nengo_fires_as_it_does_with_delays(delay):
+    layer = recurrent("lif", recurrent_delay=delay)
+    model = keras.Sequential([keras.Input((None, N)), layer])
+    x = currents()
+    y = numpy(layer(x))
+    assert np.any(y)
+    np.testing.assert_array_equal(ksn.to_nengo(model).run(x), y)
+
+
+@pytest.mark.parametrize("synapse", [None, 0.004])
+def test_gradients_through_delays_are_those_of_steps_written_out(synapse):
+    slopes = []
+    for unroll in (False, True):
+        layer = recurrent(
+            "lif",
+            recurrent_synapse=synapse,
+            recurrent_delay=DELAYS,
+            max_recurrent_delay=0.006,
+        )
+        layer.unroll = unroll
+        values = [numpy(w) for w in layer.trainable_variables]
+        fixed = [ops.convert_to_tensor(w) for w in layer.non_trainable_variables]
+
+        def run(*values, layer=layer, fixed=fixed):
+            x = ops.convert_to_tensor(currents(time=20))
+            return layer.stateless_call(values, fixed, x, training=True)[0]
+
+        slopes.append(gradient(run, *values)[1])
+    assert len(slopes[0]) == 2
+    for ours, theirs in zip(*slopes, strict=True):
+        assert np.any(ours)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def test_a_delay_and_a_synapse_are_refused_for_nengo():
+    layer = recurrent(recurrent_synapse=0.004, recurrent_delay=0.002)
+    model = keras.Sequential([keras.Input((None, N)), layer])
+    with pytest.raises(NotImplementedError, match="Leave one out"):
+        ksn.to_nengo(model)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.0005, -0.001, np.nan, "long"])
+def test_refuses_what_is_no_recurrent_delay(delay):
+    with pytest.raises(ValueError, match=r"recurrent_delay is .* received"):
+        recurrent(recurrent_delay=delay)
+
+
+def test_refuses_delays_that_are_longer_than_the_longest():
+    with pytest.raises(ValueError, match="max_recurrent_delay is at least two steps"):
+        recurrent(recurrent_delay=0.004, max_recurrent_delay=0.003)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from keras_spiking_nengo import layers
 from keras_spiking_nengo.convert.layer_rules import array
 from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
 from keras_spiking_nengo.convert.nir.layout import Axes, kind
@@ -53,6 +54,24 @@ def _write_dense(writer: Writer) -> Bundle | None:
     return writer.sketch.multiplied(writer.source, site.name, weight, bias)
 
 
+def _write_delayed_dense(writer: Writer) -> Bundle | None:
+    """A delay before the matrix or after it; of each synapse, a matrix for each."""
+    site, cell = writer.site, writer.site.layer.cell
+    if cell.per == "synapse":
+        return by_graph(writer)
+    matrix, times = array(cell.kernel).T, cell.delays.steps() * cell.dt
+    bias = None if cell.bias is None else array(cell.bias)
+    name, sketch = site.name, writer.sketch
+    if cell.per == "axon":
+        bundle = writer.settled()
+        node = writer.nir.Delay(bundle.arranged(times))
+        bundle = sketch.after(bundle, f"{name}_delay", node)
+        return sketch.multiplied(bundle, name, matrix, bias)
+    bundle = sketch.multiplied(writer.settled(), name, matrix)
+    node = writer.nir.Delay(bundle.arranged(times))
+    return sketch.after(bundle, f"{name}_delay", node).shifted(bias)
+
+
 def _read_scale(place: Place) -> Iterator[keras.Layer]:
     scale = np.asarray(place.numbers("scale")).tolist()
     yield keras.layers.Rescaling(scale, name=place.named())
@@ -62,7 +81,9 @@ _DENSE = {keras.layers.Dense: _write_dense}
 LINEAR_NODES = {
     "Affine": Primitive("`keras.layers.Dense`", _matrix_sizes, _read_matrix, _DENSE),
     "Linear": Primitive(
-        "`keras.layers.Dense(use_bias=False)`", _matrix_sizes, _read_matrix, _DENSE
+        "`keras.layers.Dense(use_bias=False)`",
+        *(_matrix_sizes, _read_matrix),
+        _DENSE | {layers.DelayedDense: _write_delayed_dense},
     ),
     "Scale": Primitive(
         *("`keras.layers.Rescaling`", elementwise("scale"), _read_scale),

@@ -191,6 +191,43 @@ _DELAY_RULE = LayerRule(_delay, sequence_objection)
 LAYERS.add(_DELAY_RULE, layers.Delay)
 
 
+def _delayed_dense(site: Site) -> Part:
+    cell = site.layer.cell
+    kernel, steps = array(cell.kernel), cell.delays.steps().astype(int)
+    bias = None if cell.bias is None else array(cell.bias)
+    steps = np.broadcast_to(
+        steps[:, None] if cell.per == "axon" else steps, kernel.shape
+    )
+    edges = []
+    for kind in np.unique(steps):
+        part: dict[str, Any] = {}
+        weights = np.where(steps == kind, kernel, 0.0).T
+        (rows,) = np.nonzero(np.any(steps == kind, axis=0))
+        if len(rows) < len(weights):
+            part["slice"], weights = as_slice(rows), weights[rows]
+        transform = nengo.Dense(weights.shape, init=weights)
+        synapse = pure_delay(int(kind))
+        edge = site.edge(site.sources[0], transform=transform, synapse=synapse, **part)
+        edges.append(edge)
+    return site.vertex(bias=bias), tuple(edges)
+
+
+def _width_objection(layer) -> str:
+    if layer.cell.delays.rounded:
+        return ""
+    return (
+        "its delays lie between steps while they are trained. Make them whole steps"
+        " before, with round_delays() of the layer or its cell, or with"
+        " ksn.callbacks.NarrowDelays(round_at_end=True)"
+    )
+
+
+_DELAYED_DENSE = LayerRule(
+    _delayed_dense, first_of(sequence_objection, _width_objection)
+)
+LAYERS.add(_DELAYED_DENSE, layers.DelayedDense)
+
+
 # --- networks -----------------------------------------------------------------
 
 
@@ -263,16 +300,31 @@ def _recurrent_neurons(site: Site) -> Part:
     cell = site.layer.cell
     vertex, edges = _neurons(site)
     weights = array(cell.kernel()).T * array(cell.spikes_per_output())
-    back = site.edge(
-        site.name,
-        transform=nengo.Dense(weights.shape, init=weights),
-        synapse=cell.recurrent_synapse or nengo.Lowpass(0),
-    )
-    return vertex, (*edges, back)
+    steps = np.ravel(cell.recurrent_delay.steps(cell.features, cell.delays))
+    back = [
+        site.edge(
+            site.name,
+            transform=nengo.Dense(weights.shape, init=weights * (steps == kind)),
+            synapse=cell.recurrent_synapse or pure_delay(int(kind)),
+        )
+        for kind in np.unique(steps)
+    ]
+    return vertex, (*edges, *back)
+
+
+def _recurrent_delay_objection(layer) -> str:
+    cell = layer.cell
+    if cell.recurrent_delay.lasts and cell.recurrent_synapse is not None:
+        return (
+            "it has a recurrent_delay and a recurrent_synapse, and a connection in"
+            " Nengo has one of them. Leave one out"
+        )
+    return "" if cell.delays is None else _width_objection(layer)
 
 
 _RECURRENT_NEURONS = LayerRule(
-    _recurrent_neurons, first_of(sequence_objection, _per_unit)
+    _recurrent_neurons,
+    first_of(sequence_objection, _per_unit, _recurrent_delay_objection),
 )
 LAYERS.add(_RECURRENT_NEURONS, layers.RecurrentNeurons)
 
@@ -301,6 +353,7 @@ CELL_RULES.add(_NEURONS, layers.NeuronsCell)
 CELL_RULES.add(_RECURRENT_NEURONS, layers.RecurrentNeuronsCell)
 CELL_RULES.add(_SYNAPSE, layers.SynapseCell)
 CELL_RULES.add(_DELAY_RULE, layers.DelayCell)
+CELL_RULES.add(_DELAYED_DENSE, layers.DelayedDenseCell)
 CELL_RULES.add(_NETWORK, layers.NetworkCell, layers.EnsembleCell)
 CELL_RULES.add(_SIMPLE_RNN, keras.layers.SimpleRNNCell)
 
