@@ -186,7 +186,7 @@ def weighed() -> Iterator[None]:
     make = keras.Layer.add_weight
 
     def add_weight(layer, shape=None, *args, **kwargs):
-        numbers = 1 if shape is None else _product(shape)
+        numbers = 1 if shape is None else _numbers_in(shape)
         # Of single precision: most are, and a network of images has 1e8.
         spend(4 * numbers, f"A weight of {layer.name}, of shape {shape},")
         return make(layer, shape, *args, **kwargs)
@@ -196,7 +196,7 @@ def weighed() -> Iterator[None]:
         yield
 
 
-def _product(shape: Any) -> float:
+def _numbers_in(shape: Any) -> float:
     sizes = [shape] if isinstance(shape, int) else shape
     return math.prod(float(min(n, _MOST)) for n in sizes if isinstance(n, int))
 
