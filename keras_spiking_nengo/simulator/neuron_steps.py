@@ -1,14 +1,13 @@
-"""Nengo's step of LIF neurons, to the last bit, with less work.
+"""Nengo's steps of LIF neurons and of time, to the last bit, with less work.
 
 With the refractory time `r`, which a step first makes shorter by `dt`, Nengo computes
 
     e = expm1(-clip(dt - r, 0, dt) / tau_rc)
     v = v - (J - v) e
 
-Most neurons are not refractory, `r <= 0`, and have the same `e`; for those that are for
-the whole step, it is 0. Here it is computed for the others alone, and what is computed
-is written where there is room already. A step of 20,000 neurons takes half of the time
-or less.
+Most neurons are not refractory, `r <= 0`, and have the same `e`. Here it is computed
+for the others alone, and what is computed is written where there is room already. A
+step of 20,000 neurons takes half of the time or less.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from collections.abc import Callable, Mapping
 import nengo
 import numpy as np
 from nengo.builder.neurons import SimNeurons
-from nengo.builder.operator import Operator
+from nengo.builder.operator import Operator, TimeUpdate
 
 __all__ = ["quick_step"]
 
@@ -32,6 +31,8 @@ def quick_step(op: Operator, signals: Mapping, dt: float) -> Callable[[], None] 
         signals: arrays, which it changes in place.
         dt: float, seconds.
     """
+    if type(op) is TimeUpdate:
+        return _step_of_time(signals[op.step], signals[op.time], dt)
     if not (isinstance(op, SimNeurons) and type(op.neurons) is nengo.LIF):
         return None
     state = [signals[op.state[name]] for name in ("voltage", "refractory_time")]
@@ -43,6 +44,15 @@ def quick_step(op: Operator, signals: Mapping, dt: float) -> Callable[[], None] 
     return _step_of_lif(op.neurons, arrays, dt)
 
 
+def _step_of_time(count: np.ndarray, time: np.ndarray, dt: float) -> Callable[[], None]:
+    def step() -> None:
+        n = count.item() + 1
+        count.fill(n)
+        time.fill(n * dt)
+
+    return step
+
+
 def _step_of_lif(lif: nengo.LIF, arrays: list, dt: float) -> Callable[[], None]:
     J, output, voltage, refractory_time = arrays
     tau_rc, tau_ref, least = lif.tau_rc, lif.tau_ref, lif.min_voltage
@@ -50,27 +60,31 @@ def _step_of_lif(lif: nengo.LIF, arrays: list, dt: float) -> Callable[[], None]:
     free = np.expm1(-np.full(1, dt) / tau_rc)[0]
     decay, change = np.empty(J.shape), np.empty(J.shape)
     mask = np.empty(J.shape, bool)
+    # Looked up once: of few neurons, calls are most of the time.
+    subtract, multiply, greater = np.subtract, np.multiply, np.greater
+    maximum, expm1, log1p = np.maximum, np.expm1, np.log1p
 
     def step() -> None:
-        np.subtract(refractory_time, dt, refractory_time)
-        waiting = np.greater(refractory_time, 0, mask).nonzero()[0]
-        left = dt - refractory_time.take(waiting)
-        ending = (left > 0).nonzero()[0]
+        subtract(refractory_time, dt, refractory_time)
+        (waiting,) = greater(refractory_time, 0, mask).nonzero()
         decay.fill(free)
-        decay[waiting] = 0
-        decay[waiting.take(ending)] = np.expm1(-left.take(ending) / tau_rc)
+        if waiting.size:
+            left = dt - refractory_time.take(waiting)
+            decay[waiting] = expm1(-maximum(left, 0, out=left) / tau_rc)
 
-        np.subtract(J, voltage, change)
-        np.multiply(change, decay, change)
-        np.subtract(voltage, change, voltage)
+        subtract(J, voltage, change)
+        multiply(change, decay, change)
+        subtract(voltage, change, voltage)
 
-        spiked = np.greater(voltage, 1, mask).nonzero()[0]
+        (spiked,) = greater(voltage, 1, mask).nonzero()
         output.fill(0)
-        output[spiked] = height
-        above = voltage.take(spiked) - 1
-        spent = dt + tau_rc * np.log1p(-above / (J.take(spiked) - 1))
-        np.maximum(voltage, least, out=voltage)
-        voltage[spiked] = 0
-        refractory_time[spiked] = tau_ref + spent
+        if spiked.size:
+            output[spiked] = height
+            above = voltage.take(spiked) - 1
+            spent = dt + tau_rc * log1p(-above / (J.take(spiked) - 1))
+        maximum(voltage, least, out=voltage)
+        if spiked.size:
+            voltage[spiked] = 0
+            refractory_time[spiked] = tau_ref + spent
 
     return step

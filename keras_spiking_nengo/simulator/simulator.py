@@ -461,6 +461,8 @@ class Simulator:
 
     def _frames(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""
+        if not (data or self._inputs):
+            return []
         nodes = {node_of(key, self.network_given): value for key, value in data.items()}
         missing = [node for node in nodes if node not in self._inputs]
         if missing and self._n_steps:
