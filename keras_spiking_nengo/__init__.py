@@ -35,7 +35,7 @@ from keras_spiking_nengo.engine.keras_layers import keras_node
 from keras_spiking_nengo.engine.made_anew import per_item
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.layers.neuron_check import check_neuron
-from keras_spiking_nengo.serving import export, export_streaming
+from keras_spiking_nengo.serving import export, export_streaming, save
 from keras_spiking_nengo.simulator import Simulator
 from keras_spiking_nengo.training import (
     callbacks,
@@ -71,6 +71,7 @@ __all__ = [
     "optimizers",
     "per_item",
     "regularizers",
+    "save",
     "serialization",
     "serving",
     "surrogates",

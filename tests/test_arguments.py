@@ -569,6 +569,7 @@ def needed(tmp_path_factory):
         "Simulator.run_steps": (simulator.run_steps, {"steps": 1}),
         "Simulator.trange": (simulator.trange, {}),
         "Simulator.compile": (simulator.compile, {"loss": "mse"}),
+        "save": (ksn.save, {"model": timed, "path": folder / "m.keras"}),
         "to_nengo": (ksn.to_nengo, {"model": static}),
         "to_nir": (ksn.to_nir, {"model": timed}),
         "to_spiking": (ksn.to_spiking, {"model": static}),
@@ -588,7 +589,7 @@ MADE = (
     *("serving.Stream.step", "Simulator.evaluate"),
     *("Simulator.fit", "Simulator.predict", "Simulator.reset", "Simulator.run"),
     *("Simulator.run_steps", "Simulator.trange", "to_nengo", "to_nir", "to_spiking"),
-    *("optimizers.in_own_units", "serialization.budget"),
+    *("optimizers.in_own_units", "save", "serialization.budget"),
     *("verify", "Simulator.compile"),  # the last, as it forgets what was compiled
 )
 

@@ -140,12 +140,15 @@ if trouble == "slow":
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 made = model()
+if way == "save" and trouble == "slow":
+    made.save = slow
 try:
-    ksn.export(made, path, format=way)
+    ksn.save(made, path) if way == "save" else ksn.export(made, path, format=way)
 except OSError as error:
     print(error.errno, flush=True)
 """
-WAYS = ("savedmodel", "streaming")
+WAYS = ("savedmodel", "streaming", "save")
+NAMES = {"save": "m.keras"}
 
 
 def process(way, path, trouble):
@@ -162,20 +165,60 @@ def process(way, path, trouble):
 def test_who_is_killed_leaves_no_part_under_the_name_and_the_next_is_not_in_the_way(
     way, tmp_path
 ):
-    path = tmp_path / "m"
+    path = tmp_path / NAMES.get(way, "m")
     with process(way, path, "slow") as running:
         assert running.stdout.readline() == "written\n"
         running.send_signal(signal.SIGKILL)
     (left,) = names(tmp_path)
-    assert left.startswith(".m.unfinished-")
-    ksn.export(model(), path, format=way)
-    assert names(tmp_path) == [left, "m"]
+    assert left.startswith(f".{path.name}.unfinished-")
+    if way == "save":
+        ksn.save(model(), path)
+    else:
+        ksn.export(model(), path, format=way)
+    assert names(tmp_path) == [left, path.name]
 
 
 @EXPORTING
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_a_full_disk_is_told_by_the_systems_own_error(way, tmp_path):
-    with process(way, tmp_path / "m", "full") as running:
+    with process(way, tmp_path / NAMES.get(way, "m"), "full") as running:
         assert running.stdout.read() == f"{errno.EFBIG}\n"
     assert names(tmp_path) == []
+
+
+# --- models and graphs ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["model", "graph"])
+def test_a_file_is_saved_whole_and_an_old_one_outlives_trouble(
+    kind, tmp_path, monkeypatch
+):
+    nir = pytest.importorskip("nir")
+    made = model()
+    path = tmp_path / "new" / {"model": "m.keras", "graph": "m.nir"}[kind]
+    saved = made if kind == "model" else ksn.to_nir(made)
+    ksn.save(saved, str(path))
+    load = keras.models.load_model if kind == "model" else ksn.from_nir
+    assert load(path).count_params() == made.count_params()
+    before = path.read_bytes()
+
+    def half(path, *_):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(nir, "write", half)
+    monkeypatch.setattr(keras.Model, "save", lambda self, path: half(path))
+    with pytest.raises(OSError, match="full"):
+        ksn.save(saved, path)
+    assert path.read_bytes() == before
+    assert names(path.parent) == [path.name]
+
+
+def test_what_is_saved_is_a_model_or_a_graph(tmp_path):
+    with pytest.raises(TypeError, match=r"a keras\.Model or a nir\.NIRGraph"):
+        ksn.save(keras.layers.Dense(2), tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"ends in \.keras; received .*m\.h5"):
+        ksn.save(model(), tmp_path / "m.h5")
+    with pytest.raises(TypeError, match="path is the path"):
+        ksn.save(model(), 3)

@@ -7,8 +7,7 @@ import keras
 from keras_spiking_nengo.commands.info import load
 from keras_spiking_nengo.commands.output import Finding
 from keras_spiking_nengo.convert import from_nir, to_nir
-from keras_spiking_nengo.files import written_whole
-from keras_spiking_nengo.serving import export, file_formats
+from keras_spiking_nengo.serving import export, file_formats, save
 
 __all__ = ["TARGETS", "convert"]
 
@@ -45,14 +44,9 @@ def convert(
         raise ValueError(f"{target} exists; choose another name, or remove it.")
     model = read_model(source, dt)
     if to == "keras":
-        with written_whole(target) as unfinished:
-            model.save(unfinished)
+        save(model, target)
     elif to == "nir":
-        import nir
-
-        graph = to_nir(model, dt, strict)
-        with written_whole(target) as unfinished:
-            nir.write(unfinished, graph)
+        save(to_nir(model, dt, strict), target)
     else:
         export(model, target, to, step=step, n_steps=n_steps)
     checked = "" if to in ("keras", "nir") else ", compared with the model"
