@@ -173,7 +173,8 @@ class DelayedDenseCell(Cell):
 
     # --- running ----------------------------------------------------------------
 
-    def _parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, Any]:
+        """What a step computes with, by name."""
         taps, kernel = self.delays.taps(), ops.convert_to_tensor(self.kernel)
         bias = 0.0 if self.bias is None else ops.convert_to_tensor(self.bias)
         if self.per == "synapse":
@@ -193,12 +194,12 @@ class DelayedDenseCell(Cell):
             y = _product(p, y) if self.per == "axon" else y
             return y + p["bias"], [past[:, 1:]]
 
-        return step, self._parameters()
+        return step, self.parameters()
 
     def sequence(self, inputs, state, training, unroll, whole=True):
         if unroll:
             return super().sequence(inputs, state, training, unroll)
-        p = self._parameters()
+        p = self.parameters()
         entering = _product(p, inputs) if self.per == "dendrite" else inputs
         past = ops.concatenate([state[0], entering], axis=1)
         end = past[:, -self.longest :]

@@ -9,7 +9,7 @@ from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.memory import Memory
 from tests.conftest import BACKEND
 from tests.gradients import gradient, penalty
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 BATCH, TIME, N = 2, 13, 4
 
@@ -119,6 +119,7 @@ def test_lengths_may_be_known_only_when_it_runs(every, float64):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@slow_on_jax
 @pytest.mark.skipif(BACKEND == "torch", reason="gradients are torch's own there")
 def test_second_derivatives_go_through_checkpoints(float64):
     run, (x, *rest) = problem(checkpoint=5)
