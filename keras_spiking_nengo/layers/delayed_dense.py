@@ -25,6 +25,7 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.dynamics.delays import correlate, correlate_all
 from keras_spiking_nengo.layers.base import Cell, SequenceLayer
 from keras_spiking_nengo.layers.parameters import warn_of_seconds
+from keras_spiking_nengo.layers.sizes import vector_size
 from keras_spiking_nengo.layers.trained_delays import TrainedDelays, checked_longest
 from keras_spiking_nengo.saving import registered
 
@@ -118,13 +119,7 @@ class DelayedDenseCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        if len(self.features) != 1:
-            raise ValueError(
-                f"{self.name} needs vectors, (batch, time, size); received features"
-                f" {self.features}. Flatten them with"
-                " keras.layers.Reshape((time, size))."
-            )
-        (size,) = self.features
+        size = vector_size(self.name, self.features)
         shapes = {
             "synapse": (size, self.units),
             "axon": (size,),

@@ -25,6 +25,7 @@ from keras_spiking_nengo.layers.hidden import (
     configuration,
 )
 from keras_spiking_nengo.layers.parameters import Trained
+from keras_spiking_nengo.layers.sizes import vector_size
 from keras_spiking_nengo.saving import registered
 
 __all__ = ["LMU", "LMUCell"]
@@ -144,13 +145,7 @@ class LMUCell(Cell):
 
     def build(self, input_shape):
         super().build(input_shape)
-        if len(self.features) != 1:
-            raise ValueError(
-                f"{self.name} needs vectors, (batch, time, size); received features"
-                f" {self.features}. Flatten them with"
-                " keras.layers.Reshape((time, size))."
-            )
-        (n_in,) = self.features
+        n_in = vector_size(self.name, self.features)
         size = self.memory_d * self.order + self.input_to_hidden * n_in
         self._size = self._hidden.build(size)
         self.kernels = _added_weights(self, n_in, self._size)

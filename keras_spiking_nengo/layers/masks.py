@@ -28,9 +28,9 @@ def masked_sequence(
     Returns:
         Outputs `(batch, time, *size)` and the final state.
     """
-    step, parameters = cell.program(training)
     if is_local(cell, training):
         return _locally_masked(cell, inputs, state, mask, zeros, unroll)
+    step, parameters = cell.program(training)
 
     def masked(parameters, x, carried):
         (x, keep), (last, state) = x, carried

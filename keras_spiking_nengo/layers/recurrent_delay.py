@@ -9,8 +9,12 @@ import numpy as np
 from keras import initializers, ops
 
 from keras_spiking_nengo.budgets import spend
-from keras_spiking_nengo.checks import check_fits, checked_array, positive
-from keras_spiking_nengo.layers.trained_delays import TrainedDelays, steps_of_times
+from keras_spiking_nengo.checks import check_fits, checked_array
+from keras_spiking_nengo.layers.trained_delays import (
+    TrainedDelays,
+    checked_longest,
+    steps_of_times,
+)
 
 __all__ = ["RecurrentDelay"]
 
@@ -36,8 +40,7 @@ class RecurrentDelay:
             self.times = checked_array("recurrent_delay", times, dt, advice)
         self.longest, self.trained = 1, most is not None
         if most is not None:
-            most = np.asarray(positive("max_recurrent_delay", most, "s"))
-            self.longest = int(steps_of_times("max_recurrent_delay", most, dt))
+            self.longest = checked_longest("max_recurrent_delay", most, dt)
             if self.longest < 2 or (
                 self.times is not None and np.max(self.times) > most
             ):

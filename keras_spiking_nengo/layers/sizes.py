@@ -17,6 +17,7 @@ __all__ = [
     "check_steps",
     "checked_states",
     "static_features",
+    "vector_size",
     "warn_of_two_precisions",
 ]
 
@@ -38,6 +39,20 @@ def static_features(name: str, features: Shape) -> tuple[int, ...]:
             " keras.layers.Reshape."
         )
     return sizes
+
+
+def vector_size(name: str, features: tuple[int, ...]) -> int:
+    """The size of features that are vectors.
+
+    Raises:
+        ValueError: for others.
+    """
+    if len(features) != 1:
+        raise ValueError(
+            f"{name} needs vectors, (batch, time, size); received features {features}."
+            " Flatten them with keras.layers.Reshape((time, size))."
+        )
+    return features[0]
 
 
 def check_steps(layer, shape: Shape) -> None:

@@ -76,14 +76,15 @@ def _step_of_lif(lif: nengo.LIF, arrays: list, dt: float) -> Callable[[], None]:
         multiply(change, decay, change)
         subtract(voltage, change, voltage)
 
+        # None of those that spike: the least voltage is 0 at most.
+        maximum(voltage, least, out=voltage)
+
         (spiked,) = greater(voltage, 1, mask).nonzero()
         output.fill(0)
         if spiked.size:
             output[spiked] = height
             above = voltage.take(spiked) - 1
             spent = dt + tau_rc * log1p(-above / (J.take(spiked) - 1))
-        maximum(voltage, least, out=voltage)
-        if spiked.size:
             voltage[spiked] = 0
             refractory_time[spiked] = tau_ref + spent
 

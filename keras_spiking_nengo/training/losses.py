@@ -165,12 +165,9 @@ class _ItemLoss(_Loss, ABC):
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_true = _as_numbers(y_true)
         _check_time(self, y_pred)
-        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
+        sample_weight, share = weights_and_shares(sample_weight, y_pred, self.dtype)
         # A copy has no mask, which Keras would apply to the values of items.
         y_pred = ops.copy(ops.cast(y_pred, self.dtype))
-        share = None
-        if sample_weight is not None and len(sample_weight.shape) == 2:
-            share, sample_weight = shares_of_steps(sample_weight)
         logits = self._logits(y_pred, share)
         return super().__call__(y_true, logits, sample_weight)
 
@@ -185,10 +182,23 @@ class _ItemLoss(_Loss, ABC):
         """
 
 
-def shares_of_steps(weights):
-    """Weights of steps as shares `(batch, time, 1)` of those of items, the largest."""
+def weights_and_shares(weights, y, dtype: str):
+    """Weights of items, and what shares of them their steps have.
+
+    Args:
+        weights: `(batch,)`, `(batch, time)`, or None.
+        y: `(batch, time, *features)`. A mask that Keras hands on with it counts.
+        dtype: of the result.
+
+    Returns:
+        Weights `(batch,)`, of an item the largest of its steps; and, if steps have
+        weights or a mask, shares `(batch, time, 1)`, else None.
+    """
+    weights = weighted_by_mask(weights, y, dtype)
+    if weights is None or len(weights.shape) == 1:
+        return weights, None
     items = ops.max(weights, axis=1)
-    return ops.divide_no_nan(weights, items[:, None])[..., None], items
+    return items, ops.divide_no_nan(weights, items[:, None])[..., None]
 
 
 class _SpikeLoss(_ItemLoss):
@@ -204,8 +214,8 @@ class _SpikeLoss(_ItemLoss):
         return {**super().get_config(), **own}
 
 
-def of_populations(values, population: int):
-    """`(..., classes * population)` as `(..., classes, population)`.
+def mean_of_populations(values, population: int):
+    """`(..., classes * population)` as the means `(..., classes)`.
 
     Raises:
         ValueError: if the last axis is no whole number of populations.
@@ -216,7 +226,8 @@ def of_populations(values, population: int):
             f"With population={population}, outputs are of so many neurons for each"
             f" class; received outputs of {values.shape[-1]} neurons."
         )
-    return ops.reshape(values, (*ops.shape(values)[:-1], classes, population))
+    apart = ops.reshape(values, (*ops.shape(values)[:-1], classes, population))
+    return ops.mean(apart, axis=-1)
 
 
 @registered()
@@ -281,8 +292,8 @@ class SpikeRateCrossEntropy(_SpikeLoss):
         if share is not None:
             whole = ops.mean(share, axis=1, keepdims=True)
             y_pred = y_pred * ops.divide_no_nan(share, whole)
-        rates = of_populations(ops.mean(y_pred, axis=1), self.population)
-        return ops.mean(rates, axis=-1) / (self.amplitude * self.temperature)
+        rates = mean_of_populations(ops.mean(y_pred, axis=1), self.population)
+        return rates / (self.amplitude * self.temperature)
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}
@@ -349,10 +360,8 @@ class SpikeCountCrossEntropy(_SpikeLoss):
         self.window = None if window is None else checked_window(window, self.dt)
 
     def _logits(self, y_pred, share):
-        y_pred = y_pred if share is None else y_pred * share
-        y_pred = within(y_pred, self.window, self.dt)
-        counts = of_populations(ops.sum(y_pred, axis=1), self.population)
-        return ops.mean(counts, axis=-1) * (self.dt / self.amplitude)
+        sums = summed(y_pred, share, self.window, self.dt, self.population)
+        return sums * (self.dt / self.amplitude)
 
     def get_config(self):
         window = None if self.window is None else list(self.window)
@@ -376,7 +385,13 @@ def checked_window(window, dt: float) -> tuple[float, float]:
     return float(start), float(stop)
 
 
-def within(y_pred, window: tuple[float, float] | None, dt: float):
+def summed(y, share, window: tuple[float, float] | None, dt: float, population: int):
+    """What classes send in a window, by the shares of steps, `(batch, classes)`."""
+    y = _of_window(y if share is None else y * share, window, dt)
+    return mean_of_populations(ops.sum(y, axis=1), population)
+
+
+def _of_window(y_pred, window: tuple[float, float] | None, dt: float):
     """The steps after the start of a window, up to and with its end."""
     if window is None:
         return y_pred
@@ -459,27 +474,28 @@ class LatencyCrossEntropy(_SpikeLoss):
         self.temperature = positive("temperature", temperature)
 
     def _logits(self, y_pred, share):
-        if share is not None:
-            y_pred = ops.where(share > 0, y_pred, 0)
         spikes = y_pred * (self.dt / self.amplitude)
-        steps = of_populations(latency(spikes), self.population)
-        return ops.mean(steps, axis=-1) * (-self.dt / self.temperature)
+        steps = latency(spikes, share, self.population)
+        return steps * (-self.dt / self.temperature)
 
     def get_config(self):
         own = {"dt": self.dt, "temperature": self.temperature}
         return {**super().get_config(), **own}
 
 
-def latency(spikes):
-    """Steps to the end of that with the first spike, `(batch, *features)`.
+def latency(spikes, share, population: int):
+    """Steps to the end of that with the first spike, `(batch, classes)`.
 
     Args:
-        spikes: `(batch, time, *features)`, 1 for a spike. Without any, it is one step
+        spikes: `(batch, time, neurons)`, 1 for a spike. Without any, it is one step
             more than there are.
+        share: `(batch, time, 1)`, above 0 where a spike counts; None for all.
+        population: neurons of a class, whose mean it is.
     """
+    if share is not None:
+        spikes = ops.where(share > 0, spikes, 0)
     length = ops.shape(spikes)[1]
-    axes = (1,) * (len(spikes.shape) - 2)
-    n = ops.reshape(ops.arange(1, length + 1), (1, -1, *axes))
+    n = ops.reshape(ops.arange(1, length + 1), (1, -1, 1))
     fires, never = ops.not_equal(spikes, 0), length + 1
     first = ops.min(ops.where(fires, n, never), axis=1, keepdims=True)
     later = ops.logical_and(fires, n > first)
@@ -488,7 +504,8 @@ def latency(spikes):
     earlier = ops.where(n < first, first - n, ops.where(n == first, second - first, 0))
     earlier, steps = (ops.cast(value, spikes.dtype) for value in (earlier, first))
     change = spikes - ops.stop_gradient(spikes)
-    return steps[:, 0] - ops.sum(ops.stop_gradient(earlier) * change, axis=1)
+    steps = steps[:, 0] - ops.sum(ops.stop_gradient(earlier) * change, axis=1)
+    return mean_of_populations(steps, population)
 
 
 @registered()

@@ -38,10 +38,9 @@ from keras_spiking_nengo.training.losses import (
     checked_window,
     highest,
     latency,
-    of_populations,
     per_step,
-    shares_of_steps,
-    within,
+    summed,
+    weights_and_shares,
 )
 
 __all__ = [
@@ -204,9 +203,8 @@ class SpikesPerInference(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = ops.abs(_checked_activity(self, y_pred)) * (self.dt / self.amplitude)
         spikes = ops.sum(activity, axis=tuple(range(2, len(activity.shape))))
-        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
-        if sample_weight is not None and len(sample_weight.shape) == 2:
-            share, sample_weight = shares_of_steps(sample_weight)
+        sample_weight, share = weights_and_shares(sample_weight, y_pred, self.dtype)
+        if share is not None:
             spikes = spikes * share[..., 0]
         super().update_state(ops.sum(spikes, axis=1), sample_weight)
 
@@ -223,10 +221,7 @@ class _Accuracy(keras.metrics.Mean, ABC):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         activity = _checked_activity(self, y_pred)
-        sample_weight = weighted_by_mask(sample_weight, y_pred, self.dtype)
-        share = None
-        if sample_weight is not None and len(sample_weight.shape) == 2:
-            share, sample_weight = shares_of_steps(sample_weight)
+        sample_weight, share = weights_and_shares(sample_weight, y_pred, self.dtype)
         if len(activity.shape) > 3:
             self._refuse(y_true, activity)
         scores = self._scores(activity, share)
@@ -265,10 +260,7 @@ class _RateAccuracy(_Accuracy):
         self.window = None if window is None else checked_window(window, self.dt)
 
     def _scores(self, activity, share):
-        activity = activity if share is None else activity * share
-        activity = within(activity, self.window, self.dt)
-        sums = of_populations(ops.sum(activity, axis=1), self.population)
-        return ops.sum(sums, axis=-1)
+        return summed(activity, share, self.window, self.dt, self.population)
 
     def get_config(self):
         window = None if self.window is None else list(self.window)
@@ -424,8 +416,7 @@ class LatencyAccuracy(_Accuracy):
         super().__init__(name, dtype, population)
 
     def _scores(self, activity, share):
-        activity = activity if share is None else ops.where(share > 0, activity, 0)
-        return -ops.mean(of_populations(latency(activity), self.population), axis=-1)
+        return -latency(activity, share, self.population)
 
     def get_config(self):
         return {**super().get_config(), "population": self.population}

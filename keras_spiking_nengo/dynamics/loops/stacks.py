@@ -24,7 +24,7 @@ def is_compiled() -> bool:
     return bool(inside and inside(tf.compat.v1.get_default_graph()))
 
 
-def run_loop(length, body, carry, emitted, axes, batch, reverse=False):
+def run_loop(length, body, carry, emitted, axes, batch):
     """`carry, emit = body(t, carry)` for all t; emits are stacked on their axes.
 
     `emitted` has their shapes and dtypes, and `batch` is their first size.
@@ -35,7 +35,7 @@ def run_loop(length, body, carry, emitted, axes, batch, reverse=False):
         carry, emit = body(t, carry)
         return carry, stacks.written(values, t, emit)
 
-    carry, values = run_steps(length, writing, carry, stacks.start, reverse)
+    carry, values = run_steps(length, writing, carry, stacks.start)
     return carry, stacks.tensors(values)
 
 
