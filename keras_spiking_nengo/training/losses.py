@@ -664,8 +664,9 @@ def _one_hot(labels, logits):
     if classes > 1 and shape[1:] in ((), (1,)):
         labels = ops.cast(ops.reshape(labels, (-1, 1)), "int32")
         one_hot = ops.cast(labels == ops.arange(classes), logits.dtype)
-        # Of a label that is no class all are 0: by 0 they make NaN, and not no error.
-        return one_hot / ops.sum(one_hot, axis=-1, keepdims=True)
+        # Of a label that is no class all are 0, which would be no error.
+        is_class = ops.any(one_hot > 0, axis=-1, keepdims=True)
+        return ops.where(is_class, one_hot, np.nan)
     if classes > 1 and shape[1:] == (classes,):
         return labels
     raise ValueError(
