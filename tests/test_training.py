@@ -7,6 +7,7 @@ import pytest
 from nengo.exceptions import SimulatorClosed, ValidationError
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.simulator.grading import by_output
 from tests.arrays import frames
 from tests.simulated import by_nengo
 
@@ -539,6 +540,22 @@ def test_held_out_items_are_weighted_by_probe():
         np.testing.assert_allclose(history[f"val_{name}"][0], loss, rtol=1e-4)
         np.testing.assert_allclose(graded_alone[name], loss, rtol=1e-4)
     assert abs(history["loss"][0] - expected["loss"]) > 0.1
+
+
+@pytest.mark.parametrize(
+    "loss, metrics, expected",
+    [
+        ({"a": "mse"}, ["mae", "mape"], {"a": ["mae", "mape"]}),
+        ({"a": "mse"}, [["mae", "mape"]], {"a": ["mae", "mape"]}),
+        ({"a": "mse"}, [["mae"], None], {"a": ["mae"], "b": None}),
+        ("mse", ["mae", "mape"], {"a": "mae", "b": "mape"}),  # as Keras reads it
+        ("mse", ["mae"], {"a": ["mae"], "b": ["mae"]}),
+        (None, ["mae"], {"a": ["mae"], "b": ["mae"]}),
+    ],
+)
+def test_a_list_of_metrics_is_for_the_probes_that_have_a_loss(loss, metrics, expected):
+    options = by_output({"loss": loss, "metrics": metrics}, ["a", "b"])
+    assert options["metrics"] == expected
 
 
 def test_one_loss_and_a_list_of_metrics_are_those_of_all_probes():

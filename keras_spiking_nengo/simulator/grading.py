@@ -63,8 +63,8 @@ def by_output(options: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
     graded = graded_outputs({"loss": options.get("loss")}, names)
     for kind in ("metrics", "weighted_metrics"):
         if options.get(kind):
-            with_loss = [name for name in names if name in graded]
-            options[kind] = _spread(options[kind], names, with_loss)
+            with_loss = [name for name in names if name in graded] or names
+            options[kind] = _metrics_by_output(options[kind], names, with_loss)
     weights = options.get("loss_weights")
     if isinstance(weights, float):
         options["loss_weights"] = dict.fromkeys(options["loss"] or (), weights)
@@ -82,6 +82,15 @@ def _spread(value, names: list[str], chosen: list[str]) -> dict[str, Any]:
     if isinstance(value, list | tuple) and len(value) == len(names):
         return dict(zip(names, value, strict=True))
     return dict.fromkeys(chosen, value)
+
+
+def _metrics_by_output(value, names: list[str], with_loss: list[str]) -> dict[str, Any]:
+    """Metrics of each output; a plain list is for those with a loss."""
+    if isinstance(value, Mapping) or len(with_loss) == len(names):
+        return _spread(value, names, names)
+    if any(grade is None or isinstance(grade, list | tuple) for grade in value):
+        return _spread(value, with_loss if len(value) == len(with_loss) else names, [])
+    return dict.fromkeys(with_loss, value)
 
 
 def graded_outputs(options: Mapping[str, Any], names: Collection[str]) -> set[str]:
