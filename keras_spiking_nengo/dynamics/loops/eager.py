@@ -32,16 +32,18 @@ class EagerCall:
         self.variables = list(variables)
         self._function = function
         self._assigned: list[keras.Variable] = []
-        self._run = _COMPILERS[backend_name()](self._traced)
+        self._run = _COMPILERS[backend_name()](self._traced, self._values)
 
     def __call__(self, tensors: Sequence):
         """What the function returns; variables are assigned what it assigns them."""
-        values = [variable.value for variable in self.variables]
-        result, assigned = self._run(values, tensors)
+        result, assigned = self._run(tensors)
         if assigned:
             for variable, value in zip(self._assigned, assigned, strict=True):
                 variable.assign(value)
         return result
+
+    def _values(self) -> list:
+        return [variable.value for variable in self.variables]
 
     def _traced(self, values: Sequence, tensors: Sequence) -> tuple[Any, list]:
         """What the function returns, and assigns."""
@@ -112,32 +114,53 @@ def _condition_in_jax() -> Callable[[Sequence], bool]:
     return are_eager
 
 
-def _compiled_by_tensorflow(function: Callable) -> Callable:
-    from keras_spiking_nengo.dynamics.loops.signatures import differentiable
+def _compiled_by_tensorflow(function: Callable, read: Callable) -> Callable:
+    """Two programs, each compiled when it is first needed.
+
+    Where a tape may record, the variables' values are arguments, for their gradients.
+    Elsewhere the program reads them: TensorFlow takes long to match arguments.
+    """
+    from keras_spiking_nengo.dynamics.loops.signatures import (
+        differentiable,
+        is_recording,
+        traced_for,
+    )
 
     form: list = []
-    n_values = 0
+    programs: dict[str, Callable] = {}
 
-    def flat(*arguments):
-        results = function(arguments[:n_values], arguments[n_values:])
+    def flat(values, tensors):
+        results = function(values, tensors)
         form[:] = [keras.tree.map_structure(lambda _: 0, results)]
         return keras.tree.flatten(results)
 
-    run = differentiable(flat)
+    def recorded(n_values, *tensors):
+        return flat(tensors[:n_values], tensors[n_values:])
 
-    def nested(values, tensors):
-        nonlocal n_values
-        n_values = len(values)
-        results = run(*map(keras.ops.convert_to_tensor, values), *tensors)
+    def alone(*tensors):
+        return flat(read(), tensors)
+
+    def nested(tensors):
+        if is_recording():
+            values = list(map(keras.ops.convert_to_tensor, read()))
+            if "recorded" not in programs:
+                program = functools.partial(recorded, len(values))
+                programs["recorded"] = differentiable(program)
+            results = programs["recorded"](*values, *tensors)
+        else:
+            if "alone" not in programs:
+                programs["alone"] = traced_for(alone, tensors, host=False)
+            results = programs["alone"](*tensors)
         return keras.tree.pack_sequence_as(form[0], results)
 
     return nested
 
 
-def _compiled_by_jax(function: Callable) -> Callable:
+def _compiled_by_jax(function: Callable, read: Callable) -> Callable:
     import jax
 
-    return jax.jit(function)
+    compiled = jax.jit(function)
+    return lambda tensors: compiled(read(), tensors)
 
 
 _CONDITIONS = {"tensorflow": _condition_in_tensorflow, "jax": _condition_in_jax}

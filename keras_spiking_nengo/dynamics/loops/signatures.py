@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_spiking_nengo.dynamics.loops.stacks import private
 from keras_spiking_nengo.dynamics.loops.structures import floats_of, is_float
 
-__all__ = ["by_signature", "differentiable", "traced_for"]
+__all__ = ["by_signature", "differentiable", "is_recording", "traced_for"]
 
 
 def traced_for(function: Callable, tensors: Sequence, host: bool) -> Callable:
@@ -94,12 +94,12 @@ def differentiable(function: Callable) -> Callable:
         return results, grad
 
     def run(*tensors):
-        return recorded(*tensors) if _is_recording() else ahead(*tensors)
+        return recorded(*tensors) if is_recording() else ahead(*tensors)
 
     return run
 
 
-def _is_recording() -> bool:
+def is_recording() -> bool:
     """Whether a tape may record what runs now; True where TensorFlow does not say."""
     records = private("tensorflow.python.eager.record", "could_possibly_record")
     return records is None or records()
