@@ -12,7 +12,8 @@ count, its numbers mean nothing.
 *single*: an integrator stepped by `sim.step()`, and by a controller that reads a probe,
 sets a command, and calls `sim.run(dt)`.
 *first runs*: from the constructor to the data, of an integrator of 500 neurons without
-Python in its loop, and of the pendulum of 200 with it.
+Python in its loop, and of the pendulum of 200 with it; and of all networks of the
+tests' catalogue and loops of 200 neurons, of which the slowest are shown.
 
 Each model runs in a process of its own, where simulators take turns (`peers/loops.py`).
 Times are those of the process, which other work on the machine does not add to; first
@@ -37,11 +38,15 @@ BATCH = 16
 TARGET, LARGE_TARGET, BATCH_TARGET = 1.0, 4.0, 8.0
 LARGE, LITTLE_PYTHON = 20_000, 0.1
 # At most so many times nengo's time for a first run, the longest last.
-START_TARGETS = (1.3, 1.3, 1.0)
+START_TARGETS = (1.3, 1.3, 1.3)
+WORST = 5
 
 
 def run(options: Options) -> dict:
-    sizes, models = options.sizes or SIZES, options.only or (*MODELS, "single", "first")
+    sizes, models = (
+        options.sizes or SIZES,
+        options.only or (*MODELS, "single", "first", "catalogue"),
+    )
     if options.quick:
         sizes = sizes[:1]
     tables, checks, targets, rows = [], [], [], {}
@@ -55,9 +60,11 @@ def run(options: Options) -> dict:
             show_progress(label, report["rows"])
         single = _rows(backend, models, "single", {"single": SINGLE})
         first = _rows(backend, models, "first", {"starts": STARTS})
+        every = _rows(backend, models, "catalogue", {"catalogue": STARTS})
         rows[backend] = {"loops": loops, "single": single, "first": first}
-        tables += tables_of(label, loops, single, first)
-        targets += list(targets_of(label, loops, single, first))
+        rows[backend]["catalogue"] = every
+        tables += [*tables_of(label, loops, single, first), *catalogue_of(label, every)]
+        targets += list(targets_of(label, loops, single, [*first, *slowest(every)]))
     return {
         "tables": tables,
         "rows": rows,
@@ -133,6 +140,40 @@ def tables_of(label: str, loops, single, first) -> Iterable[dict]:
         ]
         heads = ("model", "simulated", "nengo s", "x nengo's time", "compile=False")
         yield shown(f"First runs, {label}", heads, cells)
+
+
+def catalogue_of(label: str, rows: list[dict]) -> Iterable[dict]:
+    """For each length: all networks together, and those that do worst."""
+    for seconds in dict.fromkeys(row["seconds"] for row in rows):
+        chosen = [row for row in rows if row["seconds"] == seconds]
+        chosen.sort(key=lambda row: times_nengo(row, "ours", "clock"))
+        sums = {
+            name: {"clock": sum(row["times"][name]["clock"] for row in chosen)}
+            for name in ("nengo", "ours")
+        }
+        whole = {"what": f"all {len(chosen)}", "times": sums}
+        cells = [
+            (
+                row["what"],
+                row["times"]["nengo"]["clock"],
+                1 / times_nengo(row, "ours", "clock"),
+            )
+            for row in (whole, *chosen[:WORST])
+        ]
+        title = (
+            f"First {seconds:g} s of the catalogue, the slowest beside nengo, {label}"
+        )
+        yield shown(title, ("network", "nengo s", "x nengo's time"), cells)
+
+
+def slowest(rows: list[dict]) -> list[dict]:
+    """The row of each length that does worst."""
+    worst: dict[float, dict] = {}
+    for row in rows:
+        other = worst.setdefault(row["seconds"], row)
+        if times_nengo(row, "ours", "clock") < times_nengo(other, "ours", "clock"):
+            worst[row["seconds"]] = row
+    return list(worst.values())
 
 
 def targets_of(label: str, loops, single, first) -> Iterable[dict]:

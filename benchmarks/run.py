@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     backends = list(BACKENDS)
     parser.add_argument("--backends", nargs="+", choices=backends, default=backends)
     parser.add_argument("--without", nargs="+", choices=PEERS, default=[])
-    only = "models of loops, 'single' and 'first' among them"
+    only = "models of loops, 'single', 'first' and 'catalogue' among them"
     parser.add_argument("--only", nargs="+", default=[], metavar="MODEL", help=only)
     sizes = "numbers of neurons of the models of loops"
     parser.add_argument("--sizes", nargs="+", type=int, default=[], help=sizes)

@@ -2,15 +2,16 @@
 
 `python loops.py <work>`: a JSON object with `model`, a name in the tests' catalogue of
 loops, and `sizes`; or with `single`, numbers of neurons of an integrator that is
-stepped; or with `starts`, lengths of first runs in seconds.
+stepped; or with `starts`, lengths of first runs in seconds; or with `catalogue`, such
+lengths for all networks and loops of the tests' catalogue.
 """
 
-import functools
 import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import nengo
 import numpy as np
@@ -19,6 +20,7 @@ from simulators import warm_up
 
 import keras_spiking_nengo as ksn
 from tests.catalogue.loops import LOOPS, VECTORISED_LOOPS
+from tests.catalogue.networks import NETWORKS
 
 BATCH = 16
 CHECKED = 50
@@ -29,6 +31,8 @@ LENGTHS = (1000, 500, 200, 100, 50, 20)
 CONTROLLED = 200
 # Seconds of the clock, after which a call takes no more turns.
 ENOUGH = 1.0
+# How often a first run of a length is timed, in the catalogue.
+STARTED = {0.1: 3, 1.0: 2, 10.0: 1}
 
 
 def ours(net, **options):
@@ -185,15 +189,14 @@ def single(neurons: int) -> list[dict]:
     simulators = {
         "nengo": theirs,
         "ours": ours,
-        "stepped": functools.partial(ours, compile=False),
+        "stepped": partial(ours, compile=False),
     }
     rows = []
     for what, work in (("step()", one_by_one), ("run(dt), controlled", controlled)):
         made = {name: integrator(neurons) for name in simulators}
         sims = {name: simulators[name](net) for name, (net, *_) in made.items()}
         calls = {
-            name: functools.partial(work, sim, *made[name][1:])
-            for name, sim in sims.items()
+            name: partial(work, sim, *made[name][1:]) for name, sim in sims.items()
         }
         times = turns(calls)
         rows.append({"what": what, "neurons": neurons, "times": times})
@@ -232,9 +235,38 @@ def start(name: str, seconds: float) -> dict:
     calls = {
         "nengo": begin(theirs),
         "ours": begin(ours),
-        "stepped": begin(functools.partial(ours, compile=False)),
+        "stepped": begin(partial(ours, compile=False)),
     }
     return {"what": name, "seconds": seconds, "times": turns(calls, count=3)}
+
+
+def started(name: str, build: Callable, seconds: float) -> dict:
+    """A first run of a network that `build` makes with its probes, as `start`."""
+
+    def begin(simulator):
+        net, probes = build()
+        with simulator(net) as sim:
+            sim.run(seconds)
+            return [sim.data[probe] for probe in probes]
+
+    calls = {"nengo": partial(begin, theirs), "ours": partial(begin, ours)}
+    times: dict[str, list] = {name: [] for name in calls}
+    for _ in range(STARTED[seconds]):
+        for simulator, call in calls.items():
+            times[simulator].append(timed(call)[1])
+    shown = {which: {"clock": min(clocks)} for which, clocks in times.items()}
+    return {"what": name, "seconds": seconds, "times": shown}
+
+
+def catalogue() -> dict[str, Callable]:
+    """How networks and loops are built, each with its probes."""
+
+    def whole(build):
+        net = build()
+        return net, net.all_probes
+
+    networks = {name: partial(whole, build) for name, build in NETWORKS.items()}
+    return networks | {name: partial(build, 200) for name, build in LOOPS.items()}
 
 
 def main(work: dict) -> dict:
@@ -248,6 +280,9 @@ def main(work: dict) -> dict:
         }
     if "single" in work:
         return {"rows": [row for n in work["single"] for row in single(n)]}
+    if "catalogue" in work:
+        made, lengths = catalogue(), work["catalogue"]
+        return {"rows": [started(n, made[n], s) for n in made for s in lengths]}
     names = "integrator", "pendulum"
     return {"rows": [start(name, s) for name in names for s in work["starts"]]}
 
