@@ -18,8 +18,12 @@ from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, pic
 
 __all__ = ["Accumulate", "Sum"]
 
-# More terms than this for one element are summed by a matrix product.
+# More terms than this for one element are not summed one after the other.
 _MANY_TERMS = 12
+# Rows of terms have at most so many places for each.
+_ROOM = 2
+# Zeros and ones for sums of many terms.
+_LARGEST_MATRIX = 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +51,28 @@ class Sum(Operation):
         return replace(self, reads=reads, parts=tuple(parts))
 
     @functools.cached_property
-    def matrix(self) -> np.ndarray | None:
-        """Which of many terms are added to which element, if there are many."""
-        if len(self.reads) != 1 or not self.parts:
-            return None
-        where = np.concatenate([index for _, index in self.parts])
-        if _terms(where, self.outs[0].size) <= _MANY_TERMS:
-            return None
-        matrix = np.zeros((self.outs[0].size, len(where)))
-        np.add.at(matrix, (where, np.arange(len(where))), 1.0)
-        return matrix
+    def many(self) -> str:
+        """How more terms than a few for one element are put together; "" for few.
+
+        `"rows"`: the terms of all elements side by side, with zeros where there are
+        less. `"matrix"`: a product with zeros and ones. `"scattered"`: one by one,
+        where such a matrix would be large.
+        """
+        size, n_terms = self.outs[0].size, sum(len(index) for _, index in self.parts)
+        return _form(self._where, size, n_terms) if len(self.reads) == 1 else ""
+
+    @property
+    def _where(self) -> np.ndarray:
+        return np.concatenate([np.zeros(0, int), *(index for _, index in self.parts)])
 
     @property
     def alias(self) -> Gather | None:
         """What it reads, if that is all it does."""
-        plain = len(self.reads) == 1 and not self.constants and self.matrix is None
+        plain = len(self.reads) == 1 and not self.constants and not self.many
         return self.reads[0] if plain and not self.initial else None
 
     def key(self, looped):
-        if self.matrix is not None:
+        if self.many:
             return None
         # One term apiece stays apart: there it may be no work at all.
         return type(self), min(len(self.reads), 2), bool(self.constants)
@@ -97,15 +104,19 @@ class Sum(Operation):
         return [value for value, _ in self.constants if isinstance(value, Weight)]
 
     def pack(self, values, dt, mode):
-        packed = {} if self.matrix is None else {"matrix": self.matrix}
+        packed: dict[str, Any] = {}
+        if self.many == "matrix":
+            where = self._where
+            packed["matrix"] = np.zeros((self.outs[0].size, len(where)))
+            packed["matrix"][where, np.arange(len(where))] = 1.0
         if self.constants:
             packed["constant"] = _scattered(values, self.constants, self.outs[0].size)
         return packed
 
     def compute(self, p, x, state, mode, steps):
         terms = list(x)
-        if "matrix" in p:
-            terms = [ops.matmul(x[0], ops.transpose(p["matrix"]))]
+        if self.many:
+            terms = [self._total(p, x[0])]
         if "constant" in p:
             terms.append(p["constant"])
         if not x:  # nothing but a constant
@@ -113,9 +124,32 @@ class Sum(Operation):
             terms.append(ops.zeros((*ops.shape(steps)[:-1], size), dtype=steps.dtype))
         return [sum(terms[1:], terms[0])], []
 
+    def _total(self, p, terms):
+        """Many terms put together."""
+        size = self.outs[0].size
+        if self.many == "rows":
+            rows = ops.reshape(terms, (*ops.shape(terms)[:-1], -1, size))
+            return ops.sum(rows, axis=-2)
+        if self.many == "matrix":
+            return ops.matmul(terms, ops.transpose(p["matrix"]))
+        lead = ops.shape(terms)[:-1]
+        columns = ops.transpose(ops.reshape(terms, (-1, len(self._where))))
+        total = ops.segment_sum(columns, self._where, size)
+        return ops.reshape(ops.transpose(total), (*lead, size))
+
 
 def _terms(where: np.ndarray, size: int) -> int:
     return int(np.bincount(where, minlength=size).max(initial=0))
+
+
+def _form(where: np.ndarray, size: int, n_terms: int) -> str:
+    """As `Sum.many`."""
+    most = _terms(where, size)
+    if most <= _MANY_TERMS:
+        return ""
+    if most * size <= _ROOM * n_terms:
+        return "rows"
+    return "matrix" if size * n_terms <= _LARGEST_MATRIX else "scattered"
 
 
 def _layers(parts, size: int) -> tuple[Gather, ...]:
@@ -125,8 +159,8 @@ def _layers(parts, size: int) -> tuple[Gather, ...]:
     slices = [piece for piece, _ in parts]
     if len(where) == size and np.array_equal(where, np.arange(size)):
         return (Gather(slices),)
-    n_layers = _terms(where, size)
-    if n_layers > _MANY_TERMS:
+    n_layers, form = _terms(where, size), _form(where, size, len(where))
+    if form in ("matrix", "scattered"):
         return (Gather(slices),)
     owner = np.concatenate([np.full(len(i), n) for n, (_, i) in enumerate(parts)])
     index = np.concatenate([piece.index for piece in slices])
@@ -142,6 +176,8 @@ def _layers(parts, size: int) -> tuple[Gather, ...]:
         source = np.full(size, -1)
         source[where[chosen]] = chosen
         layers.append(Gather(_runs(source, owner, index, slices)))
+    if form == "rows":
+        return (Gather(piece for layer in layers for piece in layer.slices),)
     return tuple(layers)
 
 
