@@ -4,7 +4,8 @@
 `share_filters` filters a sum once where its terms were filtered alike. `condense`
 splits the one loop over all operations into strongly connected components: an
 operation on no cycle does all steps at once, and only real recurrences loop.
-`fuse_into_loop` takes products back into a loop, which then hands out less. `merge`
+`fuse_into_loop` takes products back into a loop, which then hands out less.
+`gather_levels` has one loop where there would be very many stages. `merge`
 joins stages, and operations within a stage, that do the same to different values.
 `drop_unread` lets a loop hand out only those elements that others read. `pack_state`
 keeps states in less memory.
@@ -39,7 +40,13 @@ __all__ = [
     "share_filters",
     "simplify",
     "fuse_into_loop",
+    "gather_levels",
 ]
+
+# So many stages take less than two seconds to compile, however deep a network is.
+_FEW_STAGES = 24
+# A product of so many weights is worth a stage, which reads them once for many steps.
+_WORTH_A_STAGE = 2**16
 
 
 def simplify(program: Program) -> Program:
@@ -257,6 +264,55 @@ def _large_product(operation: Operation) -> Hashable:
     return (operation.key(True), operation.reads[0].key) if large else None
 
 
+# --- levels -----------------------------------------------------------------------
+
+
+def gather_levels(program: Program) -> Program:
+    """Have few loops where each level of a deep network would be stages of its own.
+
+    Compiling takes as long as there are stages. Between levels stands a synapse: within
+    a step they do not wait for each other, and can be merged as if side by side.
+    """
+    stages = program.stages
+    needs = _stage_needs(stages)
+    if len(schedule(needs, list(map(_stage_key, stages)))) <= _FEW_STAGES:
+        return program
+    apart = [_stands_apart(stage) for stage in stages]
+    # How many of those that stay apart come before each stage, one after the other.
+    band: list[int] = []
+    for i in range(len(stages)):
+        band.append(max((band[j] + apart[j] for j in needs[i]), default=0))
+    gathered: list[Stage] = []
+    for number in range(max(band) + 1):
+        members = [i for i, n in enumerate(band) if n == number]
+        inside = [n for i in members if not apart[i] for n in stages[i].operations]
+        if inside:
+            gathered.append(Stage("loop", tuple(ordered(inside))))
+        gathered += [stages[i] for i in members if apart[i]]
+    return replace(program, stages=tuple(gathered))
+
+
+def _stands_apart(stage: Stage) -> bool:
+    """Whether it costs more in a loop with others than it takes to compile."""
+    if stage.kind == "loop":
+        return any(operation.calls_python for operation in stage.operations)
+    weights = [
+        n.rows * n.columns * n.count for n in stage.operations if isinstance(n, Product)
+    ]
+    return sum(weights) >= _WORTH_A_STAGE
+
+
+def _stage_needs(stages: Sequence[Stage]) -> list[set[int]]:
+    """By stage, those that it reads something of."""
+    maker = {
+        out: i for i, s in enumerate(stages) for n in s.operations for out in n.outs
+    }
+    return [
+        {maker[v] for n in stage.operations for v in n.values_read if v in maker} - {i}
+        for i, stage in enumerate(stages)
+    ]
+
+
 # --- merging --------------------------------------------------------------------
 
 
@@ -312,13 +368,7 @@ def _changed(program: Program, change: Callable[[Operation], Operation]) -> Prog
 
 
 def _merged_stages(stages: Sequence[Stage]):
-    maker = {
-        out: i for i, s in enumerate(stages) for n in s.operations for out in n.outs
-    }
-    needs = [
-        {maker[v] for n in stage.operations for v in n.values_read if v in maker} - {i}
-        for i, stage in enumerate(stages)
-    ]
+    needs = _stage_needs(stages)
     moved: dict[Value, Slice] = {}
     merged = []
     for group in schedule(needs, [_stage_key(stage) for stage in stages]):
@@ -435,8 +485,8 @@ def pack_state(program: Program) -> Program:
 
 
 _IN_ORDER: tuple[Callable[[Program], Program], ...] = (
-    *(simplify, share_filters, condense, fuse_into_loop, merge, drop_unread),
-    pack_state,
+    *(simplify, share_filters, condense, fuse_into_loop),
+    *(gather_levels, merge, drop_unread, pack_state),
 )
 PASSES = {change.__name__: change for change in _IN_ORDER}
 
