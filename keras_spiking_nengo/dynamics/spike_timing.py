@@ -28,7 +28,7 @@ from typing import Any
 
 from keras_spiking_nengo.dynamics.learning import outer
 
-__all__ = ["constants", "step_of_rule"]
+__all__ = ["change_of_pairs", "constants", "step_of_rule", "step_of_traces"]
 
 
 def constants(rule, dt: float, heights: tuple[Any, Any]) -> dict[str, Any]:
@@ -71,25 +71,50 @@ def step_of_rule(
         state: traces by name, of the shapes that the rule tells.
         reward: `(..., 1)`, if the rule has an eligibility.
     """
+    factors, after = step_of_traces(m, rule, p, pre, post, state)
+    if "eligibility" not in state:
+        return change_of_pairs(m, rule, p, factors, weights), after
+    rise, fall = _terms(factors)
+    eligibility = p["eligibility"] * state["eligibility"] + (rise + fall)
+    change = (p["gain"] * reward)[..., None] * eligibility
+    after["eligibility"] = eligibility
+    return _within_bounds(m, rule, p, [change], weights), after
+
+
+def step_of_traces(m, rule, p: Mapping, pre, post, state: Mapping):
+    """The factors of the change by pairs, and next traces of neurons.
+
+    Returns:
+        `(up, down, x, y)`, whose change is `up_j x_i - y_j down_i`, and the traces.
+    """
     s, z = p["pre"] * pre, p["post"] * post
-    trace = {name: p[name] * value for name, value in state.items()}
+    traces = {name: p[name] * state[name] for name in state if "trace" in name}
     up, down = p["a_plus"] * z, p["a_minus"] * s
-    if "slow_pre_trace" in trace:
-        up = up + p["a3_plus"] * z * trace["slow_post_trace"]
-        down = down + p["a3_minus"] * s * trace["slow_pre_trace"]
-    terms = [outer(up, trace["pre_trace"]), outer(trace["post_trace"], -down)]
+    if "slow_pre_trace" in traces:
+        up = up + p["a3_plus"] * z * traces["slow_post_trace"]
+        down = down + p["a3_minus"] * s * traces["slow_pre_trace"]
     nearest = rule.interactions == "nearest"
     after = {
-        name: _with_spikes(m, nearest, value, z if "post" in name else s)
-        for name, value in trace.items()
-        if name != "eligibility"
+        name: _with_spikes(m, nearest, trace, z if "post" in name else s)
+        for name, trace in traces.items()
     }
-    if "eligibility" in trace:
-        after["eligibility"] = trace["eligibility"] + (terms[0] + terms[1])
-        terms = [(p["gain"] * reward)[..., None] * after["eligibility"]]
+    return (up, down, traces["pre_trace"], traces["post_trace"]), after
+
+
+def change_of_pairs(m, rule, p: Mapping, factors, weights):
+    """The change of weights, or of a block of them, by pairs of spikes."""
+    return _within_bounds(m, rule, p, _terms(factors), weights)
+
+
+def _terms(factors) -> list:
+    up, down, x, y = factors
+    return [outer(up, x), outer(y, -down)]
+
+
+def _within_bounds(m, rule, p, terms: list, weights):
     if rule.bounds == "soft":
         terms = [_softened(m, p, term, weights) for term in terms]
-    return _bounded(m, p, sum(terms[1:], terms[0]), weights), after
+    return _bounded(m, p, sum(terms[1:], terms[0]), weights)
 
 
 def _with_spikes(m, nearest: bool, trace, spikes):

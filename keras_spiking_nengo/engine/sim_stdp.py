@@ -13,9 +13,17 @@ from nengo.builder.signal import Signal
 from nengo.exceptions import ValidationError
 
 from keras_spiking_nengo import types
-from keras_spiking_nengo.dynamics.spike_timing import constants, step_of_rule
+from keras_spiking_nengo.dynamics.spike_timing import (
+    change_of_pairs,
+    constants,
+    step_of_rule,
+    step_of_traces,
+)
 
 __all__ = ["SimSTDP"]
+
+# Where more than one neuron in so many spikes, all synapses are changed at once.
+_MANY = 3
 
 
 class SimSTDP(Operator):
@@ -58,21 +66,35 @@ class SimSTDP(Operator):
         from_pre, from_post = self.ends
 
         def step_stdp() -> None:
-            change, after = step_of_rule(
-                np,
-                self.rule,
-                p,
-                pre[from_pre],
-                post[from_post],
-                weights,
-                state,
-                *reward,
-            )
-            delta[...] = change
+            ends = pre[from_pre], post[from_post]
+            if reward:
+                change, after = step_of_rule(
+                    np, self.rule, p, *ends, weights, state, *reward
+                )
+                delta[...] = change
+            else:
+                factors, after = step_of_traces(np, self.rule, p, *ends, state)
+                _write_pairs(self.rule, p, factors, weights, delta)
             for name, value in after.items():
                 state[name][...] = value
 
         return step_stdp
+
+
+def _write_pairs(rule, p, factors, weights, delta) -> None:
+    """The change, of synapses alone that have a spike at one of their ends."""
+    up, down, x, y = factors
+    columns, rows = np.flatnonzero(down), np.flatnonzero(up)
+    if _MANY * (len(columns) + len(rows)) > len(down) + len(up):
+        delta[...] = change_of_pairs(np, rule, p, factors, weights)
+        return
+    delta[...] = 0
+    if len(rows):
+        block = up[rows], down, x, y[rows]
+        delta[rows] = change_of_pairs(np, rule, p, block, weights[rows])
+    if len(columns):
+        block = up, down[columns], x[columns], y
+        delta[:, columns] = change_of_pairs(np, rule, p, block, weights[:, columns])
 
 
 @Builder.register(types.STDP)

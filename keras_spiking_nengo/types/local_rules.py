@@ -1,8 +1,8 @@
 """Learning rules that depend on the times of spikes, and on nothing far away.
 
 A synapse from neuron i to neuron j sees the spikes of both, as traces that each spike
-adds 1 to and that decay in between, exactly, whatever the length of a step. Two spikes in
-one step have no order, and make no pair.
+adds 1 to and that decay in between, exactly, whatever the length of a step. Two spikes
+in one step have no order, and make no pair.
 """
 
 from collections.abc import Mapping
@@ -75,9 +75,12 @@ class STDP(_SpikeTimingRule):
     their neurons send them, before any synapse of the connection, and a change made in
     one step acts in the next.
 
+    With n presynaptic and m postsynaptic neurons, probes of the rule show `pre_trace`
+    `(n,)`, `post_trace` `(m,)` and `delta`, the change `(m, n)`.
+
     Args:
-        learning_rate: float >= 0. Factor on both amplitudes, in units of the weight. In
-            Nengo a spike is `1 / dt` high: through a synapse of time constant `tau`, one
+        learning_rate: float >= 0. Factor on both amplitudes, in units of the weight. A
+            spike is `1 / dt` high in Nengo: through a synapse of time constant `tau` it
             adds `weight / tau` to the current at first.
         tau_plus: float > 0, seconds. Time constant of presynaptic traces.
         tau_minus: float > 0, seconds. Time constant of postsynaptic traces.
@@ -92,10 +95,6 @@ class STDP(_SpikeTimingRule):
         max_weight: float or None. The same from above.
         bounds: `"hard"`, or `"soft"`: changes are multiplied by the room that is left,
             up to `max_weight` or down to `min_weight`, as a part of the whole range.
-
-    Shapes:
-        With n presynaptic and m postsynaptic neurons: `pre_trace` `(n,)`, `post_trace`
-        `(m,)`, `delta` `(m, n)`, all of which can be probed.
 
     Raises:
         nengo.exceptions.ValidationError: a ValueError, for a number out of its range;
@@ -159,12 +158,13 @@ class TripletSTDP(_SpikeTimingRule):
         at a spike of j by   learning_rate  x_i (a_plus + a3_plus y2_j)
         at a spike of i by  -learning_rate  y_j (a_minus + a3_minus x2_i)
 
-    where traces are as they were before the spike. Unlike pairs, triplets reproduce that
-    an order of spikes strengthens a synapse the more, the higher the rate. The defaults
-    are the paper's minimal model for visual cortex, all spikes interacting, with the
-    `tau_x` of its full one.
+    where traces are as they were before the spike. Unlike pairs, triplets reproduce
+    that an order of spikes strengthens a synapse the more, the higher the rate. The
+    defaults are the paper's minimal model for visual cortex, all spikes interacting,
+    with the `tau_x` of its full one.
 
-    For connections, and traces, as in `STDP`.
+    Connections and probes are as for `STDP`; there are `slow_pre_trace` `(n,)` and
+    `slow_post_trace` `(m,)`, too.
 
     Args:
         learning_rate: float >= 0. Factor on all amplitudes: the weight that they are
@@ -178,11 +178,6 @@ class TripletSTDP(_SpikeTimingRule):
         a3_plus: float. Amplitude of triplets: two postsynaptic spikes and one between.
         a3_minus: float. Amplitude of triplets: two presynaptic spikes and one between.
         interactions, min_weight, max_weight, bounds: as for `STDP`.
-
-    Shapes:
-        With n presynaptic and m postsynaptic neurons: `pre_trace` and `slow_pre_trace`
-        `(n,)`, `post_trace` and `slow_post_trace` `(m,)`, `delta` `(m, n)`, all of
-        which can be probed.
 
     Raises:
         nengo.exceptions.ValidationError: as for `STDP`.
@@ -253,7 +248,8 @@ class RewardModulatedSTDP(_SpikeTimingRule):
     spreads reward over time, as `synapse=0.2` does for dopamine in the paper. The
     integral over a step, of a constant reward, is exact.
 
-    For connections, and traces, as in `STDP`.
+    Connections and probes are as for `STDP`; there are `eligibility` `(m, n)` and
+    `reward` `(1,)`, too.
 
     Args:
         learning_rate: float >= 0. Change per second and unit of reward and eligibility.
@@ -261,11 +257,6 @@ class RewardModulatedSTDP(_SpikeTimingRule):
             added to eligibilities.
         tau_eligibility: float > 0, seconds. Time constant of eligibilities.
         min_weight, max_weight, bounds: as for `STDP`.
-
-    Shapes:
-        With n presynaptic and m postsynaptic neurons: `pre_trace` `(n,)`, `post_trace`
-        `(m,)`, `eligibility` and `delta` `(m, n)`, `reward` `(1,)`, all of which can be
-        probed.
 
     Raises:
         nengo.exceptions.ValidationError: as for `STDP`.
