@@ -74,7 +74,7 @@ def step_of_rule(
     factors, after = step_of_traces(m, rule, p, pre, post, state)
     if "eligibility" not in state:
         return change_of_pairs(m, rule, p, factors, weights), after
-    rise, fall = _terms(factors)
+    rise, fall = _rise_and_fall(factors)
     eligibility = p["eligibility"] * state["eligibility"] + (rise + fall)
     change = (p["gain"] * reward)[..., None] * eligibility
     after["eligibility"] = eligibility
@@ -103,10 +103,10 @@ def step_of_traces(m, rule, p: Mapping, pre, post, state: Mapping):
 
 def change_of_pairs(m, rule, p: Mapping, factors, weights):
     """The change of weights, or of a block of them, by pairs of spikes."""
-    return _within_bounds(m, rule, p, _terms(factors), weights)
+    return _within_bounds(m, rule, p, _rise_and_fall(factors), weights)
 
 
-def _terms(factors) -> list:
+def _rise_and_fall(factors) -> list:
     up, down, x, y = factors
     return [outer(up, x), outer(y, -down)]
 
@@ -114,7 +114,7 @@ def _terms(factors) -> list:
 def _within_bounds(m, rule, p, terms: list, weights):
     if rule.bounds == "soft":
         terms = [_softened(m, p, term, weights) for term in terms]
-    return _bounded(m, p, sum(terms[1:], terms[0]), weights)
+    return _stopped(m, p, sum(terms[1:], terms[0]), weights)
 
 
 def _with_spikes(m, nearest: bool, trace, spikes):
@@ -128,7 +128,7 @@ def _softened(m, p, change, weights):
     return change * (m.maximum(room, 0.0) / (high - low))
 
 
-def _bounded(m, p, change, weights):
+def _stopped(m, p, change, weights):
     """A change that does not lead out of the bounds, nor farther out."""
     if "max_weight" in p:
         change = m.minimum(change, m.maximum(p["max_weight"] - weights, 0.0))

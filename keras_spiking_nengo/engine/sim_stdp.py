@@ -23,7 +23,7 @@ from keras_spiking_nengo.dynamics.spike_timing import (
 __all__ = ["SimSTDP"]
 
 # Where more than one neuron in so many spikes, all synapses are changed at once.
-_MANY = 3
+_SPARSE = 3
 
 
 class SimSTDP(Operator):
@@ -85,7 +85,7 @@ def _write_pairs(rule, p, factors, weights, delta) -> None:
     """The change, of synapses alone that have a spike at one of their ends."""
     up, down, x, y = factors
     columns, rows = np.flatnonzero(down), np.flatnonzero(up)
-    if _MANY * (len(columns) + len(rows)) > len(down) + len(up):
+    if _SPARSE * (len(columns) + len(rows)) > len(down) + len(up):
         delta[...] = change_of_pairs(np, rule, p, factors, weights)
         return
     delta[...] = 0
@@ -104,7 +104,7 @@ def build_stdp(model, stdp, rule) -> None:
     """Add the operator of a rule, and its signals, to a model."""
     conn = rule.connection
     weights = model.sig[conn]["weights"]
-    ends = _ends(conn, stdp)
+    ends = _neurons_at(conn, stdp)
     _check_weights(conn, stdp, weights, ends)
     shape = tuple(len(index) for index in reversed(ends))
     shapes = {"pre_trace": shape[1:], "post_trace": shape[:1], "eligibility": shape}
@@ -118,9 +118,9 @@ def build_stdp(model, stdp, rule) -> None:
         reward = Signal(shape=rule.size_in, name=f"{conn}.reward")
         model.add_op(Reset(reward))
         model.sig[rule]["in"] = model.sig[rule]["reward"] = reward
-    neurons = [_neurons(obj) for obj in (conn.pre_obj, conn.post_obj)]
+    neurons = [_neurons_of(obj) for obj in (conn.pre_obj, conn.post_obj)]
     heights = tuple(
-        _heights(ens.ensemble.neuron_type, index)
+        _spike_heights(ens.ensemble.neuron_type, index)
         for ens, index in zip(neurons, ends, strict=True)
     )
     pre, post = (model.sig[ens]["out"] for ens in neurons)
@@ -131,25 +131,25 @@ def build_stdp(model, stdp, rule) -> None:
     model.sig[rule].update(traces)
 
 
-def _neurons(obj) -> nengo.ensemble.Neurons:
+def _neurons_of(obj) -> nengo.ensemble.Neurons:
     return obj.neurons if isinstance(obj, nengo.Ensemble) else obj
 
 
-def _ends(conn: nengo.Connection, stdp) -> tuple[np.ndarray, np.ndarray]:
+def _neurons_at(conn: nengo.Connection, stdp) -> tuple[np.ndarray, np.ndarray]:
     """Which neurons the weights lead from, and to."""
     found = []
     for name in ("pre", "post"):
         obj, where = getattr(conn, f"{name}_obj"), getattr(conn, f"{name}_slice")
         neural = isinstance(obj, nengo.Ensemble | nengo.ensemble.Neurons)
-        if not neural or not _neurons(obj).ensemble.neuron_type.spiking:
-            kind = _neurons(obj).ensemble.neuron_type if neural else obj
-            raise _refused(
+        if not neural or not _neurons_of(obj).ensemble.neuron_type.spiking:
+            kind = _neurons_of(obj).ensemble.neuron_type if neural else obj
+            raise _not_for(
                 conn,
                 stdp,
                 f"{name!r} must be neurons that spike; got {kind!r}. Use spiking ones,"
                 " such as nengo.LIF()",
             )
-        index = np.arange(_neurons(obj).size_out)
+        index = np.arange(_neurons_of(obj).size_out)
         # A slice of an ensemble is one of its dimensions, and all neurons take part.
         found.append(index if isinstance(obj, nengo.Ensemble) else index[where])
     return found[0], found[1]
@@ -158,24 +158,21 @@ def _ends(conn: nengo.Connection, stdp) -> tuple[np.ndarray, np.ndarray]:
 def _check_weights(conn, stdp, weights, ends) -> None:
     """Refuses a connection without a weight of its own for each pair of neurons."""
     shape = tuple(len(index) for index in reversed(ends))
-    if weights.sparse or weights.shape != shape:
-        got = "a sparse matrix" if weights.sparse else f"weights of {weights.shape}"
-        raise _refused(
+    if weights.shape != shape:
+        raise _not_for(
             conn,
             stdp,
-            f"It changes a full matrix {shape}, from each neuron to each; got {got}."
-            f" Give transform=nengo.Dense({shape}, init=...), or"
+            f"It changes a full matrix {shape}, from each neuron to each; got weights"
+            f" of {weights.shape}. Give transform=nengo.Dense({shape}, init=...), or"
             " solver=nengo.solvers.LstsqL2(weights=True) between ensembles",
         )
-    if any(len(set(index.tolist())) < len(index) for index in ends):
-        raise _refused(conn, stdp, "A neuron stands twice in a slice of its ends")
 
 
-def _refused(conn, stdp, why: str) -> ValidationError:
+def _not_for(conn, stdp, why: str) -> ValidationError:
     return ValidationError(f"{stdp}: {why}", attr="learning_rule_type", obj=conn)
 
 
-def _heights(kind, index: np.ndarray) -> Any:
+def _spike_heights(kind, index: np.ndarray) -> Any:
     """Of a spike, times `dt`."""
     amplitude = getattr(kind, "amplitude", 1.0)
     return np.asarray(amplitude)[index] if np.ndim(amplitude) else float(amplitude)

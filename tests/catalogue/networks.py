@@ -284,7 +284,7 @@ def spike_timing():
         pre.neurons[::2],
         post.neurons[[3, 1]],
         transform=MATRIX[:2, :5] * 1e-3,
-        learning_rule_type=[pair, ksn.types.STDP(1e-4, interactions="nearest")],
+        learning_rule_type=pair,
     )
     triplet = ksn.types.TripletSTDP(1e-2, a3_minus=1e-3, min_weight=-2e-3)
     solved = nengo.Connection(pre, post, solver=WEIGHTS, learning_rule_type=triplet)
@@ -298,9 +298,7 @@ def spike_timing():
     nengo.Probe(post.neurons)
     for conn in (part, solved, rewarded):
         nengo.Probe(conn, "weights", sample_every=0.01)
-    rules = (*part.learning_rule, solved.learning_rule, rewarded.learning_rule)
-    for rule in rules:
-        probe_rule(rule)
+        probe_rule(conn.learning_rule)
 
 
 @network
