@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import keras
+from nengo.builder import Operator
+from nengo.learning_rules import LearningRuleType
 
-from keras_spiking_nengo import layers, serialization
+from keras_spiking_nengo import layers, serialization, types
 from keras_spiking_nengo.convert import LAYERS
 from keras_spiking_nengo.convert.nir import PRIMITIVES, STRUCTURES
 from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS as KERAS_OPERATIONS
@@ -35,6 +37,8 @@ def named(classes: Iterable[type]) -> list[str]:
         ours = top == "keras_spiking_nengo"
         if issubclass(cls, keras.layers.Layer):
             top = "ksn.layers" if ours else "keras.layers"
+        elif ours and issubclass(cls, Operator):
+            continue  # what Nengo is built to run a type of ours
         elif ours:
             top = "ksn.types"
         found.append(f"`{top}.{cls.__name__}`")
@@ -51,6 +55,11 @@ def text() -> str:
         "Spiking neuron types": named([*spiking, *RATES_TO_SPIKES]),
         "Rate neuron types": named(rates),
         "Synapses": named(SYNAPSES),
+        "Learning rules of our own": named(
+            cls
+            for cls in vars(types).values()
+            if isinstance(cls, type) and issubclass(cls, LearningRuleType)
+        ),
         "Nengo's operators, compiled": named(OPERATORS),
         "Keras layers that become Nengo objects (`to_nengo`)": named(
             cls for cls in LAYERS if cls not in means

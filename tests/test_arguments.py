@@ -136,6 +136,20 @@ LEGAL = {
             "w_in": ARRAY - {"array"},
         }.items()
     },
+    **{
+        f"types.{name}.{parameter}": kinds
+        for name in ("STDP", "TripletSTDP", "RewardModulatedSTDP")
+        for parameter, kinds in {
+            "learning_rate": NUMBERS_OF_NENGO | {"zero"},
+            "min_weight": NONE | NUMBER | {"true"},
+            "max_weight": NONE | NUMBER | {"true"},
+        }.items()
+    },
+    **dict.fromkeys(("a_plus", "a_minus", "a3_plus", "a3_minus"), NUMBER | {"true"}),
+    **dict.fromkeys(
+        ("tau_plus", "tau_minus", "tau_x", "tau_y", "tau_eligibility"),
+        NUMBERS_OF_NENGO,
+    ),
     "negative_slope": NUMBERS_OF_NENGO | {"zero"},
     "sigma": NUMBERS_OF_NENGO,
     "tau_rc": NUMBERS_OF_NENGO,
@@ -435,9 +449,12 @@ NEEDED = {
     "types.IntegrateAndFire": {},
     "types.LeakyIntegrator": {},
     "types.LeakyReLU": {},
+    "types.RewardModulatedSTDP": {},
+    "types.STDP": {},
     "types.SoftLIFRate": {},
     "types.SpikingLeakyReLU": {},
     "types.Threshold": {},
+    "types.TripletSTDP": {},
     "types.neuron_type": {},
 }
 # What a message calls a parameter that is the only one.

@@ -135,6 +135,9 @@ CASES = [
     nengo.PES(1e-3, pre_synapse=nengo.Alpha(0.01)),
     nengo.RLS(1e-2, pre_synapse=None),
     nengo.Voja(1e-3, post_synapse=None),
+    types.STDP(1e-3, 0.01, 0.03, -1.0, -0.5, "nearest", 0, 2.5, "soft"),
+    types.TripletSTDP(0.1, 0.01, 0.02, 0.2, 0.3, 1, 2, 3, 4, "nearest", -1.0),
+    types.RewardModulatedSTDP(0.1, 0.01, 0.02, 0.5, max_weight=1e-3),
 ]
 # nengo compares what these hold by identity, so not even their pickles are equal.
 BY_IDENTITY = (

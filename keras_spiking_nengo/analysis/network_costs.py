@@ -26,7 +26,11 @@ from keras_spiking_nengo.engine import ALWAYS, PASSES, Mode, Program, compile_mo
 from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.keras_layers import LayerCall
 from keras_spiking_nengo.engine.operation import Operation
-from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
+from keras_spiking_nengo.engine.plasticity import (
+    Learn,
+    RecursiveLeastSquares,
+    SpikeTiming,
+)
 from keras_spiking_nengo.engine.populations import Population
 from keras_spiking_nengo.engine.products import Convolve, Multiply, Product, Sparse
 from keras_spiking_nengo.engine.python_operators import PythonCall
@@ -97,7 +101,7 @@ def _unchanged_program(cell) -> Program:
 
 def _check_countable(program: Program, name: str) -> None:
     for op in program.operations:
-        if isinstance(op, Learn | RecursiveLeastSquares):
+        if isinstance(op, Learn | RecursiveLeastSquares | SpikeTiming):
             rule = op.label.partition(" ")[0]
             raise NotImplementedError(
                 f"{name} learns online ({rule}), and the cost of"

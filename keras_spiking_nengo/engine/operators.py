@@ -30,7 +30,11 @@ from keras_spiking_nengo.engine import functions, python_operators
 from keras_spiking_nengo.engine.filters import Filter
 from keras_spiking_nengo.engine.keras_layers import KerasLayer, LayerCall
 from keras_spiking_nengo.engine.operation import Operation
-from keras_spiking_nengo.engine.plasticity import Learn, RecursiveLeastSquares
+from keras_spiking_nengo.engine.plasticity import (
+    Learn,
+    RecursiveLeastSquares,
+    SpikeTiming,
+)
 from keras_spiking_nengo.engine.populations import Population, dynamics_of
 from keras_spiking_nengo.engine.products import Convolve, Multiply, Product, Sparse
 from keras_spiking_nengo.engine.signals import (
@@ -41,6 +45,7 @@ from keras_spiking_nengo.engine.signals import (
     elements,
     is_replaced,
 )
+from keras_spiking_nengo.engine.sim_stdp import SimSTDP
 from keras_spiking_nengo.engine.translation import Translation, first_value
 from keras_spiking_nengo.registry import Registry
 
@@ -346,6 +351,20 @@ def _rls(op, translation) -> None:
     )
     translation.write(op, op.delta, outs[0])
     translation.write(op, op.inv_gamma, outs[1])
+
+
+@OPERATORS.register(SimSTDP)
+def _stdp(op, translation) -> None:
+    label = _operator_label(op)
+    outs = tuple(Value(f"{label} {s.name}", s.size) for s in op.updates)
+    initial = tuple(first_value(translation, s).ravel() for s in op.updates[1:])
+    ends = zip(op.reads, op.ends, strict=False)
+    taken = (Gather([translation.piece(signal)[index]]) for signal, index in ends)
+    reads = (*taken, *translation.gathers(*op.reads[2:]))
+    fields = {"rule": op.rule, "heights": op.heights}
+    translation.operations.append(SpikeTiming(label, reads, outs, initial, **fields))
+    for signal, out in zip(op.updates, outs, strict=True):
+        translation.write(op, signal, out)
 
 
 # --- Python ---------------------------------------------------------------------

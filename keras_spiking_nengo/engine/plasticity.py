@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from keras import ops
 
-from keras_spiking_nengo.dynamics import learning
+from keras_spiking_nengo.dynamics import learning, spike_timing
 from keras_spiking_nengo.engine.operation import Operation
 
-__all__ = ["Learn", "RecursiveLeastSquares"]
+__all__ = ["Learn", "RecursiveLeastSquares", "SpikeTiming"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +44,37 @@ class RecursiveLeastSquares(Operation):
         flat = ops.reshape(inverse, (*lead, n * n))
         change = ops.reshape(change, (*lead, self.outs[0].size))
         return [change, flat], [flat]
+
+
+@dataclass(frozen=True, eq=False)
+class SpikeTiming(Operation):
+    """A rule of spike times, whose state is its traces, flat.
+
+    Outputs are the change and, after it, the traces.
+
+    Attributes:
+        rule: one of the rules in `types`.
+        heights: of spikes times `dt`, pre- and postsynaptic.
+    """
+
+    rule: Any = None
+    heights: tuple[Any, Any] = (1.0, 1.0)
+
+    def pack(self, values, dt, mode):
+        return spike_timing.constants(self.rule, dt, self.heights)
+
+    def compute(self, p, x, state, mode, steps):
+        pre, post, weights, *reward = x
+        lead, shape = ops.shape(steps)[:-1], (post.shape[-1], pre.shape[-1])
+        traces = dict(zip(self.rule.time_constants, state, strict=True))
+        square = {"eligibility"} & traces.keys()
+        for name in square:
+            traces[name] = ops.reshape(traces[name], (*lead, *shape))
+        weights = ops.reshape(weights, (*lead, *shape))
+        change, after = spike_timing.step_of_rule(
+            ops, self.rule, p, pre, post, weights, traces, *reward
+        )
+        for name in square:
+            after[name] = ops.reshape(after[name], (*lead, shape[0] * shape[1]))
+        new = [after[name] for name in traces]
+        return [ops.reshape(change, (*lead, shape[0] * shape[1])), *new], new

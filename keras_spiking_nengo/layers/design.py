@@ -274,6 +274,12 @@ def _rules_by_name(rule, functions: Mapping, recurrent) -> dict[str, Any]:
                 " recurrent connection. Give it recurrent=True, and"
                 " recurrent_solver=nengo.solvers.LstsqL2(weights=True)."
             )
+        elif one.size_in:
+            raise ValueError(
+                f"{one} is taught by a reward, for which learning_rule has no input"
+                " here. Use ksn.layers.Network, with a node that is connected to the"
+                " connection's learning_rule."
+            )
         else:
             rules["recurrent"] = one
     return rules

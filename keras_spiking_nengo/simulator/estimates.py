@@ -1,10 +1,11 @@
 """What a run is thought to take, stepped and compiled, from what is in its model.
 
 Apart from what the user's Python takes, with `o` operators of Nengo of which `k` call
-Python, `N` neurons, `F` orders of filtered values, and `M` products of two numbers:
+Python, `N` neurons, `F` orders of filtered values, `M` products of two numbers, and `E`
+eligibilities, all of which change in each step:
 
-    a step of Nengo's operators     a o + b N + c F + d M
-    a step of a program             a'o + b'N + c'F + d'M (+ e + f k where k > 0)
+    a step of Nengo's operators     a o + b N + c F + d M + j E
+    a step of a program             a'o + b'N + c'F + d'M + j'E (+ e + f k where k > 0)
     a call of a program             g
     making and compiling it         h + i o
 
@@ -32,6 +33,7 @@ from keras_spiking_nengo.dynamics.neurons import NEURONS, RATES_TO_SPIKES
 from keras_spiking_nengo.dynamics.synapses import SYNAPSES
 from keras_spiking_nengo.engine.functions import is_tensor_function
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
+from keras_spiking_nengo.engine.sim_stdp import SimSTDP
 
 __all__ = ["Estimate"]
 
@@ -44,12 +46,13 @@ class _Prices:
     neuron: float
     filtered: float
     product: float
+    eligibility: float
 
 
 # Microseconds.
-_STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055)
-_COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005)
-_CALLING_PYTHON = _Prices(2.5, 0.0085, 0.0055, 0.0005)
+_STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055, 0.013)
+_COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005, 0.003)
+_CALLING_PYTHON = _Prices(2.5, 0.0085, 0.0055, 0.0005, 0.003)
 _AROUND_PYTHON, _PYTHON = 250.0, 150.0
 _CALL, _LAYER = 800.0, 1000.0
 _MAKING, _MAKING_OPERATOR = 6e5, 3e4
@@ -91,6 +94,11 @@ class Estimate:
             max((signal.size for signal in op.all_signals), default=0)
             for op in operators
         )
+        eligible = sum(
+            op.updates[0].size
+            for op in operators
+            if isinstance(op, SimSTDP) and op.rule.size_in
+        )
         calls = sum(map(calls_python, operators))
         layers = sum(map(_is_layer, operators))
 
@@ -100,6 +108,7 @@ class Estimate:
                 + prices.neuron * neurons
                 + prices.filtered * filtered
                 + prices.product * products
+                + prices.eligibility * eligible
             )
 
         compiled = step(_CALLING_PYTHON if calls else _COMPILED, len(operators))

@@ -1,7 +1,7 @@
-"""Neuron types that Nengo lacks, and names for all of them.
+"""Neuron types and learning rules that Nengo lacks, and names for all neuron types.
 
-They are ordinary `nengo.neurons.NeuronType` classes, so they also run in
-`nengo.Simulator` and can be held by any `nengo.Ensemble`.
+They are ordinary `nengo.neurons.NeuronType` and `LearningRuleType` classes, so they
+also run in `nengo.Simulator` and can be held by any `nengo.Ensemble` or `Connection`.
 
 Reference:
     Hunsberger and Eliasmith (2015), *Spiking deep networks with LIF
@@ -18,9 +18,14 @@ from typing import Any
 import nengo
 import numpy as np
 import scipy.special
-from nengo.exceptions import ValidationError
-from nengo.params import EnumParam, NdarrayParam, NumberParam
+from nengo.params import EnumParam, NdarrayParam
 
+from keras_spiking_nengo.types.local_rules import (
+    STDP,
+    RewardModulatedSTDP,
+    TripletSTDP,
+)
+from keras_spiking_nengo.types.number import Number
 from keras_spiking_nengo.types.varied import Heterogeneous
 
 __all__ = [
@@ -32,28 +37,14 @@ __all__ = [
     "LeakyIntegrator",
     "LeakyReLU",
     "NEURON_TYPES",
+    "RewardModulatedSTDP",
+    "STDP",
     "SoftLIFRate",
     "SpikingLeakyReLU",
     "Threshold",
+    "TripletSTDP",
     "neuron_type",
 ]
-
-
-class _Number(NumberParam):
-    """A number of Nengo's, which is none if it is NaN, nor, but for some, infinite."""
-
-    def __init__(self, name, finite: bool = True, **kwargs):
-        super().__init__(name, **kwargs)
-        self.finite = finite
-
-    def coerce(self, instance, value):
-        if isinstance(value, float | np.floating) and (
-            math.isnan(value) or (self.finite and math.isinf(value))
-        ):
-            raise ValidationError(
-                f"Must be a finite number; got {value!r}", attr=self.name, obj=instance
-            )
-        return super().coerce(instance, value)
 
 
 class LeakyReLU(nengo.RectifiedLinear):
@@ -79,8 +70,8 @@ class LeakyReLU(nengo.RectifiedLinear):
     """
 
     negative = True
-    negative_slope = _Number("negative_slope", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    negative_slope = Number("negative_slope", low=0)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(self, negative_slope=0.3, amplitude=1, initial_state=None):
         super().__init__(amplitude=amplitude, initial_state=initial_state)
@@ -158,10 +149,10 @@ class BoundedReLU(nengo.neurons.NeuronType):
         largest value of 6).
     """
 
-    max_value = _Number("max_value", low=0, finite=False)
-    negative_slope = _Number("negative_slope", low=0)
-    threshold = _Number("threshold", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    max_value = Number("max_value", low=0, finite=False)
+    negative_slope = Number("negative_slope", low=0)
+    threshold = Number("threshold", low=0)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -210,10 +201,10 @@ class SoftLIFRate(nengo.LIFRate):
         arXiv:1510.08829.
     """
 
-    sigma = _Number("sigma", low=0, low_open=True)
-    tau_rc = _Number("tau_rc", low=0, low_open=True)
-    tau_ref = _Number("tau_ref", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    sigma = Number("sigma", low=0, low_open=True)
+    tau_rc = Number("tau_rc", low=0, low_open=True)
+    tau_ref = Number("tau_ref", low=0)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self, sigma=0.02, tau_rc=0.02, tau_ref=0.002, amplitude=1, initial_state=None
@@ -357,7 +348,7 @@ class Elementwise(nengo.neurons.NeuronType):
 
     function = EnumParam("function", values=tuple(CURVES))
     alpha: Any = _NumberOrArray("alpha", optional=True)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(self, function="elu", alpha=None, initial_state=None, amplitude=1):
         super().__init__(initial_state=initial_state)
@@ -486,7 +477,7 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
     v_leak: Any = _NumberOrArray("v_leak")
     w_in: Any = _NumberOrArray("w_in")
     discretization = EnumParam("discretization", values=("exact", "euler"))
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -644,7 +635,7 @@ class Threshold(nengo.neurons.NeuronType):
     spiking = True
     negative = False
     threshold: Any = _NumberOrArray("threshold")
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    amplitude = Number("amplitude", low=0, low_open=True)
 
     def __init__(self, threshold=1, amplitude=1, initial_state=None):
         super().__init__(initial_state)

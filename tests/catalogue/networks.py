@@ -14,6 +14,7 @@ from nengo.processes import (
 )
 from nengo.solvers import LstsqL2
 
+import keras_spiking_nengo as ksn
 from tests.catalogue.dynamics import CONVOLUTIONS, NEURONS, SYNAPSES
 
 WEIGHTS = LstsqL2(weights=True)
@@ -270,6 +271,34 @@ def bcm_and_oja():
     nengo.Probe(both, "weights", sample_every=0.01)
     for rule in (bcm.learning_rule, oja.learning_rule, both.learning_rule["bcm"]):
         probe_rule(rule)
+
+
+@network
+def spike_timing():
+    pre = nengo.Ensemble(10, 1, neuron_type=nengo.LIF(amplitude=0.5))
+    post = nengo.Ensemble(12, 1, neuron_type=nengo.RegularSpiking(nengo.LIFRate()))
+    for ens in (pre, post):
+        nengo.Connection(signal(), ens)
+    pair = ksn.types.STDP(1e-4, min_weight=-1e-3, max_weight=1e-3, bounds="soft")
+    part = nengo.Connection(
+        pre.neurons[::2],
+        post.neurons[[3, 1]],
+        transform=MATRIX[:2, :5] * 1e-3,
+        learning_rule_type=pair,
+    )
+    triplet = ksn.types.TripletSTDP(1e-2, a3_minus=1e-3, min_weight=-2e-3)
+    solved = nengo.Connection(pre, post, solver=WEIGHTS, learning_rule_type=triplet)
+    rewarded = nengo.Connection(
+        post.neurons,
+        post.neurons,
+        transform=MATRIX[:12, :12] * 1e-4,
+        learning_rule_type=ksn.types.RewardModulatedSTDP(1e-3, max_weight=2e-4),
+    )
+    nengo.Connection(signal(), rewarded.learning_rule, synapse=0.01)
+    nengo.Probe(post.neurons)
+    for conn in (part, solved, rewarded):
+        nengo.Probe(conn, "weights", sample_every=0.01)
+        probe_rule(conn.learning_rule)
 
 
 @network
