@@ -120,7 +120,8 @@ def _as_nengo(layer: Neurons, name: str, J: np.ndarray) -> tuple[str, str, bool]
     kind, rng = layer.cell.neuron_type, np.random.RandomState(0)
     base = getattr(kind, "base_type", None)
     halves = isinstance(kind, nengo.neurons.RatesToSpikesNeuronType)
-    rates = base.make_state(_N_NEURONS, rng=rng, dtype=float) if base and halves else {}
+    # As a layer draws them: those of a base first.
+    rates = {} if base is None else base.make_state(_N_NEURONS, rng=rng, dtype=float)
     state = kind.make_state(_N_NEURONS, rng=rng, dtype=float)
     expected, found = np.zeros_like(J), _sent_by(layer, J)
     for now, output in zip(J, expected, strict=True):

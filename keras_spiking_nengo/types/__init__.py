@@ -18,12 +18,21 @@ from typing import Any
 import nengo
 import numpy as np
 import scipy.special
-from nengo.exceptions import ValidationError
-from nengo.params import EnumParam, NdarrayParam, NumberParam
+from nengo.params import EnumParam
 
+from keras_spiking_nengo.types.declared import FiniteNumber, NumberOrArray
+from keras_spiking_nengo.types.resonance import BalancedResonateAndFire
+from keras_spiking_nengo.types.synaptic import AlphaLIF, SynapticLIF, between
+from keras_spiking_nengo.types.upstroke import (
+    AdaptiveExponentialLIF,
+    QuadraticIntegrateAndFire,
+)
 from keras_spiking_nengo.types.varied import Heterogeneous
 
 __all__ = [
+    "AdaptiveExponentialLIF",
+    "AlphaLIF",
+    "BalancedResonateAndFire",
     "BoundedReLU",
     "CURVES",
     "Elementwise",
@@ -32,28 +41,13 @@ __all__ = [
     "LeakyIntegrator",
     "LeakyReLU",
     "NEURON_TYPES",
+    "QuadraticIntegrateAndFire",
     "SoftLIFRate",
     "SpikingLeakyReLU",
+    "SynapticLIF",
     "Threshold",
     "neuron_type",
 ]
-
-
-class _Number(NumberParam):
-    """A number of Nengo's, which is none if it is NaN, nor, but for some, infinite."""
-
-    def __init__(self, name, finite: bool = True, **kwargs):
-        super().__init__(name, **kwargs)
-        self.finite = finite
-
-    def coerce(self, instance, value):
-        if isinstance(value, float | np.floating) and (
-            math.isnan(value) or (self.finite and math.isinf(value))
-        ):
-            raise ValidationError(
-                f"Must be a finite number; got {value!r}", attr=self.name, obj=instance
-            )
-        return super().coerce(instance, value)
 
 
 class LeakyReLU(nengo.RectifiedLinear):
@@ -79,8 +73,8 @@ class LeakyReLU(nengo.RectifiedLinear):
     """
 
     negative = True
-    negative_slope = _Number("negative_slope", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    negative_slope = FiniteNumber("negative_slope", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, negative_slope=0.3, amplitude=1, initial_state=None):
         super().__init__(amplitude=amplitude, initial_state=initial_state)
@@ -158,10 +152,10 @@ class BoundedReLU(nengo.neurons.NeuronType):
         largest value of 6).
     """
 
-    max_value = _Number("max_value", low=0, finite=False)
-    negative_slope = _Number("negative_slope", low=0)
-    threshold = _Number("threshold", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    max_value = FiniteNumber("max_value", low=0, finite=False)
+    negative_slope = FiniteNumber("negative_slope", low=0)
+    threshold = FiniteNumber("threshold", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -210,10 +204,10 @@ class SoftLIFRate(nengo.LIFRate):
         arXiv:1510.08829.
     """
 
-    sigma = _Number("sigma", low=0, low_open=True)
-    tau_rc = _Number("tau_rc", low=0, low_open=True)
-    tau_ref = _Number("tau_ref", low=0)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    sigma = FiniteNumber("sigma", low=0, low_open=True)
+    tau_rc = FiniteNumber("tau_rc", low=0, low_open=True)
+    tau_ref = FiniteNumber("tau_ref", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self, sigma=0.02, tau_rc=0.02, tau_ref=0.002, amplitude=1, initial_state=None
@@ -310,23 +304,6 @@ _NUMPY = SimpleNamespace(
 )
 
 
-class _NumberOrArray(NdarrayParam):
-    """A finite number, or an array with one for each neuron."""
-
-    def coerce_ndarray(self, instance, ndarray):
-        try:
-            values = np.array(super().coerce_ndarray(instance, ndarray), float)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
-        if values.ndim > 1 or not values.size or not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"{self.name} is a finite number, or an array with one for each neuron;"
-                f" received {ndarray!r}."
-            )
-        values.setflags(write=False)
-        return values if values.ndim else float(values)
-
-
 class Elementwise(nengo.neurons.NeuronType):
     """Rate neurons whose activity is an elementary function of their current.
 
@@ -356,8 +333,8 @@ class Elementwise(nengo.neurons.NeuronType):
     """
 
     function = EnumParam("function", values=tuple(CURVES))
-    alpha: Any = _NumberOrArray("alpha", optional=True)
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    alpha: Any = NumberOrArray("alpha", optional=True)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, function="elu", alpha=None, initial_state=None, amplitude=1):
         super().__init__(initial_state=initial_state)
@@ -409,32 +386,13 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
         a = r * tau_syn * (1 - D)
     else:
         # r (D - d) tau_syn / (tau_syn - tau), in a form that has no pole.
-        a = r * ratio * _between(ratio, dt / tau_syn, exp)
+        a = r * ratio * between(ratio, dt / tau_syn, exp)
     return terms | {
         "D": D,
         "u": (1 - D) * p["w_in"],
         "a": a,
         "b": (gain - a) * p["w_in"],
     }
-
-
-def _between(p, q, exp):
-    """`(exp(-q) - exp(-p)) / (p - q)`, `exp(-p)` where they are equal.
-
-    A mean of exponentials, none of which overflows however long a time step is.
-    """
-    # Of a small part of both a series is enough ...
-    halvings, terms = 16, 6
-    p, q = p / 2**halvings, q / 2**halvings
-    series = 1.0
-    for k in range(terms, 0, -1):
-        series = 1 + (p - q) / (k + 1) * series
-    total = exp(-p) * series
-    for _ in range(halvings):
-        # ... and twice that part is this quotient times a mean.
-        total = total * (exp(-p) + exp(-q)) / 2
-        p, q = 2 * p, 2 * q
-    return total
 
 
 def _check_time_constants(owner, *names: str) -> None:
@@ -480,13 +438,13 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
     """
 
     state = {"current": nengo.dists.Choice([0]), "voltage": nengo.dists.Choice([0])}
-    tau_mem: Any = _NumberOrArray("tau_mem", optional=True)
-    tau_syn: Any = _NumberOrArray("tau_syn", optional=True)
-    r: Any = _NumberOrArray("r")
-    v_leak: Any = _NumberOrArray("v_leak")
-    w_in: Any = _NumberOrArray("w_in")
+    tau_mem: Any = NumberOrArray("tau_mem", optional=True)
+    tau_syn: Any = NumberOrArray("tau_syn", optional=True)
+    r: Any = NumberOrArray("r")
+    v_leak: Any = NumberOrArray("v_leak")
+    w_in: Any = NumberOrArray("w_in")
     discretization = EnumParam("discretization", values=("exact", "euler"))
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -566,8 +524,8 @@ class IntegrateAndFire(LeakyIntegrator):
 
     spiking = True
     negative = False
-    v_threshold: Any = _NumberOrArray("v_threshold")
-    v_reset: Any = _NumberOrArray("v_reset")
+    v_threshold: Any = NumberOrArray("v_threshold")
+    v_reset: Any = NumberOrArray("v_reset")
     reset = EnumParam("reset", values=("value", "subtract"))
 
     def __init__(
@@ -643,8 +601,8 @@ class Threshold(nengo.neurons.NeuronType):
 
     spiking = True
     negative = False
-    threshold: Any = _NumberOrArray("threshold")
-    amplitude = _Number("amplitude", low=0, low_open=True)
+    threshold: Any = NumberOrArray("threshold")
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, threshold=1, amplitude=1, initial_state=None):
         super().__init__(initial_state)
@@ -669,7 +627,8 @@ _NAMED_BY_CLASS = (
     *(nengo.AdaptiveLIF, nengo.AdaptiveLIFRate, nengo.Direct, nengo.Izhikevich),
     *(nengo.LIF, nengo.LIFRate, nengo.RectifiedLinear, nengo.Sigmoid),
     *(nengo.SpikingRectifiedLinear, nengo.Tanh, BoundedReLU, IntegrateAndFire),
-    *(LeakyIntegrator, SoftLIFRate, Threshold),
+    *(LeakyIntegrator, SoftLIFRate, Threshold, AdaptiveExponentialLIF, AlphaLIF),
+    *(BalancedResonateAndFire, QuadraticIntegrateAndFire, SynapticLIF),
 )
 NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = {
     **{name: partial(Elementwise, name) for name in CURVES},
