@@ -29,7 +29,7 @@ def balance(omega, dt: float, sqrt=np.sqrt):
     if isinstance(turn, float | np.ndarray) and np.any(np.abs(turn) > 1):
         raise ValueError(
             "omega is at most 1/dt, or a resonator grows however strong its damping;"
-            f" received omega={np.max(np.abs(omega)):g} with dt={dt:g} s. Choose a dt of"
+            f" received omega={np.max(np.abs(omega)):g} with dt={dt:g} s. Take a dt of"
             f" at most {1 / np.max(np.abs(omega)):g} s."
         )
     # The same without a difference of numbers that are nearly equal.
