@@ -37,7 +37,7 @@ class QuadraticIntegrateAndFire(nengo.neurons.NeuronType):
 
         x = (x + h (J - (v_critical - v_rest)^2 / 4)) / (1 - h x)
 
-    which, unlike Euler's rule, never overshoots rest, whatever the step.
+    which, unlike Euler's rule, comes to rest whatever the step.
 
     Args:
         tau_mem: float > 0, seconds.
