@@ -268,7 +268,7 @@ class ParallelSpikingNeurons(Bounded, Weighted, keras.layers.Layer):
             return kernel
         later = np.subtract.outer(*[np.arange(kernel.shape[0])] * 2)
         seen = ((later >= 0) & (later < self.order)).astype(self.state_dtype)
-        share = ops.convert_to_tensor(self.masking)
+        share, seen = ops.convert_to_tensor(self.masking), ops.convert_to_tensor(seen)
         return kernel * (share * seen + (1 - share))
 
     def call(self, inputs, mask=None, training=False):
