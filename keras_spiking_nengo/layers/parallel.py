@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 # Steps up to which a sum is written out; a convolution of more is faster.
-_FEW = 32
+_WRITTEN_OUT = 32
 
 
 def over_time(kernel, x):
@@ -72,7 +72,7 @@ def slid(kernel, past):
         True
     """
     order = kernel.shape[0]
-    if order <= _FEW:
+    if order <= _WRITTEN_OUT:
         ends = [k + 1 - order or None for k in range(order)]
         return sum(kernel[k] * past[:, k:end] for k, end in enumerate(ends))
     features = past.shape[2:]
@@ -98,8 +98,6 @@ def _module_of(name: str):
 class Weighted:
     """Mixin of a Keras layer with a kernel over time, a threshold, and spikes."""
 
-    state_dtype: str
-
     def _take(self, dt, surrogate, amplitude, **options: Any) -> None:
         """Checks and keeps arguments."""
         self.dt = checked_dt(dt)
@@ -120,7 +118,7 @@ class Weighted:
         return self.add_weight(  # type: ignore[attr-defined]
             name=name,
             shape=shape,
-            dtype=self.state_dtype,
+            dtype=self.state_dtype,  # type: ignore[attr-defined]
             initializer=options[f"{name}_initializer"] or default,
             regularizer=options.get(f"{name}_regularizer"),
             constraint=options.get(f"{name}_constraint"),

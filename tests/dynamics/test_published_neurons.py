@@ -57,7 +57,7 @@ def adaptive_exponential(kind, J, dt):
         V_rest, w_rest = E_L + drive / g_L, a * (V - E_L)
         V = V_rest + (V - V_rest) * math.exp(-step * g_L / C)
         w = w_rest + (w - w_rest) * math.exp(-step / tau_w)
-        fires.append(V > V_cut)
+        fires.append(V_cut < V)
         if fires[-1]:
             V, w = E_L, w + b
     return fires
@@ -347,7 +347,10 @@ def test_parameters_differ_from_neuron_to_neuron(kind, varied, float64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: AdaptiveExponentialLIF(v_reset=5), "v_reset is below v_peak; received"),
+        (
+            lambda: AdaptiveExponentialLIF(v_reset=5),
+            "v_reset is below v_peak; received",
+        ),
         (lambda: AdaptiveExponentialLIF(tau_w=0), "tau_w"),
         (lambda: QuadraticIntegrateAndFire(v_peak=1), "v_critical is below v_peak"),
         (lambda: QuadraticIntegrateAndFire(v_reset=0.5), "v_reset is at most v_rest"),

@@ -62,7 +62,7 @@ def _synaptic(neuron_type) -> Neuron:
 
 
 @NEURONS.register(types.AlphaLIF)
-def _alpha(neuron_type) -> Neuron:
+def _alpha_neuron(neuron_type) -> Neuron:
     parameters = numbers_of(neuron_type)
 
     def constants(p, dt):
