@@ -56,7 +56,7 @@ class QuadraticIntegrateAndFire(nengo.neurons.NeuronType):
     Example:
         >>> kind = QuadraticIntegrateAndFire(tau_mem=0.01)
         >>> kind.rates([0.2, 1.0], [1.0], [0.0]).round().ravel().tolist()
-        [0.0, 34.0]
+        [0.0, 36.0]
 
     Reference:
         Ermentrout and Kopell (1986), *Parabolic bursting in an excitable system coupled
