@@ -150,6 +150,36 @@ LEGAL = {
         ("tau_plus", "tau_minus", "tau_x", "tau_y", "tau_eligibility"),
         NUMBERS_OF_NENGO,
     ),
+    # Nengo takes True for 1, where a bound does not.
+    **{
+        f"types.{name}.{parameter}": NUMBERS_OF_NENGO | further
+        for name, numbers in {
+            "AdaptiveExponentialLIF": {
+                **dict.fromkeys(("tau_mem", "tau_w", "slope_factor"), set()),
+                **dict.fromkeys(("coupling", "inc_w", "v_reset"), NUMBER),
+            },
+            "AlphaLIF": dict.fromkeys(("tau_mem", "tau_syn", "v_threshold"), set()),
+            "BalancedResonateAndFire": {
+                **dict.fromkeys(("omega", "tau_q", "v_threshold"), set()),
+                "damping": {"zero"},
+            },
+            "QuadraticIntegrateAndFire": {
+                "tau_mem": set(),
+                "v_critical": {"zero"},
+                "v_rest": {"zero", "negative"},
+            },
+            "SynapticLIF": dict.fromkeys(("tau_mem", "tau_syn", "v_threshold"), set()),
+        }.items()
+        for parameter, further in numbers.items()
+    },
+    "types.AdaptiveExponentialLIF.v_peak": set(),
+    "types.QuadraticIntegrateAndFire.v_peak": set(),
+    "types.QuadraticIntegrateAndFire.v_reset": {"zero", "negative"},
+    "types.SynapticLIF.reset": set(),
+    "layers.ParallelSpikingNeurons.order": NONE,
+    "layers.ParallelSpikingNeurons.masking": NOT_NEGATIVE,
+    "layers.SlidingParallelSpikingNeurons.order": set(),
+    "threshold_initializer": KERAS,
     "negative_slope": NUMBERS_OF_NENGO | {"zero"},
     "sigma": NUMBERS_OF_NENGO,
     "tau_rc": NUMBERS_OF_NENGO,
@@ -406,11 +436,13 @@ NEEDED = {
     "layers.LatencyEncoder": {},
     "layers.Network": {"net": NET},
     "layers.Neurons": {},
+    "layers.ParallelSpikingNeurons": {"order": 2},
     "layers.PerStep": {"layer": keras.layers.Dense(2)},
     "layers.PoissonEncoder": {},
     "layers.Repeat": {"n_steps": 3},
     "layers.RecurrentNeurons": {},
     "layers.RecurrentNeuronsCell": {},
+    "layers.SlidingParallelSpikingNeurons": {},
     "layers.Synapse": {},
     "layers.Transform": {"transform": nengo.Dense((1, 1))},
     "losses.LatencyCrossEntropy": {"dt": 0.001},
@@ -440,6 +472,9 @@ NEEDED = {
     "surrogates.Triangle": {},
     "surrogates.surrogate": {},
     "tensor_function": {},
+    "types.AdaptiveExponentialLIF": {},
+    "types.AlphaLIF": {},
+    "types.BalancedResonateAndFire": {},
     "types.BoundedReLU": {},
     "types.Elementwise": {},
     "types.Heterogeneous": {
@@ -451,8 +486,10 @@ NEEDED = {
     "types.LeakyReLU": {},
     "types.RewardModulatedSTDP": {},
     "types.STDP": {},
+    "types.QuadraticIntegrateAndFire": {},
     "types.SoftLIFRate": {},
     "types.SpikingLeakyReLU": {},
+    "types.SynapticLIF": {},
     "types.Threshold": {},
     "types.TripletSTDP": {},
     "types.neuron_type": {},

@@ -58,6 +58,11 @@ CASES = [
     types.Heterogeneous(
         nengo.LIF(0.03), {"tau_rc": [0.01, 0.02]}, initial_state=VOLTAGE
     ),
+    types.AdaptiveExponentialLIF(tau_w=0.2, coupling=-0.1, v_reset=0.3),
+    types.AlphaLIF(0.01, tau_syn=0.01, v_threshold=2),
+    types.BalancedResonateAndFire(20.0, damping=0.5, tau_q=0.05),
+    types.QuadraticIntegrateAndFire(0.01, v_rest=0.1, v_peak=4.0, amplitude=2),
+    types.SynapticLIF(0.01, reset="zero", initial_state={"current": [0.5]}),
     types.IntegrateAndFire(
         [0.1, 0.2], 0.3, 2, 0.1, [3, 4], 0.5, -0.5, "subtract", "euler", 2
     ),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
-from keras import layers
+from keras import layers, ops
 
 from keras_spiking_nengo import layers as ours
 from keras_spiking_nengo.analysis.cells_over_time import (
@@ -24,9 +24,11 @@ from keras_spiking_nengo.analysis.operation_counts import (
     activity,
     as_numpy,
     before,
+    linear,
     product_work,
 )
 from keras_spiking_nengo.layers.base import SequenceLayer
+from keras_spiking_nengo.layers.parallel import over_time, slid
 
 __all__ = ["CELL_COSTS"]
 
@@ -79,6 +81,31 @@ def _delayed_dense_work(layer, inputs, outputs) -> Work:
     return product_work(layer.cell.kernel, x)
 
 
+def _sliding_work(layer, inputs, outputs) -> Work:
+    order = layer.cell.order
+    value = all_steps(layer, inputs, outputs)
+
+    def function(kernels, x):
+        ahead = ((0, 0), (order - 1, 0), *((0, 0) for _ in x.shape[2:]))
+        return slid(ops.convert_to_tensor(kernels[0]), ops.pad(x, ahead))
+
+    x = LayerSignal(presented(layer, inputs), inputs[0].height)
+    counted = linear(function, [layer.cell.kernel], x)
+    return counted + activity(value, spike_height(layer.cell))
+
+
+def _parallel_work(layer, inputs, outputs) -> Work:
+    def function(kernels, x):
+        return over_time(ops.convert_to_tensor(kernels[0]), ops.convert_to_tensor(x))
+
+    counted = linear(function, [layer.weights_over_time()], inputs[0])
+    return counted + activity(outputs[0], np.asarray(layer.height))
+
+
+def _parallel_signal(layer, inputs: Sequence[LayerSignal], value) -> LayerSignal:
+    return LayerSignal(value, np.asarray([layer.height]))
+
+
 def _delay_signal(layer, inputs: Sequence[LayerSignal], value) -> LayerSignal:
     # What comes in goes out later.
     return LayerSignal(value, inputs[0].height if layer.return_sequences else None)
@@ -101,6 +128,14 @@ CELL_COSTS.add(Cost(_delay_work, _delay_signal), ours.DelayCell)
 CELL_COSTS.add(
     Cost(_delayed_dense_work, kernels=lambda layer: [layer.cell.kernel]),
     ours.DelayedDenseCell,
+)
+CELL_COSTS.add(
+    Cost(_sliding_work, _spikes_of_cell, lambda layer: [layer.cell.kernel]),
+    ours.SlidingParallelSpikingNeuronsCell,
+)
+LAYER_COSTS.add(
+    Cost(_parallel_work, _parallel_signal, lambda layer: [layer.kernel]),
+    ours.ParallelSpikingNeurons,
 )
 CELL_COSTS.add(
     Cost(_encoder_work, _spikes_of_cell),

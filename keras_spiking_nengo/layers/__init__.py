@@ -18,6 +18,11 @@ from keras_spiking_nengo.layers.lmu import LMU, LMUCell
 from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
+from keras_spiking_nengo.layers.parallel import (
+    ParallelSpikingNeurons,
+    SlidingParallelSpikingNeurons,
+    SlidingParallelSpikingNeuronsCell,
+)
 from keras_spiking_nengo.layers.per_step import PerStep
 from keras_spiking_nengo.layers.recurrent_neurons import (
     RecurrentNeurons,
@@ -46,12 +51,15 @@ __all__ = [
     "NetworkCell",
     "Neurons",
     "NeuronsCell",
+    "ParallelSpikingNeurons",
     "PerStep",
     "PoissonEncoder",
     "PoissonEncoderCell",
     "RecurrentNeurons",
     "RecurrentNeuronsCell",
     "Repeat",
+    "SlidingParallelSpikingNeurons",
+    "SlidingParallelSpikingNeuronsCell",
     "Synapse",
     "SynapseCell",
     "Transform",

@@ -67,7 +67,8 @@ def check_neuron(
         neuron_type: `nengo.neurons.NeuronType` with a rule (`ksn.neuron_rule`).
         dt: float, seconds. Length of a step.
         n_steps: int. Number of steps.
-        largest: float. Currents go from minus half of it to this.
+        largest: float. Currents go from minus half of it to this. Neurons that do not
+            fire at them have no gradients.
         raise_on_failure: bool. Raise if the report is not `ok`.
 
     Returns:
@@ -120,7 +121,8 @@ def _as_nengo(layer: Neurons, name: str, J: np.ndarray) -> tuple[str, str, bool]
     kind, rng = layer.cell.neuron_type, np.random.RandomState(0)
     base = getattr(kind, "base_type", None)
     halves = isinstance(kind, nengo.neurons.RatesToSpikesNeuronType)
-    rates = base.make_state(_N_NEURONS, rng=rng, dtype=float) if base and halves else {}
+    # As a layer draws them: those of a base first.
+    rates = {} if base is None else base.make_state(_N_NEURONS, rng=rng, dtype=float)
     state = kind.make_state(_N_NEURONS, rng=rng, dtype=float)
     expected, found = np.zeros_like(J), _sent_by(layer, J)
     for now, output in zip(J, expected, strict=True):
@@ -133,6 +135,8 @@ def _as_nengo(layer: Neurons, name: str, J: np.ndarray) -> tuple[str, str, bool]
     if layer.cell.sends_spikes:
         number = int(np.sum(~np.isclose(found, expected)))
         total = np.count_nonzero(expected)
+        if not total and not number:
+            return title, "no spikes: raise `largest`", True
         return title, f"{number} of {total} spikes differ", number == 0
     difference = float(np.max(np.abs(found - expected)))
     near = np.allclose(found, expected, rtol=1e-9, atol=1e-9)

@@ -361,8 +361,8 @@ def mode_of(cell: NeuronsCell, training) -> str:
     return cell.training_mode if training and cell.dynamics.spiking else "spikes"
 
 
-def spike_of(cell: NeuronsCell, training) -> Surrogate:
-    """What stands in for the derivative of the spike."""
+def spike_of(cell: Any, training) -> Surrogate:
+    """What stands in for the derivative of the spike of a cell with a `surrogate`."""
     # Only "spikes" differentiates the spike itself.
     spike = cell.surrogate or surrogates.Arctan()
     # What is exported has no custom gradient inside another.

@@ -330,6 +330,16 @@ TIMES.add(
     *(_L.Attention, _L.AdditiveAttention, _L.MultiHeadAttention),
 )
 TIMES.add(
+    TimeRule(
+        Time.MIXES,
+        _whole(
+            "Use a ksn.layers.SlidingParallelSpikingNeurons, which sees the last steps"
+            " only, or export the whole model with format='savedmodel'."
+        ),
+    ),
+    ours.ParallelSpikingNeurons,
+)
+TIMES.add(
     TimeRule(Time.MIXES, _WHERE_READ), _L.GlobalAveragePooling1D, _L.GlobalMaxPooling1D
 )
 TIMES.add(

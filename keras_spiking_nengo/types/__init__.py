@@ -18,17 +18,26 @@ from typing import Any
 import nengo
 import numpy as np
 import scipy.special
-from nengo.params import EnumParam, NdarrayParam
+from nengo.params import EnumParam
 
+from keras_spiking_nengo.types.declared import FiniteNumber, NumberOrArray
 from keras_spiking_nengo.types.local_rules import (
     STDP,
     RewardModulatedSTDP,
     TripletSTDP,
 )
-from keras_spiking_nengo.types.number import Number
+from keras_spiking_nengo.types.resonance import BalancedResonateAndFire
+from keras_spiking_nengo.types.synaptic import AlphaLIF, SynapticLIF, between
+from keras_spiking_nengo.types.upstroke import (
+    AdaptiveExponentialLIF,
+    QuadraticIntegrateAndFire,
+)
 from keras_spiking_nengo.types.varied import Heterogeneous
 
 __all__ = [
+    "AdaptiveExponentialLIF",
+    "AlphaLIF",
+    "BalancedResonateAndFire",
     "BoundedReLU",
     "CURVES",
     "Elementwise",
@@ -39,8 +48,10 @@ __all__ = [
     "NEURON_TYPES",
     "RewardModulatedSTDP",
     "STDP",
+    "QuadraticIntegrateAndFire",
     "SoftLIFRate",
     "SpikingLeakyReLU",
+    "SynapticLIF",
     "Threshold",
     "TripletSTDP",
     "neuron_type",
@@ -70,8 +81,8 @@ class LeakyReLU(nengo.RectifiedLinear):
     """
 
     negative = True
-    negative_slope = Number("negative_slope", low=0)
-    amplitude = Number("amplitude", low=0, low_open=True)
+    negative_slope = FiniteNumber("negative_slope", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, negative_slope=0.3, amplitude=1, initial_state=None):
         super().__init__(amplitude=amplitude, initial_state=initial_state)
@@ -149,10 +160,10 @@ class BoundedReLU(nengo.neurons.NeuronType):
         largest value of 6).
     """
 
-    max_value = Number("max_value", low=0, finite=False)
-    negative_slope = Number("negative_slope", low=0)
-    threshold = Number("threshold", low=0)
-    amplitude = Number("amplitude", low=0, low_open=True)
+    max_value = FiniteNumber("max_value", low=0, finite=False)
+    negative_slope = FiniteNumber("negative_slope", low=0)
+    threshold = FiniteNumber("threshold", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -201,10 +212,10 @@ class SoftLIFRate(nengo.LIFRate):
         arXiv:1510.08829.
     """
 
-    sigma = Number("sigma", low=0, low_open=True)
-    tau_rc = Number("tau_rc", low=0, low_open=True)
-    tau_ref = Number("tau_ref", low=0)
-    amplitude = Number("amplitude", low=0, low_open=True)
+    sigma = FiniteNumber("sigma", low=0, low_open=True)
+    tau_rc = FiniteNumber("tau_rc", low=0, low_open=True)
+    tau_ref = FiniteNumber("tau_ref", low=0)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self, sigma=0.02, tau_rc=0.02, tau_ref=0.002, amplitude=1, initial_state=None
@@ -301,23 +312,6 @@ _NUMPY = SimpleNamespace(
 )
 
 
-class _NumberOrArray(NdarrayParam):
-    """A finite number, or an array with one for each neuron."""
-
-    def coerce_ndarray(self, instance, ndarray):
-        try:
-            values = np.array(super().coerce_ndarray(instance, ndarray), float)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from error
-        if values.ndim > 1 or not values.size or not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"{self.name} is a finite number, or an array with one for each neuron;"
-                f" received {ndarray!r}."
-            )
-        values.setflags(write=False)
-        return values if values.ndim else float(values)
-
-
 class Elementwise(nengo.neurons.NeuronType):
     """Rate neurons whose activity is an elementary function of their current.
 
@@ -347,8 +341,8 @@ class Elementwise(nengo.neurons.NeuronType):
     """
 
     function = EnumParam("function", values=tuple(CURVES))
-    alpha: Any = _NumberOrArray("alpha", optional=True)
-    amplitude = Number("amplitude", low=0, low_open=True)
+    alpha: Any = NumberOrArray("alpha", optional=True)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, function="elu", alpha=None, initial_state=None, amplitude=1):
         super().__init__(initial_state=initial_state)
@@ -400,32 +394,13 @@ def coefficients(p: dict[str, Any], dt: float, exact: bool, exp=np.exp) -> dict:
         a = r * tau_syn * (1 - D)
     else:
         # r (D - d) tau_syn / (tau_syn - tau), in a form that has no pole.
-        a = r * ratio * _between(ratio, dt / tau_syn, exp)
+        a = r * ratio * between(ratio, dt / tau_syn, exp)
     return terms | {
         "D": D,
         "u": (1 - D) * p["w_in"],
         "a": a,
         "b": (gain - a) * p["w_in"],
     }
-
-
-def _between(p, q, exp):
-    """`(exp(-q) - exp(-p)) / (p - q)`, `exp(-p)` where they are equal.
-
-    A mean of exponentials, none of which overflows however long a time step is.
-    """
-    # Of a small part of both a series is enough ...
-    halvings, terms = 16, 6
-    p, q = p / 2**halvings, q / 2**halvings
-    series = 1.0
-    for k in range(terms, 0, -1):
-        series = 1 + (p - q) / (k + 1) * series
-    total = exp(-p) * series
-    for _ in range(halvings):
-        # ... and twice that part is this quotient times a mean.
-        total = total * (exp(-p) + exp(-q)) / 2
-        p, q = 2 * p, 2 * q
-    return total
 
 
 def _check_time_constants(owner, *names: str) -> None:
@@ -471,13 +446,13 @@ class LeakyIntegrator(nengo.neurons.NeuronType):
     """
 
     state = {"current": nengo.dists.Choice([0]), "voltage": nengo.dists.Choice([0])}
-    tau_mem: Any = _NumberOrArray("tau_mem", optional=True)
-    tau_syn: Any = _NumberOrArray("tau_syn", optional=True)
-    r: Any = _NumberOrArray("r")
-    v_leak: Any = _NumberOrArray("v_leak")
-    w_in: Any = _NumberOrArray("w_in")
+    tau_mem: Any = NumberOrArray("tau_mem", optional=True)
+    tau_syn: Any = NumberOrArray("tau_syn", optional=True)
+    r: Any = NumberOrArray("r")
+    v_leak: Any = NumberOrArray("v_leak")
+    w_in: Any = NumberOrArray("w_in")
     discretization = EnumParam("discretization", values=("exact", "euler"))
-    amplitude = Number("amplitude", low=0, low_open=True)
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(
         self,
@@ -557,8 +532,8 @@ class IntegrateAndFire(LeakyIntegrator):
 
     spiking = True
     negative = False
-    v_threshold: Any = _NumberOrArray("v_threshold")
-    v_reset: Any = _NumberOrArray("v_reset")
+    v_threshold: Any = NumberOrArray("v_threshold")
+    v_reset: Any = NumberOrArray("v_reset")
     reset = EnumParam("reset", values=("value", "subtract"))
 
     def __init__(
@@ -634,8 +609,8 @@ class Threshold(nengo.neurons.NeuronType):
 
     spiking = True
     negative = False
-    threshold: Any = _NumberOrArray("threshold")
-    amplitude = Number("amplitude", low=0, low_open=True)
+    threshold: Any = NumberOrArray("threshold")
+    amplitude = FiniteNumber("amplitude", low=0, low_open=True)
 
     def __init__(self, threshold=1, amplitude=1, initial_state=None):
         super().__init__(initial_state)
@@ -660,7 +635,8 @@ _NAMED_BY_CLASS = (
     *(nengo.AdaptiveLIF, nengo.AdaptiveLIFRate, nengo.Direct, nengo.Izhikevich),
     *(nengo.LIF, nengo.LIFRate, nengo.RectifiedLinear, nengo.Sigmoid),
     *(nengo.SpikingRectifiedLinear, nengo.Tanh, BoundedReLU, IntegrateAndFire),
-    *(LeakyIntegrator, SoftLIFRate, Threshold),
+    *(LeakyIntegrator, SoftLIFRate, Threshold, AdaptiveExponentialLIF, AlphaLIF),
+    *(BalancedResonateAndFire, QuadraticIntegrateAndFire, SynapticLIF),
 )
 NEURON_TYPES: dict[str, Callable[..., nengo.neurons.NeuronType]] = {
     **{name: partial(Elementwise, name) for name in CURVES},

@@ -11,7 +11,7 @@ import nengo
 from nengo.exceptions import ValidationError
 from nengo.params import EnumParam
 
-from keras_spiking_nengo.types.number import Number
+from keras_spiking_nengo.types.declared import FiniteNumber
 
 __all__ = ["RewardModulatedSTDP", "STDP", "TripletSTDP"]
 
@@ -21,14 +21,14 @@ class _SpikeTimingRule(nengo.learning_rules.LearningRuleType):
 
     modifies = "weights"
 
-    learning_rate = Number("learning_rate", low=0)
-    tau_plus = Number("tau_plus", low=0, low_open=True)
-    tau_minus = Number("tau_minus", low=0, low_open=True)
-    a_plus = Number("a_plus")
-    a_minus = Number("a_minus")
+    learning_rate = FiniteNumber("learning_rate", low=0)
+    tau_plus = FiniteNumber("tau_plus", low=0, low_open=True)
+    tau_minus = FiniteNumber("tau_minus", low=0, low_open=True)
+    a_plus = FiniteNumber("a_plus")
+    a_minus = FiniteNumber("a_minus")
     interactions = EnumParam("interactions", values=("all", "nearest"))
-    min_weight = Number("min_weight", optional=True)
-    max_weight = Number("max_weight", optional=True)
+    min_weight = FiniteNumber("min_weight", optional=True)
+    max_weight = FiniteNumber("max_weight", optional=True)
     bounds = EnumParam("bounds", values=("hard", "soft"))
 
     def _set_bounds(self, min_weight, max_weight, bounds) -> None:
@@ -197,10 +197,10 @@ class TripletSTDP(_SpikeTimingRule):
         "delta",
     )
 
-    tau_x = Number("tau_x", low=0, low_open=True)
-    tau_y = Number("tau_y", low=0, low_open=True)
-    a3_plus = Number("a3_plus")
-    a3_minus = Number("a3_minus")
+    tau_x = FiniteNumber("tau_x", low=0, low_open=True)
+    tau_y = FiniteNumber("tau_y", low=0, low_open=True)
+    a3_plus = FiniteNumber("a3_plus")
+    a3_minus = FiniteNumber("a3_minus")
 
     def __init__(
         self,
@@ -289,7 +289,7 @@ class RewardModulatedSTDP(_SpikeTimingRule):
 
     probeable = ("pre_trace", "post_trace", "eligibility", "reward", "delta")
 
-    tau_eligibility = Number("tau_eligibility", low=0, low_open=True)
+    tau_eligibility = FiniteNumber("tau_eligibility", low=0, low_open=True)
 
     def __init__(
         self,

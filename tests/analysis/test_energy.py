@@ -344,6 +344,24 @@ def test_delayed_weights_by_hand():
     assert total.weights == 8
 
 
+def test_parallel_neurons_by_hand():
+    x = np.zeros((1, 5, 2))
+    x[0, 1] = x[0, 4] = 2.0
+    kernel = keras.initializers.Constant(1.0)
+    whole = ksn.layers.ParallelSpikingNeurons(2, kernel_initializer=kernel, name="p")
+    total = energy(model_of(whole, shape=(5, 2)), x).total
+    # Each of 9 pairs of steps, of each of two neurons; two steps see each input, but
+    # that of the last is seen by itself alone.
+    assert (total.dense, total.macs + total.acs) == (25 * 2, (2 + 1) * 2)
+    assert (total.spikes, total.updates) == (3 * 2, 0)
+    slid = ksn.layers.SlidingParallelSpikingNeurons(
+        2, kernel_initializer=kernel, return_sequences=True, name="s"
+    )
+    total = energy(model_of(slid, shape=(5, 2)), x).total
+    assert (total.dense, total.macs + total.acs) == (9 * 2, (2 + 1) * 2)
+    assert (total.spikes, total.weights) == (3 * 2, 2)
+
+
 # --- Legendre memory units ----------------------------------------------------
 
 

@@ -5,13 +5,18 @@ import numpy as np
 import scipy.sparse
 
 from keras_spiking_nengo.types import (
+    AdaptiveExponentialLIF,
+    AlphaLIF,
+    BalancedResonateAndFire,
     BoundedReLU,
     Elementwise,
     IntegrateAndFire,
     LeakyIntegrator,
     LeakyReLU,
+    QuadraticIntegrateAndFire,
     SoftLIFRate,
     SpikingLeakyReLU,
+    SynapticLIF,
     Threshold,
 )
 
@@ -46,6 +51,23 @@ NEURONS = {
         0.01, w_in=1.5, reset="subtract", discretization="euler"
     ),
     "Threshold": Threshold(0.5, amplitude=0.5),
+    "QuadraticIntegrateAndFire": QuadraticIntegrateAndFire(
+        0.01, v_rest=0.1, v_critical=0.8, v_peak=4.0, v_reset=-0.5, amplitude=2
+    ),
+    "AdaptiveExponentialLIF": AdaptiveExponentialLIF(
+        *(0.015, 0.1, 0.2, 0.3, 0.12),
+        v_reset=0.2,
+        v_peak=4.0,
+        amplitude=2,
+    ),
+    "BalancedResonateAndFire": BalancedResonateAndFire(
+        omega=40.0, damping=5.0, v_threshold=0.1, tau_q=0.05, amplitude=2
+    ),
+    "SynapticLIF": SynapticLIF(0.01, 0.004, v_threshold=15.0, amplitude=2),
+    "SynapticLIF(zero)": SynapticLIF(
+        0.01, 0.004, v_threshold=15.0, reset="zero", amplitude=2
+    ),
+    "AlphaLIF": AlphaLIF(0.01, 0.004, v_threshold=4.0, amplitude=2),
     "Elementwise(elu)": Elementwise("elu", alpha=0.5),
     "Elementwise(gelu)": Elementwise("gelu"),
     "RegularSpiking(Elementwise)": nengo.RegularSpiking(

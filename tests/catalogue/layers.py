@@ -171,6 +171,24 @@ LAYERS = {
         {"units": 2, "max_delay": 0.015, "per": "dendrite", "sigma": 0.0008},
         (3,),
     ),
+    "SlidingParallelSpikingNeurons": (
+        ksn.layers.SlidingParallelSpikingNeurons,
+        {
+            "order": 3,
+            "dt": 0.002,
+            "surrogate": "triangle",
+            "amplitude": 0.5,
+            "kernel_initializer": keras.saving.serialize_keras_object(
+                keras.initializers.RandomUniform(-0.5, 1.0, seed=3)
+            ),
+            "threshold_initializer": keras.saving.serialize_keras_object(
+                keras.initializers.Constant(2.0)
+            ),
+            "kernel_regularizer": "l2",
+            "kernel_constraint": "max_norm",
+        },
+        (2, 3),
+    ),
     "DeltaEncoder": (
         ksn.layers.DeltaEncoder,
         {"threshold": 0.7, "initial_level": 0.2, "split": True, "dt": 0.002},

@@ -17,7 +17,7 @@ DETERMINISTIC = [name for name in NEURONS if name not in (*RANDOM, "Direct")]
 
 # A current of 1 is the threshold of the LIF types; others take larger ones.
 SCALE = {"RectifiedLinear": 100, "SpikingRectifiedLinear": 100, "Izhikevich": 5}
-SCALE |= {"LeakyReLU": 100, "SpikingLeakyReLU": 100}
+SCALE |= {"LeakyReLU": 100, "SpikingLeakyReLU": 100, "BalancedResonateAndFire": 5}
 
 
 def currents(name: str, noisy: bool) -> np.ndarray:

@@ -75,14 +75,35 @@ KINDS = {
     "AdaptiveLIF": nengo.AdaptiveLIF(),
     "SoftLIFRate": ksn.types.SoftLIFRate(),
     "RegularSpiking": nengo.RegularSpiking(nengo.LIFRate()),
+    "AdaptiveExponentialLIF": ksn.types.AdaptiveExponentialLIF(),
+    "AlphaLIF": ksn.types.AlphaLIF(),
+    "BalancedResonateAndFire": ksn.types.BalancedResonateAndFire(),
+    "QuadraticIntegrateAndFire": ksn.types.QuadraticIntegrateAndFire(),
+    "SynapticLIF": ksn.types.SynapticLIF(),
+    "SynapticLIF(zero)": ksn.types.SynapticLIF(reset="zero"),
+    "Heterogeneous": ksn.types.Heterogeneous(
+        ksn.types.AdaptiveExponentialLIF(), {"tau_w": np.linspace(0.05, 0.2, 50)}
+    ),
 }
+# What the published numbers are for.
+SCALES = {"BalancedResonateAndFire": {"dt": 0.01, "largest": 60.0}}
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", quick(KINDS, {"Quadratic", "SoftLIFRate"}))
+@pytest.mark.parametrize(
+    "name", quick(KINDS, {"Quadratic", "SoftLIFRate", "BalancedResonateAndFire"})
+)
 def test_a_right_rule_is_right(name):
-    report = ksn.check_neuron(KINDS[name], n_steps=200, raise_on_failure=True)
+    options = {"n_steps": 200, "raise_on_failure": True} | SCALES.get(name, {})
+    report = ksn.check_neuron(KINDS[name], **options)
     assert report.ok and len(report.rows) > 5
+    assert "no spikes" not in str(report)
+
+
+@pytest.mark.slow
+def test_neurons_that_do_not_fire_are_said():
+    report = ksn.check_neuron(ksn.types.AlphaLIF(), n_steps=20, largest=1e-3)
+    assert not report.ok and "no spikes: raise `largest`" in str(report)
 
 
 def test_a_step_of_another_neuron_is_found():

@@ -30,6 +30,9 @@ Reference:
 from keras_spiking_nengo.dynamics.neurons import (  # noqa: F401 - their rules
     heterogeneous,
     membranes,
+    resonators,
+    second_order,
+    upstrokes,
 )
 from keras_spiking_nengo.dynamics.neurons.clocks import (
     has_clock,

@@ -29,7 +29,7 @@ from keras_spiking_nengo.dynamics.neurons.rates import (
 from keras_spiking_nengo.dynamics.surrogates import Surrogate
 from keras_spiking_nengo.types.varied import numbers_of
 
-__all__ = ["adapted"]
+__all__ = ["NEAREST_RESET", "above", "adapted"]
 
 # --- leaky integrate-and-fire --------------------------------------------------
 
@@ -200,10 +200,10 @@ def numbers_or_arrays(neuron_type, names) -> Values:
 
 
 # How near a trained reset comes to the threshold, of the distance at the start.
-_NEAREST_RESET = 1e-3
+NEAREST_RESET = 1e-3
 
 
-def _above(least, distance):
+def above(least, distance):
     """A distance from reset to threshold that one can divide by."""
     return ops.maximum(distance, least) if ops.is_tensor(distance) else distance
 
@@ -226,7 +226,7 @@ def _membrane(neuron_type) -> Neuron:
     if spiking:
         subtracts = neuron_type.reset == "subtract"
         distance = parameters["v_threshold"] - parameters["v_reset"]
-        least = _NEAREST_RESET * float(np.min(distance))
+        least = NEAREST_RESET * float(np.min(distance))
     states = ("current", "voltage") if "tau_syn" in parameters else ("voltage",)
 
     # A step of Euler's overshoots beyond.
@@ -237,7 +237,7 @@ def _membrane(neuron_type) -> Neuron:
         c["height"] = p["amplitude"] / dt if spiking else p["amplitude"]
         if spiking:
             c |= {"threshold": p["v_threshold"], "v_reset": p["v_reset"]}
-            c["distance"] = _above(least, p["v_threshold"] - p["v_reset"])
+            c["distance"] = above(least, p["v_threshold"] - p["v_reset"])
         return c
 
     def step(c, J, state, spike):
@@ -291,10 +291,10 @@ def _threshold(neuron_type) -> Neuron:
 @NEURONS.register(nengo.Izhikevich)
 def _izhikevich(neuron_type) -> Neuron:
     parameters = numbers_of(neuron_type)
-    least = _NEAREST_RESET * abs(30 - parameters["reset_voltage"])
+    least = NEAREST_RESET * abs(30 - parameters["reset_voltage"])
 
     def constants(p, dt):
-        distance = _above(least, 30 - p["reset_voltage"])
+        distance = above(least, 30 - p["reset_voltage"])
         return p | {"dt": dt, "height": 1 / dt, "distance": distance}
 
     def ranges(dt):

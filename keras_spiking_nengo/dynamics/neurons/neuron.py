@@ -34,8 +34,9 @@ Values = dict[str, Any]
 Ranges = dict[str, tuple[float, float]]
 
 _ABOVE_ZERO = frozenset(
-    ("amplitude", "inc_n")
-    + ("tau_mem", "tau_n", "tau_rc", "tau_recovery", "tau_ref", "tau_syn")
+    ("amplitude", "inc_n", "omega", "slope_factor")
+    + ("tau_mem", "tau_n", "tau_q", "tau_rc", "tau_recovery", "tau_ref", "tau_syn")
+    + ("tau_w",)
 )
 
 # Refractory times, in membrane time constants, that are carried as an exponential: in
