@@ -9,7 +9,7 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.dynamics import synapses
-from keras_spiking_nengo.simulator import estimates
+from keras_spiking_nengo.simulator import estimates, interpreted, merging, tiers
 from keras_spiking_nengo.simulator.compiled import Compiled
 from keras_spiking_nengo.simulator.interpreted import Interpreted
 from tests.arrays import assert_near
@@ -32,6 +32,7 @@ CHOSEN = ["integrator", "synapses", "rls", "processes", "pendulum"]
 def cheap_programs(monkeypatch):
     """Programs that cost nothing to make: longer runs are compiled."""
     monkeypatch.setattr(estimates, "_MAKING", 0.0)
+    monkeypatch.setattr(estimates, "_MAKING_MANY", 0.0)
     monkeypatch.setattr(estimates, "_MAKING_OPERATOR", 0.0)
 
 
@@ -122,6 +123,7 @@ def test_short_runs_are_stepped_and_long_ones_compiled():
 
 def test_many_short_runs_are_compiled_once_they_took_as_long(monkeypatch):
     monkeypatch.setattr(estimates, "_MAKING", 0.0)
+    monkeypatch.setattr(estimates, "_MAKING_MANY", 0.0)
     monkeypatch.setattr(estimates, "_MAKING_OPERATOR", 300.0)
     net = chain()
     expected = by_nengo(net, steps=300)
@@ -225,3 +227,18 @@ def test_what_python_remembers_is_handed_over(cheap_programs, float64):
 def test_what_would_draw_other_numbers_is_compiled_from_the_start(net):
     with ksn.Simulator(net(), **OPTIONS) as sim:
         assert sim.plan().compiled
+
+
+def test_a_network_of_very_many_operators_is_compiled_at_once(monkeypatch):
+    """Nothing goes over all pairs of operators, in either way to step them."""
+    net, options = chain(), OPTIONS | {"compile": "auto"}
+    expected = by_nengo(net, steps=30)
+    monkeypatch.setattr(tiers, "MERGED_AT_MOST", 5)
+    monkeypatch.setattr(interpreted, "MERGED_AT_MOST", 5)
+    monkeypatch.setattr(merging._Pass, "__init__", pytest.fail)
+    for compile, compiled in ("auto", True), (False, False):
+        with ksn.Simulator(net, **options | {"compile": compile}) as sim:
+            assert sim.plan().compiled is compiled
+            sim.run_steps(30)
+            for probe, shown in expected.items():
+                np.testing.assert_allclose(sim.data[probe], shown, atol=1e-12)

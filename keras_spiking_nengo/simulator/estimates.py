@@ -7,7 +7,7 @@ eligibilities, all of which change in each step:
     a step of Nengo's operators     a o + b N + c F + d M + j E
     a step of a program             a'o + b'N + c'F + d'M + j'E (+ e + f k where k > 0)
     a call of a program             g
-    making and compiling it         h + i o
+    making and compiling it         h + i min(o, 100) + l o
 
 The numbers were measured on one core, and lie between those of TensorFlow and of JAX.
 A program that is driven from Python (docs/decisions/0023-driven.md) and Nengo's
@@ -55,7 +55,9 @@ _COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005, 0.003)
 _CALLING_PYTHON = _Prices(2.5, 0.0085, 0.0055, 0.0005, 0.003)
 _AROUND_PYTHON, _PYTHON = 250.0, 150.0
 _CALL, _LAYER = 800.0, 1000.0
-_MAKING, _MAKING_OPERATOR = 6e5, 3e4
+_MAKING, _MAKING_OPERATOR, _MAKING_MANY = 6e5, 3e4, 500.0
+# Of more, the rest is merged, or computed in one loop (`passes.gather_levels`).
+_COMPILED_APART = 100
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ class Estimate:
             stepped=step(_STEPPED, n_stepped) + _LAYER * layers,
             compiled=compiled,
             call=_CALL,
-            making=_MAKING + _MAKING_OPERATOR * len(operators),
+            making=_making(len(operators)),
         )
 
     @property
@@ -129,6 +131,11 @@ class Estimate:
     def saving(self, n_steps: int) -> float:
         """What a call of a program for so many steps is shorter than Nengo's steps."""
         return n_steps * (self.stepped - self.compiled) - self.call
+
+
+def _making(n_operators: int) -> float:
+    apart = min(n_operators, _COMPILED_APART)
+    return _MAKING + _MAKING_OPERATOR * apart + _MAKING_MANY * n_operators
 
 
 def _is_layer(op: Operator) -> bool:

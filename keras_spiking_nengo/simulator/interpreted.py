@@ -24,7 +24,7 @@ from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
-from keras_spiking_nengo.simulator.merging import merged_operators
+from keras_spiking_nengo.simulator.merging import MERGED_AT_MOST, merged_operators
 from keras_spiking_nengo.simulator.neuron_steps import quick_step
 
 __all__ = ["Interpreted", "draws", "is_random"]
@@ -259,6 +259,7 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
+    merged = merged and len(originals) <= MERGED_AT_MOST
     if merged and not any(map(is_random, originals)):
         return copied, *merged_operators(graph, signals)
     return copied, toposort(graph), {signal: signal for signal in signals}

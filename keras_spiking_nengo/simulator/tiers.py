@@ -21,6 +21,7 @@ from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.simulator.compiled import Compiled
 from keras_spiking_nengo.simulator.estimates import Estimate, calls_python
 from keras_spiking_nengo.simulator.interpreted import Interpreted, is_random
+from keras_spiking_nengo.simulator.merging import MERGED_AT_MOST
 
 __all__ = ["Plan", "Tiers"]
 
@@ -64,7 +65,8 @@ class Tiers:
         self._stepped: Interpreted | None = None
         # A program that can begin anew; none that went on from somewhere.
         self._program: Compiled | None = None
-        if wanted is not True and arguments["batch"] == 1:
+        many = wanted == "auto" and len(model.operators) > MERGED_AT_MOST
+        if wanted is not True and arguments["batch"] == 1 and not many:
             inputs, dtype = arguments["inputs"], arguments["dtype"]
             try:
                 self._stepped = Interpreted(model, inputs, dtype, arguments["optimize"])
@@ -189,8 +191,11 @@ def _choice(
 
     Args:
         operators: of Nengo's builder.
-        stepped: what steps them; None for a minibatch.
+        stepped: what steps them; None for a minibatch, or very many operators.
     """
+    if len(operators) > MERGED_AT_MOST:
+        estimate = Estimate.of(operators, len(operators))
+        return Plan(True, "the network is large", *estimate.times), None
     if stepped is None:
         return Plan(True, "a minibatch is stepped at once"), None
     estimate = Estimate.of(operators, len(stepped))

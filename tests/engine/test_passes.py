@@ -15,6 +15,7 @@ from tests.arrays import difference
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, program_of
 from tests.marks import quick, slow_on_jax
+from tests.simulated import by_nengo
 
 STEPS = 15
 SOME = {
@@ -300,5 +301,49 @@ def test_a_program_does_not_grow_with_the_number_of_ensembles():
 
 
 def test_a_chain_is_as_long_as_it_is_deep():
-    (short, _), (long, _) = (counts(every_pass(chain(*[0.01] * n))) for n in (4, 8))
+    (short, _), (long, _) = (counts(every_pass(chain(*[0.01] * n))) for n in (2, 4))
     assert long > short
+
+
+def deep(n, width=1, python=False):
+    """Ensembles in a row; one connection goes from `width` neurons to as many."""
+    rng = np.random.RandomState(0)
+    with nengo.Network(seed=0) as net:
+        source = nengo.Node(lambda t: np.sin(20 * t))
+        for i in range(n):
+            ens = nengo.Ensemble(20, 1)
+            nengo.Connection(source, ens, synapse=0.005)
+            source = ens
+            if i == n // 2 and width > 1:
+                wide = [nengo.Ensemble(width, 1) for _ in range(2)]
+                nengo.Connection(ens, wide[0])
+                weights = rng.normal(0, 1e-3, (width, width))
+                nengo.Connection(wide[0].neurons, wide[1].neurons, transform=weights)
+                source = wide[1]
+            if i == n // 2 and python:
+                node = nengo.Node(lambda t, x: np.abs(x), size_in=1)
+                nengo.Connection(source, node)
+                source = node
+        nengo.Probe(source, synapse=0.01)
+        nengo.Probe(ens.neurons)
+    return net
+
+
+def test_a_deep_network_has_one_loop_for_all_its_levels():
+    few, many = (every_pass(deep(n)) for n in (20, 60))
+    assert counts(few) == counts(many)
+    assert len(many.stages) <= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "least"), [({}, 1), ({"width": 256}, 3), ({"python": True}, 2)]
+)
+def test_levels_in_one_loop_are_what_nengo_steps(options, least):
+    net = deep(12, **options)
+    program = every_pass(net)
+    assert least <= len(program.stages) <= least + 5
+    options = {"dtype": "float64", "seed": 7, "progress_bar": False}
+    with ksn.Simulator(net, compile=True, **options) as sim:
+        sim.run_steps(60)
+        for probe, expected in by_nengo(net, steps=60).items():
+            np.testing.assert_allclose(sim.data[probe], expected, atol=1e-12)
