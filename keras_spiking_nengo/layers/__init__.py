@@ -19,6 +19,7 @@ from keras_spiking_nengo.layers.network import Network
 from keras_spiking_nengo.layers.network_cell import NetworkCell
 from keras_spiking_nengo.layers.neurons import Neurons, NeuronsCell
 from keras_spiking_nengo.layers.per_step import PerStep
+from keras_spiking_nengo.layers.quantized import Quantized
 from keras_spiking_nengo.layers.recurrent_neurons import (
     RecurrentNeurons,
     RecurrentNeuronsCell,
@@ -49,6 +50,7 @@ __all__ = [
     "PerStep",
     "PoissonEncoder",
     "PoissonEncoderCell",
+    "Quantized",
     "RecurrentNeurons",
     "RecurrentNeuronsCell",
     "Repeat",
