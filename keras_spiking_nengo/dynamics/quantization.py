@@ -19,7 +19,7 @@ from typing import Any
 
 from keras import ops
 
-__all__ = ["integers_of", "rounded", "scales_of"]
+__all__ = ["integers_of", "scales_of", "straight_through"]
 
 # Of a channel that counts as zeros: differences of such numbers have no digits left.
 _SMALLEST = 1e-30
@@ -47,7 +47,7 @@ def integers_of(w: Any, s: Any) -> Any:
     return ops.round(w / s)
 
 
-def rounded(w: Any, bits: int, axes: tuple[int, ...] | None) -> Any:
+def straight_through(w: Any, bits: int, axes: tuple[int, ...] | None) -> Any:
     """`q`, with the gradient of `w`.
 
     Args:
@@ -55,7 +55,7 @@ def rounded(w: Any, bits: int, axes: tuple[int, ...] | None) -> Any:
 
     Example:
         >>> w = ops.convert_to_tensor([[0.7, -0.1], [0.26, 0.3]])
-        >>> [[round(float(x), 3) for x in row] for row in rounded(w, 3, (0,))]
+        >>> [[round(float(x), 3) for x in row] for row in straight_through(w, 3, (0,))]
         [[0.7, -0.1], [0.233, 0.3]]
     """
     s = scales_of(w, bits, axes)

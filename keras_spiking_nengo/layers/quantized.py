@@ -8,8 +8,18 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.budgets import build_held
-from keras_spiking_nengo.checks import brief, check_kind, checked_switch, is_whole
-from keras_spiking_nengo.dynamics.quantization import integers_of, rounded, scales_of
+from keras_spiking_nengo.checks import (
+    brief,
+    check_kind,
+    check_policy,
+    checked_switch,
+    is_whole,
+)
+from keras_spiking_nengo.dynamics.quantization import (
+    integers_of,
+    scales_of,
+    straight_through,
+)
 from keras_spiking_nengo.layers.wrapping import Wrapping
 from keras_spiking_nengo.registry import Registry
 from keras_spiking_nengo.saving import registered
@@ -133,7 +143,12 @@ class Quantized(Wrapping, keras.layers.Wrapper):
         kernel = self.layer.kernel
         # All of them: this scope hides the one in which JAX has their values.
         values = [
-            (v, rounded(*self._weights()) if v is kernel else ops.convert_to_tensor(v))
+            (
+                v,
+                straight_through(*self._weights())
+                if v is kernel
+                else ops.convert_to_tensor(v),
+            )
             for v in self.layer.variables
         ]
         with keras.StatelessScope(state_mapping=values):
@@ -180,13 +195,10 @@ class Quantized(Wrapping, keras.layers.Wrapper):
             ValueError: if the layer is not built.
         """
         weights, layer = self._checked_weights(), self.layer
-        config = layer.get_config() | {"name": self.name, "activation": "linear"}
-        twin = type(layer).from_config(config)
-        # Itself: in the configuration is its name, by which Keras may not find it.
-        twin.activation = layer.activation
+        twin = _bare(layer, self.name)
         twin.build_from_config(layer.get_build_config())
         twin.set_weights(layer.get_weights())
-        twin.kernel.assign(ops.cast(rounded(*weights), layer.compute_dtype))
+        twin.kernel.assign(ops.cast(straight_through(*weights), layer.compute_dtype))
         return twin
 
     def _checked_weights(self):
@@ -200,6 +212,21 @@ class Quantized(Wrapping, keras.layers.Wrapper):
     def get_config(self):
         own = {"bits": self.bits, "per_channel": self.per_channel}
         return {**super().get_config(), **own}
+
+
+def _bare(layer: keras.Layer, name: str) -> keras.Layer:
+    """A layer as another one, before it is built."""
+    config = layer.get_config()
+    # Objects of these, which may be a user's own functions, are not written down.
+    plainly = {"activation": "linear", "initializer": "zeros"}
+    plainly |= {"regularizer": None, "constraint": None}
+    objects = {key: key.rpartition("_")[2] for key in config}
+    objects = {key: kind for key, kind in objects.items() if kind in plainly}
+    config |= {key: plainly[kind] for key, kind in objects.items()}
+    twin = type(layer).from_config(config | {"name": name})
+    for key in objects:
+        setattr(twin, key, getattr(layer, key))
+    return twin
 
 
 def _check_layer(layer: Any) -> None:
@@ -237,6 +264,7 @@ def _check_kernel(layer: Any) -> None:
 def _check_dtype(dtype: Any, layer: keras.Layer) -> None:
     if dtype is None:
         return
+    check_policy(dtype)
     policy = keras.dtype_policies.get(dtype)
     if policy.name != layer.dtype_policy.name:
         raise ValueError(
