@@ -218,8 +218,8 @@ def _bare(layer: keras.Layer, name: str) -> keras.Layer:
     """A layer as another one, before it is built."""
     config = layer.get_config()
     # Objects of these, which may be a user's own functions, are not written down.
-    plainly = {"activation": "linear", "initializer": "zeros"}
-    plainly |= {"regularizer": None, "constraint": None}
+    plainly: dict[str, str | None] = {"regularizer": None, "constraint": None}
+    plainly |= {"activation": "linear", "initializer": "zeros"}
     objects = {key: key.rpartition("_")[2] for key in config}
     objects = {key: kind for key, kind in objects.items() if kind in plainly}
     config |= {key: plainly[kind] for key, kind in objects.items()}
