@@ -439,6 +439,7 @@ NEEDED = {
     "layers.ParallelSpikingNeurons": {"order": 2},
     "layers.PerStep": {"layer": keras.layers.Dense(2)},
     "layers.PoissonEncoder": {},
+    "layers.Quantized": {"layer": keras.layers.Dense(2)},
     "layers.Repeat": {"n_steps": 3},
     "layers.RecurrentNeurons": {},
     "layers.RecurrentNeuronsCell": {},

@@ -147,6 +147,10 @@ def read_per_step(layer):
     return K.PerStep.from_config({"layer": stored(layer)})
 
 
+def read_quantized(layer):
+    return K.Quantized.from_config({"layer": stored(layer)})
+
+
 HIDDEN = {
     "a cell": lambda: L.SimpleRNNCell(2**31),
     "in a stack": lambda: L.StackedRNNCells([L.GRUCell(3), L.LSTMCell(2**31)]),
@@ -158,10 +162,12 @@ HIDDEN = {
 @pytest.mark.parametrize("name", HIDDEN)
 @pytest.mark.parametrize("built_by", ["call", "file"])
 def test_keras_s_layers_within_ours_are_bounded(name, built_by):
-    for read in (read_lmu, read_per_step):
+    for read in (read_lmu, read_per_step, read_quantized):
         layer = HIDDEN[name]()
         if read is read_per_step and hasattr(layer, "state_size"):
             continue  # a cell is no layer of items
+        if read is read_quantized and not isinstance(layer, L.Dense):
+            continue
         ours = read(layer)
         with pytest.raises(ValueError, match=r"A weight of .* asks for .*max_bytes"):
             if built_by == "call":

@@ -1,7 +1,5 @@
 """What the calls of a model do, counted while they are made once more."""
 
-import math
-import re
 import warnings
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +11,12 @@ from keras import layers
 from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
 from keras_spiking_nengo.analysis.energy_report import LayerEnergy
 from keras_spiking_nengo.analysis.layer_costs import Cost, cost_of, no_cost
-from keras_spiking_nengo.analysis.operation_counts import LayerSignal, Work, as_numpy
+from keras_spiking_nengo.analysis.operation_counts import (
+    LayerSignal,
+    Work,
+    as_numpy,
+    bytes_of,
+)
 from keras_spiking_nengo.layers.base import Cell
 from keras_spiking_nengo.models.calls import Call, Calls, symbols_in
 
@@ -30,14 +33,13 @@ class CallCount:
     def report(self, factor: float) -> LayerEnergy:
         work = self.work * factor
         kernels = list(map(as_numpy, self.cost.kernels(self.layer)))
-        variables = getattr(self.layer, "weights", [])
         return LayerEnergy(
             name=self.name,
             kind=type(self.layer).__name__,
             **asdict(work),
             weights=sum(kernel.size for kernel in kernels),
             zero_weights=sum(int(np.sum(kernel == 0)) for kernel in kernels),
-            weight_bytes=sum(_bytes(v.shape, v.dtype) for v in variables),
+            weight_bytes=self.cost.weight_bytes(self.layer),
             state_bytes=_state_bytes(self.layer),
         )
 
@@ -163,12 +165,6 @@ def _says_something(value) -> bool:
 # --- memory ------------------------------------------------------------------
 
 
-def _bytes(shape, dtype) -> int:
-    width = re.search(r"\d+", keras.backend.standardize_dtype(dtype))
-    bits = int(width[0]) if width else 8  # bool
-    return math.ceil(math.prod(shape) * bits / 8)
-
-
 def _state_bytes(layer) -> int:
     """Of one item."""
     if isinstance(layer, layers.Bidirectional):
@@ -178,6 +174,6 @@ def _state_bytes(layer) -> int:
     cell = layer.cell
     if isinstance(cell, Cell):
         pairs = zip(cell.state_shapes(), cell.state_dtypes(), strict=True)
-        return sum(_bytes(shape, dtype) for shape, dtype in pairs)
+        return sum(bytes_of(shape, dtype) for shape, dtype in pairs)
     sizes = keras.tree.flatten(cell.state_size)
-    return sum(_bytes((size,), layer.compute_dtype) for size in sizes)
+    return sum(bytes_of((size,), layer.compute_dtype) for size in sizes)

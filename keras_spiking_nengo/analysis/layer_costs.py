@@ -19,10 +19,12 @@ from keras_spiking_nengo.analysis.operation_counts import (
     Work,
     activity,
     as_numpy,
+    bytes_of,
     linear,
     nonzero,
     total,
 )
+from keras_spiking_nengo.layers.quantized import Quantized
 from keras_spiking_nengo.layers.transform import Transform
 from keras_spiking_nengo.models.time import TIMES, moves
 from keras_spiking_nengo.registry import Registry
@@ -34,6 +36,10 @@ LayerSignals = Sequence[LayerSignal]
 
 def _as_it_is(layer, inputs: LayerSignals, value) -> LayerSignal:
     return LayerSignal(value)
+
+
+def _as_stored(layer) -> int:
+    return sum(bytes_of(v.shape, v.dtype) for v in getattr(layer, "weights", []))
 
 
 def _nothing(layer, inputs: LayerSignals, outputs) -> Work:
@@ -49,11 +55,13 @@ class Cost:
             and the tensors it returns.
         signal: `(layer, inputs, output) -> LayerSignal` of the first output.
         kernels: `layer -> arrays` of connection weights.
+        weight_bytes: `layer -> number` of bytes that its weights take.
     """
 
     work: Callable[[Any, LayerSignals, list], Work] = _nothing
     signal: Callable[[Any, LayerSignals, Any], LayerSignal] = _as_it_is
     kernels: Callable[[Any], list] = lambda layer: []
+    weight_bytes: Callable[[Any], int] = _as_stored
 
 
 LAYER_COSTS: Registry[Cost] = Registry("energy", governing=("call",))
@@ -141,6 +149,34 @@ LAYER_COSTS.add(
     layers.Conv3DTranspose,
     layers.DepthwiseConv1D,
     layers.DepthwiseConv2D,
+)
+
+
+def _quantized_work(layer: Quantized, inputs, outputs) -> Work:
+    plain = layer.plain()
+    return LAYER_COSTS[plain].work(plain, inputs, outputs)
+
+
+def _quantized_signal(layer: Quantized, inputs, value) -> LayerSignal:
+    return LAYER_COSTS[layer.layer].signal(layer.layer, inputs, value)
+
+
+def _quantized_bytes(layer: Quantized) -> int:
+    """Of integers of so many bits, their scales, and the rest as it is."""
+    integers, scales = layer.quantized_weights()
+    rest = [v for v in layer.weights if v is not layer.layer.kernel]
+    stored = sum(bytes_of(v.shape, v.dtype) for v in rest) + scales.nbytes
+    return stored + math.ceil(integers.size * layer.bits / 8)
+
+
+LAYER_COSTS.add(
+    Cost(
+        _quantized_work,
+        _quantized_signal,
+        lambda layer: [layer.quantized_weights()[0]],
+        _quantized_bytes,
+    ),
+    Quantized,
 )
 
 

@@ -14,10 +14,13 @@ Reference:
     computing algorithms and systems*, Nature Communications 16, 1545.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -29,6 +32,7 @@ __all__ = [
     "activity",
     "as_numpy",
     "before",
+    "bytes_of",
     "linear",
     "nonzero",
     "product_work",
@@ -170,3 +174,10 @@ def linear(function: Callable, kernels: Iterable[Any], signal: LayerSignal) -> W
 def product_work(kernel: Any, signal: LayerSignal) -> Work:
     """The operations of `x @ kernel`, on the last axis of `x`."""
     return linear(lambda kernels, x: np.matmul(x, kernels[0]), [kernel], signal)
+
+
+def bytes_of(shape, dtype) -> int:
+    """What an array takes in memory."""
+    width = re.search(r"\d+", keras.backend.standardize_dtype(dtype))
+    bits = int(width[0]) if width else 8  # bool
+    return math.ceil(math.prod(shape) * bits / 8)

@@ -32,8 +32,9 @@ __all__ = [
     "first_of",
     "kind_of",
     "layer_rule",
-    "rule_of",
     "refusal",
+    "rule_of",
+    "stand_in",
 ]
 
 Part = tuple[Vertex, tuple[Edge, ...]]
@@ -130,6 +131,7 @@ class LayerRule:
             "". A model may end in it.
         option: name of the argument of `to_nengo` that has to be True, as what `read`
             makes is not what the layer does.
+        stand_in: `(layer) -> layer` that is converted in its place, by its own rule.
         chosen: `(layer) -> rule` that holds for this layer instead, where layers of
             one class differ.
     """
@@ -140,6 +142,7 @@ class LayerRule:
     outputs: Callable[[keras.Layer], dict] | None = None
     shows: Callable[[keras.Layer], list[str]] | None = None
     option: str = ""
+    stand_in: Callable[[keras.Layer], keras.Layer] | None = None
     chosen: Callable[[keras.Layer], "LayerRule"] | None = None
 
 
@@ -151,6 +154,12 @@ def rule_of(layer: keras.Layer) -> LayerRule:
     """The rule that holds for a layer; raises as `LAYERS[layer]`."""
     rule = LAYERS[layer]
     return rule if rule.chosen is None else rule.chosen(layer)
+
+
+def stand_in(layer: keras.Layer) -> keras.Layer:
+    """The layer that is converted in the place of another one, or that one itself."""
+    make = LAYERS[layer].stand_in if layer in LAYERS else None
+    return layer if make is None else make(layer)
 
 
 _WRAPPERS = ("Sequential", "TimeDistributed", "functional models")

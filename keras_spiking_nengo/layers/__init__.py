@@ -24,6 +24,7 @@ from keras_spiking_nengo.layers.parallel import (
     SlidingParallelSpikingNeuronsCell,
 )
 from keras_spiking_nengo.layers.per_step import PerStep
+from keras_spiking_nengo.layers.quantized import Quantized
 from keras_spiking_nengo.layers.recurrent_neurons import (
     RecurrentNeurons,
     RecurrentNeuronsCell,
@@ -55,6 +56,7 @@ __all__ = [
     "PerStep",
     "PoissonEncoder",
     "PoissonEncoderCell",
+    "Quantized",
     "RecurrentNeurons",
     "RecurrentNeuronsCell",
     "Repeat",

@@ -18,6 +18,7 @@ from keras_spiking_nengo.budgets import build_held, remembered, weighed
 from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.recurrence import StepFunction
 from keras_spiking_nengo.layers.base import Cell
+from keras_spiking_nengo.layers.quantized import Quantized
 from keras_spiking_nengo.saving import unbuilt
 
 __all__ = ["HiddenPart", "check_repeatable", "checked_layer", "configuration"]
@@ -281,7 +282,8 @@ def checked_layer(value) -> keras.Layer:
             " ksn.layers.NeuronsCell(), a layer such as keras.layers.Dense(units), a"
             f" list of them, or None; received {value!r}."
         )
-    if isinstance(layer, keras.layers.RNN | keras.layers.Wrapper):
+    wraps = isinstance(layer, keras.layers.Wrapper) and not isinstance(layer, Quantized)
+    if wraps or isinstance(layer, keras.layers.RNN):
         raise ValueError(
             f"hidden_cell is one step of time, and {type(layer).__name__} runs over"
             " all of them. Give a cell, such as keras.layers.SimpleRNNCell(units)."

@@ -5,21 +5,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_spiking_nengo.budgets import (
-    Bounded,
-    bounded,
-    build_held,
-    remembered,
-    weighed,
-)
+from keras_spiking_nengo.budgets import build_held
 from keras_spiking_nengo.checks import check_float, check_kind
-from keras_spiking_nengo.saving import registered, unbuilt
+from keras_spiking_nengo.layers.wrapping import Wrapping
+from keras_spiking_nengo.saving import registered
 
 __all__ = ["PerStep"]
 
 
 @registered()
-class PerStep(Bounded, keras.layers.TimeDistributed):
+class PerStep(Wrapping, keras.layers.TimeDistributed):
     """Apply a layer to all steps of time at once.
 
     As `keras.layers.TimeDistributed`, of which it is a kind, and which runs step
@@ -53,14 +48,6 @@ class PerStep(Bounded, keras.layers.TimeDistributed):
     def __init__(self, layer: keras.Layer, **kwargs: Any):
         check_kind("layer", layer, keras.Layer, "a layer that is run on each step")
         super().__init__(layer, **kwargs)
-
-    @classmethod
-    def from_config(cls, config):
-        """Keras's; the layer is built for inputs of this one, not those in a file."""
-        with bounded(config), weighed():
-            wrapper = super().from_config(unbuilt(config))
-            remembered(wrapper.layer)
-        return wrapper
 
     def build(self, input_shape):
         build_held(self.layer, _per_item(input_shape, _without_time))

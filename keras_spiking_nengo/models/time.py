@@ -23,6 +23,7 @@ __all__ = [
     "TIMES",
     "Time",
     "TimeRule",
+    "acting",
     "has_row",
     "is_causal",
     "moves",
@@ -97,6 +98,16 @@ def teach(time: Time, *classes: type) -> None:
 # --- what is asked ----------------------------------------------------------------
 
 
+def acting(operation: Any) -> Any:
+    """The layer that says what an operation does with time: itself, or what it wraps.
+
+    Example:
+        >>> acting(ours.Quantized(keras.layers.Conv1D(4, 3))).kernel_size
+        (3,)
+    """
+    return operation.layer if isinstance(operation, ours.Quantized) else operation
+
+
 def time_of(operation: Any, args: Sequence[Any] = ()) -> Time:
     """How a layer or operation treats time.
 
@@ -110,6 +121,7 @@ def time_of(operation: Any, args: Sequence[Any] = ()) -> Time:
         >>> time_of(keras.layers.Flatten()).name, time_of(keras.layers.LSTM(2)).name
         ('MIXES', 'RUNS')
     """
+    operation = acting(operation)
     if presents(operation) and runs(operation):
         return Time.PRESENTS
     if runs(operation) or hasattr(operation, "cell"):
@@ -153,6 +165,7 @@ def stepwise_objection(operation: Any, shape: Shape) -> str:
         >>> stepwise_objection(keras.layers.Softmax(axis=1), (None, 10, 3))
         'its axis=1 is that of time. Choose an axis of the features.'
     """
+    operation = acting(operation)
     if isinstance(operation, keras.Layer):
         return TIMES.get(operation, _ANY).objection(operation, shape)
     if _kind_of(operation) in _ELEMENTWISE:
@@ -165,6 +178,7 @@ def stepwise_objection(operation: Any, shape: Shape) -> str:
 
 def takes_any_rank(layer: keras.Layer) -> bool:
     """Whether the same layer takes temporal and static tensors; not a subclass."""
+    layer = acting(layer)
     return type(layer) in set(TIMES) and TIMES[layer].any_rank
 
 
@@ -192,6 +206,7 @@ def presents(operation: Any) -> bool:
 
 def is_causal(operation: Any) -> bool:
     """Whether it is a convolution over time that looks back only, step by step."""
+    operation = acting(operation)
     return (
         type(operation) is keras.layers.Conv1D
         and operation.padding == "causal"
@@ -266,6 +281,8 @@ TIMES.add(TimeRule(Time.KEEPS, _not_along_time, moves=True), _L.Concatenate)
 TIMES.add(TimeRule(Time.KEEPS, _embedded), _L.Embedding)
 TIMES.add(TimeRule(Time.KEEPS, _shared), _L.PReLU)
 TIMES.add(TimeRule(Time.KEEPS, _masked), _L.Masking)
+# What it wraps says it: see `acting`.
+TIMES.add(_ANY, ours.Quantized)
 TIMES.add(TimeRule(Time.KEEPS, moves=True), _L.SpatialDropout2D, _L.SpatialDropout3D)
 TIMES.add(
     _ANY,

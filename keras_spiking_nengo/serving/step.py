@@ -16,7 +16,7 @@ from keras_spiking_nengo.checks import checked_count
 from keras_spiking_nengo.layers.base import SequenceLayer
 from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls
 from keras_spiking_nengo.models.replay import called, replay
-from keras_spiking_nengo.models.time import is_causal, presents
+from keras_spiking_nengo.models.time import acting, is_causal, presents
 from keras_spiking_nengo.serving.kinds import Kind, is_recurrent, kinds_of, starts
 from keras_spiking_nengo.serving.tensors import (
     NamedTensor,
@@ -227,7 +227,7 @@ def _looks_back(call: Call, kinds: dict[int, Kind]) -> bool:
 
 def _past(call: Call) -> Begin:
     """Makes the steps before the first, which a convolution takes for zeros."""
-    layer, (x, *_) = call.operation, call.inputs
+    layer, (x, *_) = acting(call.operation), call.inputs
     n_steps = (layer.kernel_size[0] - 1) * layer.dilation_rate[0]
     return lambda batch_size: [ops.zeros((batch_size, n_steps, x.shape[2]), x.dtype)]
 

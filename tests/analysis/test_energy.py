@@ -260,6 +260,19 @@ def test_an_adapter_of_low_rank_is_part_of_its_kernel():
     assert energy(model, x).total.macs == 3  # the whole second column
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_weights_of_a_few_bits_are_counted_as_they_are_rounded(per_channel):
+    inner = dense([[1.0, 0.1], [0.0, 0.5], [0.2, -0.2]])
+    layer = ksn.layers.Quantized(inner, 3, per_channel, name="few")
+    report = energy(model_of(layer, shape=(3,)), np.array([[1.0, 2.0, 0.0]]))
+    # Rounded by channel to [[3, 1], [0, 3], [1, -1]], else [[3, 0], [0, 2], [1, -1]].
+    few = by_name(report)["few"]
+    assert (few.macs, few.zero_weights) == ((3, 1) if per_channel else (2, 2))
+    biases = 4 * sum(w.shape[0] for w in inner.weights[1:])
+    assert few.weight_bytes == 3 + 4 * (2 if per_channel else 1) + biases
+
+
 # --- recurrence ---------------------------------------------------------------
 
 

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_spiking_nengo.layers import Quantized
+
 IMAGE, SIGNAL = (6, 5, 2), (7, 3)
 VOLUME = (4, 5, 3, 2)
 RNG = np.random.RandomState(3)
@@ -116,6 +118,18 @@ LINEAR_LAYERS = {
     "EinsumDense(over axes)": (
         lambda: layers.EinsumDense("abc,bcde->ade", (2, 4), bias_axes="e"),
         (3, 5),
+    ),
+    # Of a few bits.
+    "Quantized(Dense)": (lambda: Quantized(layers.Dense(4), 4), (5,)),
+    "Quantized(EinsumDense)": (
+        lambda: Quantized(layers.EinsumDense("abc,cd->abd", (3, 4)), 5, False),
+        (3, 5),
+    ),
+    "Quantized(Conv1D)": (lambda: Quantized(layers.Conv1D(4, 3), 3), SIGNAL),
+    "Quantized(Conv2D)": (lambda: Quantized(layers.Conv2D(4, 3), 4), IMAGE),
+    "Quantized(DepthwiseConv2D)": (
+        lambda: Quantized(layers.DepthwiseConv2D(2, depth_multiplier=2), 4),
+        IMAGE,
     ),
     # Pooling.
     "GlobalAveragePooling1D": (lambda: layers.GlobalAveragePooling1D(), SIGNAL),

@@ -569,7 +569,17 @@ def test_what_nir_has_not_is_left_out_on_request():
     assert any(type(node) is nir.LIF for node in graph.nodes.values())
 
 
+def _product():
+    x, y = keras.Input((None, 3)), keras.Input((None, 3))
+    return keras.Model([x, y], L.Multiply(name="named")([x, y]))
+
+
 REFUSED = {
+    "relu of a few bits": (
+        lambda: stack(K.Quantized(L.Dense(2, "relu"), name="named"), shape=(3,)),
+        "activation",
+    ),
+    "product": (_product, "no rule"),
     "relu": (lambda: stack(L.Dense(2, "relu", name="named"), shape=(3,)), "activation"),
     "LSTM": (lambda: stack(L.LSTM(2, name="named"), shape=(3,)), "no rule"),
     "rates": (lambda: stack(spikes("lif_rate"), shape=(3,)), "its neurons are LIFRate"),

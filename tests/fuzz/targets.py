@@ -157,6 +157,7 @@ _STACKS = {
     "lmu": lambda: [K.LMU(1, 4, 8.0, L.Dense(3))],
     "delay": lambda: [K.Delay(0.002, **_STEPS), K.PerStep(L.Dense(2))],
     "transform": lambda: [K.Transform(nengo.Dense((2, 3), np.ones((2, 3))))],
+    "quantized": lambda: [K.Quantized(L.Dense(3), 4)],
     "repeat": lambda: [K.Repeat(4)],
     "encoders": lambda: [K.PoissonEncoder(seed=0, **_STEPS)],
     "latency": lambda: [K.LatencyEncoder(0.01, **_STEPS)],

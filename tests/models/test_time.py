@@ -84,6 +84,7 @@ STEPWISE = {
     "Normalization": lambda: layers.Normalization(mean=0.5, variance=2.0),
     "PReLU": lambda: layers.PReLU("random_normal", shared_axes=[1]),
     "PerStep": lambda: ksn.layers.PerStep(layers.Dense(3)),
+    "Quantized": lambda: ksn.layers.Quantized(layers.Dense(3, "relu"), 4),
     "RMSNormalization": lambda: layers.RMSNormalization(),
     "ReLU": lambda: layers.ReLU(0.5),
     "Rescaling": lambda: layers.Rescaling(2.0, 1.0),
@@ -170,6 +171,7 @@ MIXING = {
     "LayerNormalization(axis=1)": lambda: layers.LayerNormalization(axis=1),
     "MaxPooling1D": lambda: layers.MaxPooling1D(2),
     "Permute": lambda: layers.Permute((2, 1)),
+    "Quantized(Conv1D)": lambda: ksn.layers.Quantized(layers.Conv1D(3, 2), 4),
     "Reshape": lambda: layers.Reshape((SIZE, TIME)),
     "SeparableConv1D": lambda: layers.SeparableConv1D(3, 2),
     "Softmax(axis=1)": lambda: layers.Softmax(axis=1),
@@ -216,8 +218,10 @@ def test_masks_are_objected_to(layer):
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_a_causal_convolution_looks_back_only(dilation):
-    layer = built(layers.Conv1D(3, 3, padding="causal", dilation_rate=dilation))
+@pytest.mark.parametrize("wrap", [lambda layer: layer, ksn.layers.Quantized])
+def test_a_causal_convolution_looks_back_only(dilation, wrap):
+    conv = layers.Conv1D(3, 3, padding="causal", dilation_rate=dilation)
+    layer = built(wrap(conv))
     assert is_causal(layer) and stepwise_objection(layer, (None, TIME, SIZE)) == ""
     x = data()
     changed = x.copy()

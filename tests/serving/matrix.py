@@ -41,7 +41,24 @@ KERAS = {
         (3,),
     ),
 }
-ROWS = [*LAYERS, *KERAS, *MODELS]
+# Ours that are no layers over time, on each step of a sequence.
+STEPWISE = {
+    "Quantized(Dense)": (
+        lambda: ksn.layers.Quantized(layers.Dense(4, "relu"), bits=4),
+        (3,),
+    ),
+    "Quantized(Conv1D, causal)": (
+        lambda: ksn.layers.Quantized(
+            layers.Conv1D(4, 3, padding="causal"), bits=5, per_channel=False
+        ),
+        (3,),
+    ),
+    "Quantized(Conv2D)": (
+        lambda: ksn.layers.PerStep(ksn.layers.Quantized(layers.Conv2D(4, 3), bits=8)),
+        (6, 6, 2),
+    ),
+}
+ROWS = [*LAYERS, *KERAS, *STEPWISE, *MODELS]
 # Folder or file, options of `ksn.export`, and what runs it without Keras.
 COLUMNS = {
     "savedmodel": ("m", {"format": "savedmodel"}, "saved_model"),
@@ -70,6 +87,10 @@ def made(row: str, stateful: bool = False) -> keras.Model:
     """The model of a row."""
     if row in MODELS:
         return randomise(MODELS[row]())
+    if row in STEPWISE:
+        make, features = STEPWISE[row]
+        inputs = keras.Input((None, *features))
+        return randomise(keras.Model(inputs, make()(inputs)))
     cls, arguments, features = (LAYERS | KERAS)[row]
     flags = {} if cls is layers.Conv1D else {"return_sequences": True}
     if not stateful:

@@ -9,7 +9,7 @@ from keras_spiking_nengo.convert import rules  # noqa: F401 - of every layer
 from keras_spiking_nengo.convert.graph import Graph, Port, fuse
 from keras_spiking_nengo.convert.keras.sites import Sites, sites_of
 from keras_spiking_nengo.convert.layer_rules import kind_of
-from keras_spiking_nengo.convert.quantized import rounds_inputs
+from keras_spiking_nengo.convert.quantized_by_keras import rounds_inputs
 
 __all__ = ["read"]
 

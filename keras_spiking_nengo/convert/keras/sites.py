@@ -19,6 +19,7 @@ from keras_spiking_nengo.convert.layer_rules import (
     kind_of,
     refusal,
     rule_of,
+    stand_in,
 )
 from keras_spiking_nengo.convert.rules.arithmetic import OPERATIONS
 from keras_spiking_nengo.convert.rules.hosted import HOSTED, unhostable
@@ -209,6 +210,7 @@ class _Judge:
         layer = call.operation
         if not isinstance(layer, keras.Layer):
             return OperationLayer.of(call)
+        layer = stand_in(layer)
         arguments: dict[Any, Any] = dict(enumerate(call.args))
         arguments |= call.kwargs
         _, *further = [

@@ -11,7 +11,7 @@ from keras_spiking_nengo.convert.nir.graph_nodes import by_graph
 from keras_spiking_nengo.convert.nir.layout import Axes, kind
 from keras_spiking_nengo.convert.nir.primitives import Place, Primitive, elementwise
 from keras_spiking_nengo.convert.nir.sketch import Bundle, Writer
-from keras_spiking_nengo.convert.quantized import dense_kernel
+from keras_spiking_nengo.convert.quantized_by_keras import dense_kernel
 from keras_spiking_nengo.convert.rules.activations import neurons
 
 __all__ = ["LINEAR_NODES", "refuse_activation"]

@@ -15,7 +15,7 @@ from keras_spiking_nengo.convert.layer_rules import (
     Site,
     array,
 )
-from keras_spiking_nengo.convert.quantized import (
+from keras_spiking_nengo.convert.quantized_by_keras import (
     dense_kernel,
     product_of,
     quantized_objection,
@@ -78,3 +78,4 @@ def weights_objection(layer) -> str:
 LAYERS.add(LayerRule(_dense_layer, weights_objection), keras.layers.Dense)
 LAYERS.add(LayerRule(_einsum_dense, weights_objection), keras.layers.EinsumDense)
 LAYERS.add(LayerRule(_transform), layers.Transform)
+LAYERS.add(LayerRule(stand_in=layers.Quantized.plain), layers.Quantized)

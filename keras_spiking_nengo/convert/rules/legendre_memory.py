@@ -22,6 +22,7 @@ from keras_spiking_nengo.convert.layer_rules import (
     first_of,
     kind_of,
     rule_of,
+    stand_in,
 )
 from keras_spiking_nengo.convert.nengo.writing import write
 from keras_spiking_nengo.convert.rules.sequences import pure_delay, sequence_objection
@@ -33,7 +34,11 @@ def _stages(cell) -> Iterator[keras.Layer]:
     """The layers of the hidden part, as layers that run over time."""
     for layer in cell.hidden_layers:
         is_cell = hasattr(layer, "state_size")
-        yield keras.layers.RNN(layer, return_sequences=True) if is_cell else layer
+        yield (
+            keras.layers.RNN(layer, return_sequences=True)
+            if is_cell
+            else stand_in(layer)
+        )
 
 
 def _objection(layer) -> str:

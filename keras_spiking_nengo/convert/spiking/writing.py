@@ -42,7 +42,7 @@ from keras_spiking_nengo.models.calls import Call, Calls, Symbol, calls, symbols
 from keras_spiking_nengo.models.operations import OperationLayer
 from keras_spiking_nengo.models.replay import replay
 from keras_spiking_nengo.models.temporal import Temporal, temporal
-from keras_spiking_nengo.models.time import takes_any_rank
+from keras_spiking_nengo.models.time import acting, takes_any_rank
 from keras_spiking_nengo.names import keras_name
 from keras_spiking_nengo.types import NEURON_TYPES
 
@@ -351,7 +351,7 @@ class _SpikingModel:
             and call.name not in self.replaced
             and hasattr(call.operation, "activation")
             and form_of(call.operation) is not None
-            and "activation" in call.operation.get_config()
+            and "activation" in acting(call.operation).get_config()
         }
 
     def _output(self, name: str, old: Symbol, x: Symbol) -> Symbol:
@@ -447,7 +447,9 @@ class _SpikingModel:
         form = form_of(layer)
         own = form is not None and form.is_own
         if linear or own:
-            config["activation"] = "linear"
+            # Of what is wrapped, the configuration is within that of the wrapper.
+            inner = config if acting(layer) is layer else config["layer"]["config"]
+            inner["activation"] = "linear"
         name = keras_name(call.path)
         # Layers of different submodels may have one name.
         config["name"] = name if name not in self.named else self._name(name)
@@ -455,7 +457,7 @@ class _SpikingModel:
         clone = type(layer).from_config(config)
         if own and not linear:
             # Keras writes its name down, which may be that of another function.
-            clone.activation = layer.activation
+            acting(clone).activation = layer.activation
         if layer.built:
             clone.build_from_config(layer.get_build_config())
             clone.set_weights(layer.get_weights())
