@@ -20,8 +20,8 @@ class Options:
         backends: Keras backends that we run on.
         without: names of peers that are left out.
         minutes: after which a peer is stopped.
-        only: models of the suite `loops`; all by default.
-        sizes: numbers of neurons of its models.
+        only: models of the suite `loops`, structures of `growth`; all by default.
+        sizes: numbers of neurons, or of ensembles, of those.
     """
 
     quick: bool = False
