@@ -134,6 +134,7 @@ class LayerRule:
         stand_in: `(layer) -> layer` that is converted in its place, by its own rule.
         chosen: `(layer) -> rule` that holds for this layer instead, where layers of
             one class differ.
+        in_node: why a node computes it, in Python unless it is compiled in, or "".
     """
 
     read: Callable[[Site], Part] = _sum_of_inputs
@@ -144,6 +145,7 @@ class LayerRule:
     option: str = ""
     stand_in: Callable[[keras.Layer], keras.Layer] | None = None
     chosen: Callable[[keras.Layer], "LayerRule"] | None = None
+    in_node: str = ""
 
 
 # A subclass of a sequence layer with another cell has other physics.
@@ -264,7 +266,6 @@ HINTS = {
     "Maximum": _LARGEST,
     "Minimum": _LARGEST.replace("max", "min"),
     "MultiHeadAttention": _PRODUCT,
-    "Multiply": "Use Concatenate, and a ksn.layers.Ensemble with function=np.prod.",
     "RMSNormalization": _NORM,
     "Softmax": "Leave it out and train on logits: the largest stays the largest.",
     "SpectralNormalization": "Take the layer that it wraps.",

@@ -19,7 +19,14 @@ from keras import ops
 
 from keras_spiking_nengo.engine.operation import Operation
 
-__all__ = ["ONE", "TensorOperation", "is_one", "is_tensor_function", "tensor_function"]
+__all__ = [
+    "ONE",
+    "TensorOperation",
+    "half_times_half",
+    "is_one",
+    "is_tensor_function",
+    "tensor_function",
+]
 
 _Function = TypeVar("_Function", bound=Callable)
 # Where biases come from. The seed is not used: it says that nothing is drawn.
@@ -91,6 +98,13 @@ def is_one(output: Any) -> bool:
     """
     presents = type(output) is nengo.processes.PresentInput
     return presents and output.inputs.size == 1 and output.inputs.item() == 1
+
+
+@tensor_function
+def half_times_half(t, x):
+    """What a node makes of two signals, one after the other: their product."""
+    half = x.shape[-1] // 2
+    return x[:half] * x[half:]
 
 
 @dataclass(frozen=True, eq=False)

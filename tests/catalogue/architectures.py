@@ -245,12 +245,12 @@ ARCHITECTURES = {
         layers.Dense(8, "softsign"),
         layers.Dense(5, "hard_sigmoid"),
     ),
+    "squeeze and excite": lambda: functional(_excited, PICTURE),
 }
 
 
 # With nodes that run Python.
 HOSTED_ARCHITECTURES = {
-    "squeeze and excite": lambda: functional(_excited, PICTURE),
     "classifier": lambda: static(
         layers.Conv2D(3, 3, activation="relu"),
         layers.MaxPooling2D(),

@@ -39,10 +39,10 @@ class Leaky(keras.Model):
         return keras.ops.leaky_relu(self.dense(x))
 
 
-def _product():
+def _smaller():
     x = keras.Input((None, 3), name="x")
     y = keras.Input((None, 3), name="y")
-    return keras.Model([x, y], layers.Multiply(name="product")([x, y]))
+    return keras.Model([x, y], layers.Minimum(name="smaller")([x, y]))
 
 
 MODELS = {
@@ -59,7 +59,7 @@ MODELS = {
     ),
     "static": lambda: static(layers.UnitNormalization(), shape=(4, 4, 1)),
     "attention": lambda: static(layers.GlobalMaxPooling1D(), shape=(4, 3)),
-    "several inputs": _product,
+    "several inputs": _smaller,
     "levels": lambda: temporal(ksn.layers.Synapse(0.1, initial_level=0.5)),
     "subclass": lambda: temporal(Leaky(), neurons()),
 }

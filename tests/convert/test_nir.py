@@ -579,7 +579,7 @@ REFUSED = {
         lambda: stack(K.Quantized(L.Dense(2, "relu"), name="named"), shape=(3,)),
         "activation",
     ),
-    "product": (_product, "no rule"),
+    "product": (_product, "multiplies signals"),
     "relu": (lambda: stack(L.Dense(2, "relu", name="named"), shape=(3,)), "activation"),
     "LSTM": (lambda: stack(L.LSTM(2, name="named"), shape=(3,)), "no rule"),
     "rates": (lambda: stack(spikes("lif_rate"), shape=(3,)), "its neurons are LIFRate"),

@@ -244,10 +244,6 @@ REFUSED = {
         lambda: functional(lambda x, y: layers.Add(name="named")([x, y]), (4,), (3, 4)),
         "different numbers of axes",
     ),
-    "product": (
-        lambda: functional(lambda x, y: x * y, (4,), (4,)),
-        "multiplies signals",
-    ),
     "quotient": (lambda: functional(lambda x: 1 / x, (4,)), "divides by a signal"),
     "power": (lambda: functional(lambda x: x**3, (4,)), "the square only"),
     "unknown operation": (

@@ -155,6 +155,15 @@ def test_layers_that_python_runs_are_listed():
     assert "In Python nodes: norm" in str(report)
 
 
+def test_products_that_nodes_compute_are_listed():
+    x = keras.Input((2,))
+    hidden = layers.Dense(4, "relu", name="hidden")(x)
+    model = keras.Model(x, layers.Multiply(name="gated")([hidden, layers.Dense(4)(x)]))
+    with pytest.warns(UserWarning, match="gated"):
+        export = ksn.to_nengo(spiking(model, 200.0, output="sequence"))
+    assert export.report(ONES, model).hosted == ("gated",)
+
+
 def test_tables_and_figures():
     model = mlp()
     report = ksn.compare(model, spiking(model, 300.0), ONES)

@@ -49,10 +49,11 @@ def _warn_of_substitutes(sites: Sites) -> None:
     """Warns of what is not as the layers have it."""
     for site in sites:
         if site.hosted and site.port is None:
+            own = site.rule.in_node
+            runs = "A node computes it" if own else "Keras runs it, in a Python node"
             warnings.warn(
                 f"Layer {site.path!r} ({kind_of(site.layer)}) cannot be expressed by"
-                f" Nengo's objects: {site.hosted.rstrip('.')}. Keras runs it, in a"
-                " Python node.",
+                f" Nengo's objects: {site.hosted.rstrip('.')}. {runs}.",
                 stacklevel=4,
             )
     rounding = [site.path for site in sites if rounds_inputs(site.layer)]

@@ -130,7 +130,7 @@ class _Ruling:
     Attributes:
         layer: the layer, or what stands for an operation.
         rule: of the layer.
-        hosted: why Python runs the layer, or "".
+        hosted: why a node runs the layer, or "".
         reads: what it makes of all steps, or "".
     """
 
@@ -177,7 +177,8 @@ class _Judge:
         layer = self._layer(call)
         reason = self._objection(layer) or self._unread(call, layer)
         if not reason:
-            return _Ruling(layer, _rule(layer))
+            rule = _rule(layer)
+            return _Ruling(layer, rule, rule.in_node)
         why = unhostable(layer)
         if not self.strict and not why and len(call.symbols) > 1:
             why = "it has several outputs, and a node has one"
@@ -265,7 +266,8 @@ def _is_left_out(value: Any) -> bool:
 
 def _rule(layer) -> LayerRule:
     if isinstance(layer, OperationLayer):
-        return OPERATIONS[layer.operation_kind]
+        rule = OPERATIONS[layer.operation_kind]
+        return rule if rule.chosen is None else rule.chosen(layer)
     return rule_of(layer)
 
 

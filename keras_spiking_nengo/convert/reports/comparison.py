@@ -23,6 +23,7 @@ from keras_spiking_nengo.convert.reports.runnable import ArraysByName, Runnable
 from keras_spiking_nengo.convert.spiking.calibration import highest_rate, rate_half
 from keras_spiking_nengo.convert.spiking.forms import form_of
 from keras_spiking_nengo.dynamics.neurons import neuron
+from keras_spiking_nengo.engine.functions import half_times_half
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.models.calls import Call, Calls, calls
 from keras_spiking_nengo.models.data import arrays_of
@@ -105,7 +106,7 @@ class Comparison:
     Attributes:
         layers: one `LayerComparison` per layer of spiking neurons.
         outputs: one `OutputComparison` per output.
-        hosted: names of layers that Keras runs in a Python node of a Nengo network.
+        hosted: names of layers that a Python node of a Nengo network computes.
 
     Example:
         >>> report = Comparison(layers=(), outputs=(), hosted=("norm",))
@@ -381,8 +382,13 @@ def _hosted(other) -> tuple[str, ...]:
         vertex.layers[0]
         for vertex in vertices
         if vertex.subnet is not None
-        and any(isinstance(n.output, KerasLayer) for n in vertex.subnet.net.all_nodes)
+        and any(_stands_for_layer(node) for node in vertex.subnet.net.all_nodes)
     )
+
+
+def _stands_for_layer(node) -> bool:
+    output = node.output
+    return isinstance(output, KerasLayer) or output is half_times_half
 
 
 # --- numbers ----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from keras_spiking_nengo.convert.rate_types import CURVE_OPERATIONS
 from keras_spiking_nengo.convert.rules.activations import population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
+from keras_spiking_nengo.convert.rules.products import PRODUCT
 from keras_spiking_nengo.convert.rules.rearranging import (
     Function,
     gathered,
@@ -45,11 +46,12 @@ def _signed_sum(site: Site, signs=(1.0, 1.0)) -> Part:
     return weighted_sum(site, factors, bias)
 
 
-def _of_signals_objection(layer: OperationLayer) -> str:
+def _of_signals(layer: OperationLayer) -> LayerRule:
+    """The rule for a product: of signals, or of one with numbers or itself."""
     values = layer.operands
     if _slots(layer).count(True) < 2 or values[0] == values[1]:
-        return ""
-    return "it multiplies signals with each other"
+        return LayerRule(_scaled_or_squared)
+    return PRODUCT
 
 
 def _scaled_or_squared(site: Site) -> Part:
@@ -166,7 +168,7 @@ OPERATIONS: dict[str, LayerRule] = (
         "Add": LayerRule(_signed_sum),
         "Subtract": LayerRule(partial(_signed_sum, signs=(1.0, -1.0))),
         "Negative": LayerRule(partial(_signed_sum, signs=(-1.0,))),
-        "Multiply": LayerRule(_scaled_or_squared, _of_signals_objection),
+        "Multiply": LayerRule(chosen=_of_signals),
         "Divide": LayerRule(_quotient, _quotient_objection),
         "TrueDivide": LayerRule(_quotient, _quotient_objection),
         "Power": LayerRule(_square, _power_objection),
