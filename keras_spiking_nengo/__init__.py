@@ -35,6 +35,7 @@ from keras_spiking_nengo.engine.keras_layers import keras_node
 from keras_spiking_nengo.engine.made_anew import per_item
 from keras_spiking_nengo.engine.trainable import configure
 from keras_spiking_nengo.layers.neuron_check import check_neuron
+from keras_spiking_nengo.nengo_messages import quiet_new_caches
 from keras_spiking_nengo.serving import export, export_streaming, save
 from keras_spiking_nengo.simulator import Simulator
 from keras_spiking_nengo.training import (
@@ -90,5 +91,7 @@ for _module in (
     surrogates,
 ):
     sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module
+
+quiet_new_caches()
 
 __version__ = "0.1.0"

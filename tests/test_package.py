@@ -4,12 +4,14 @@ import doctest
 import importlib
 import importlib.util
 import inspect
+import logging
 import pkgutil
 import re
 from pathlib import Path
 
 import keras
 import pytest
+from nengo.cache import DecoderCache
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import LAYERS
@@ -191,3 +193,12 @@ def test_the_tables_of_what_is_supported_are_up_to_date():
     spec.loader.exec_module(module)
     assert module.FILE.read_text() == module.text(), "run: python docs/supported.py"
     assert module.NIR.read_text() == module.nir_text(), "run: python docs/supported.py"
+
+
+def test_nothing_is_said_of_a_cache_that_is_new(tmp_path, caplog):
+    """With a handler for all loggers, Nengo's message would show, and a traceback."""
+    with caplog.at_level(logging.WARNING), DecoderCache(cache_dir=tmp_path / "new"):
+        pass
+    assert not caplog.records
+    logging.getLogger("nengo.cache").error("corrupted", exc_info=ValueError())
+    assert "corrupted" in caplog.text
