@@ -169,7 +169,7 @@ def docs(session: nox.Session) -> None:
     extras = "jax,plots,nir,onnx,litert"
     install(session, "-e", f".[{extras}]", "--group", "test", "--group", "docs")
     if session.posargs == ["serve"]:
-        session.run("mkdocs", "serve", env={"KSN_NOTEBOOKS": "0"})
+        session.run("mkdocs", "serve", env={"KSN_NOTEBOOKS": "false"})
         return
     # Notebooks are run by the build.
     chosen = ("tests/test_docs.py", "-m", "docs", "-k", "not notebooks")
