@@ -187,7 +187,8 @@ class ParallelSpikingNeurons(Bounded, Weighted, keras.layers.Layer):
     Example:
         >>> import keras
         >>> layer = ParallelSpikingNeurons(kernel_initializer="identity")
-        >>> layer(keras.ops.array([[[0.5], [2.0]]])).tolist()
+        >>> y = layer(keras.ops.array([[[0.5], [2.0]]]))
+        >>> keras.ops.convert_to_numpy(y).tolist()
         [[[0.0], [1000.0]]]
 
     Reference:
@@ -449,7 +450,8 @@ class SlidingParallelSpikingNeurons(SequenceLayer):
     Example:
         >>> import keras
         >>> layer = SlidingParallelSpikingNeurons(order=2, return_sequences=True)
-        >>> layer(keras.ops.array([[[0.6], [0.8], [0.5]]])).tolist()
+        >>> y = layer(keras.ops.array([[[0.6], [0.8], [0.5]]]))
+        >>> keras.ops.convert_to_numpy(y).tolist()
         [[[0.0], [1000.0], [0.0]]]
 
     Reference:
