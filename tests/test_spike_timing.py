@@ -14,6 +14,7 @@ from nengo.exceptions import ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.types import STDP, RewardModulatedSTDP, TripletSTDP
 from tests.arrays import difference, frames, numpy
+from tests.marks import slow_on_jax
 from tests.simulated import by_nengo
 
 OPTIONS = {"dtype": "float64", "progress_bar": False}
@@ -247,6 +248,7 @@ def assert_as_nengo(found, expected):
             np.testing.assert_array_equal(found[probe] != 0, values != 0)
 
 
+@slow_on_jax
 def test_each_item_of_a_batch_learns_by_itself(float64):
     net, x = plastic("triplet", "reward"), frames(2, 80, 1)
     with ksn.Simulator(net, minibatch_size=2, seed=7, **OPTIONS) as sim:

@@ -9,6 +9,7 @@ from nengo.exceptions import SimulatorClosed, ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.simulator.grading import by_output
 from tests.arrays import frames
+from tests.marks import slow_on_jax
 from tests.simulated import by_nengo
 
 STEPS = 10
@@ -215,6 +216,7 @@ def test_data_show_what_was_trained(float64):
             assert np.any(trained != weights[conn])
 
 
+@slow_on_jax
 def test_the_network_written_back_equals_what_was_trained(float64):
     net = two(nengo.LIF())
     sim, x = fitted(net, dtype="float64")
@@ -230,6 +232,7 @@ def test_the_network_written_back_equals_what_was_trained(float64):
         assert np.max(np.abs(untrained[ours] - expected[theirs])) > 1e-3
 
 
+@slow_on_jax
 def test_compiling_again_keeps_what_was_trained():
     net = two()
     sim, x = fitted(net)
@@ -268,6 +271,7 @@ def test_a_simulator_in_double_precision_trains_without_keras_being_so():
 # --- without inputs, and with functions ------------------------------------------
 
 
+@slow_on_jax
 def test_without_inputs_the_number_of_steps_is_said():
     net = one(lambda t: np.cos(300 * t))
     with simulator(net) as sim:

@@ -12,7 +12,7 @@ from keras_spiking_nengo.dynamics.loops import compiled
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF
 from tests.gradients import gradient
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 RATIOS = [10.0**n for n in range(-3, 6)] + [30, 79, 85, 120, 600, 800]
 KINDS = {
@@ -61,6 +61,7 @@ def currents():
     return np.linspace(-1, 20, 30) * np.ones((150, 1)) + rng.normal(size=(150, 30))
 
 
+@slow_on_jax
 @pytest.mark.parametrize("varied", TAUS)
 @pytest.mark.parametrize("name", KINDS)
 def test_any_ratio_of_the_time_constants_fires_as_in_nengo(name, varied, float64):

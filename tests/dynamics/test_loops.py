@@ -14,7 +14,7 @@ from keras_spiking_nengo.dynamics.neurons import drawn_state, neuron
 from keras_spiking_nengo.dynamics.surrogates import Arctan
 from tests.cases import NEURONS
 from tests.gradients import gradient, penalty
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 BATCH, TIME, N = 2, 8, 4
 RECURRENT = [name for name, kind in NEURONS.items() if neuron(kind).states]
@@ -195,6 +195,7 @@ def test_nested_structures_are_scanned_as_flat_ones_are(save, unroll, float64):
         np.testing.assert_allclose(*pair, rtol=1e-12, atol=1e-14)
 
 
+@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("eager", [False, True])
 def test_gradients_of_nested_structures_are_those_of_flat_ones(eager, float64):

@@ -10,7 +10,7 @@ import keras_spiking_nengo as ksn
 from tests.arrays import numpy
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="it has its own loop")
 
@@ -243,6 +243,7 @@ def test_ottt_of_neurons_without_connections_is_instantaneous(kind, float64):
     assert_equal(by_x, by_J @ arguments[1].T)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("every", quick([True, 7], {7}))
 @pytest.mark.parametrize("masked", quick([False, True], {True}))
@@ -280,6 +281,7 @@ def _assert_no_change(recurrent, masked, every, dtype, tolerance):
             assert_equal(ours, expected, tolerance)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("method", ["eprop", "ottt"])
 @pytest.mark.parametrize("recurrent", quick([False, True], {True}))
 def test_steps_that_are_left_out_get_no_gradient(method, recurrent, float64):
@@ -301,6 +303,7 @@ def test_steps_that_are_left_out_get_no_gradient(method, recurrent, float64):
     assert_equal(by_x[:, left], expected_x)
 
 
+@slow_on_jax
 @pytest.mark.parametrize(
     "options",
     [{"checkpoint": 5, "gradient": "eprop"}, {"gradient": "ottt"}],

@@ -20,7 +20,7 @@ from tests.conftest import BACKEND
 from tests.gradients import gradient, penalty
 from tests.layers.contract import currents
 from tests.layers.nets import small
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing")
 
@@ -316,6 +316,7 @@ def _weight_gradients(layer, x):
     return [jax.grad(loss)(values, power) for power in (2, 1)]
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", quick(["lmu", "ensemble", "network"], {"lmu"}))
 def test_gradients_of_weights(name):
     layer = LAYERS[name](return_sequences=True)
@@ -356,6 +357,7 @@ def test_a_tape_watches_what_it_watches(trainable):
         assert watched() == actual
 
 
+@slow_on_jax
 def test_what_is_traced_runs_as_it_is():
     layer = LAYERS["neurons"](return_sequences=True)
     layer.build((2, TIME, 2))

@@ -12,7 +12,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.types import Heterogeneous, IntegrateAndFire, SoftLIFRate
 from tests.arrays import numpy
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 pytestmark = pytest.mark.usefixtures("float64")
 
@@ -95,6 +95,7 @@ def _start(cls):
     return {"initial_state": {"voltage": nengo.dists.Choice([0.3])}}
 
 
+@slow_on_jax
 @pytest.mark.parametrize("form", quick(["unit", "channel", "shared"], {"channel"}))
 def test_they_are_trained_saved_and_exported(form, tmp_path):
     start = 0.03 if form == "shared" else Uniform(0.01, 0.03)
@@ -125,6 +126,7 @@ def test_they_are_trained_saved_and_exported(form, tmp_path):
     np.testing.assert_array_equal(loaded.predict(x, verbose=0), y)
 
 
+@slow_on_jax
 def test_to_nengo_and_back():
     kinds = {"tau_rc": Uniform(0.01, 0.03), "tau_ref": np.linspace(0.001, 0.003, N)}
     first = neurons(nengo.LIF(), initial_parameters=kinds)

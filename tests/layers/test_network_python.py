@@ -10,6 +10,7 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import NetworkCell
 from tests.arrays import frames, numpy
 from tests.layers.nets import STEPS, assert_equal, layer_of
+from tests.marks import slow_on_jax
 from tests.simulated import by_nengo
 
 
@@ -97,6 +98,7 @@ def test_each_call_begins_anew(name, float64):
     assert_equal(numpy(layer(x)), expected)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_batch_begins_anew_in_predict_and_fit(name, float64):
     net, x = NETWORKS[name](), frames(1, STEPS, 1)
@@ -128,6 +130,7 @@ def test_a_stateful_layer_goes_on(name, float64):
     assert_equal(second, expected[:, STEPS // 2 :])
 
 
+@slow_on_jax
 def test_gradients_use_what_python_said_in_each_step(float64):
     # Slopes of the rates depend on the count, which no reverse pass can redo.
     def gradients(unroll):

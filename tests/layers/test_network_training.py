@@ -41,6 +41,7 @@ def nested():
     return net, sub, a, b, first, probe
 
 
+@slow_on_jax
 def test_configured_by_class_and_object():
     net, _, a, b, first, probe = nested()
     ksn.configure(net, trainable=False)

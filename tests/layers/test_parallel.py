@@ -185,6 +185,7 @@ def test_both_are_trained_and_saved(jit, tmp_path):
     assert float(numpy(again.layers[1].masking)) == 0.75
 
 
+@slow_on_jax
 def test_finds_what_was_long_ago():
     """A spike at the end where there was one at the start: weights between the two."""
     rng = np.random.RandomState(0)

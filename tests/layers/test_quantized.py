@@ -14,7 +14,7 @@ from tests.arrays import assert_near, numpy, run
 from tests.builders import randomise, static
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 K = ksn.layers
 
@@ -167,6 +167,7 @@ def test_mixed_precision(policy):
     )
 
 
+@slow_on_jax
 @pytest.mark.torch
 @pytest.mark.parametrize("jit", JIT)
 def test_it_trains_and_is_compiled(jit):
@@ -323,6 +324,7 @@ def test_a_model_that_keras_quantizes_too_is_refused():
 # --- within other layers, and converted ---------------------------------------------
 
 
+@slow_on_jax
 def test_within_other_layers():
     inner = K.Quantized(L.Conv2D(2, 3), 4)
     x = data((5, 6, 6, 1))
@@ -338,6 +340,7 @@ def test_within_other_layers():
     assert np.any(y) and ksn.to_nengo(model).verify(values).ok
 
 
+@slow_on_jax
 def test_step_by_step():
     layers = [
         K.Quantized(L.Conv1D(4, 3, padding="causal", dilation_rate=2), 4),
@@ -352,6 +355,7 @@ def test_step_by_step():
     assert_near(np.stack(outputs, axis=1), model.predict(x, verbose=0), 1e-6)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("over_time", quick([False, True], [True]))
 def test_a_spiking_model_stays_quantized(over_time):
     stack = [
@@ -427,6 +431,7 @@ def digits(n=600):
     return (x[order] / 16).astype("float32"), y[order]
 
 
+@slow_on_jax
 def test_a_classifier_of_4_bits_decides_alike_everywhere():
     x, y = digits()
     kind = ksn.types.IntegrateAndFire(0.01, amplitude=0.001)

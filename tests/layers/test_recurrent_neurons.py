@@ -11,7 +11,7 @@ from tests.arrays import numpy
 from tests.catalogue.dynamics import NEURONS
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick
+from tests.marks import quick, slow_on_jax
 
 KINDS = ("LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear")
 
@@ -245,6 +245,7 @@ def test_nengo_fires_as_it_does_with_delays(delay):
     np.testing.assert_array_equal(ksn.to_nengo(model).run(x), y)
 
 
+@slow_on_jax
 @pytest.mark.parametrize("synapse", [None, 0.004])
 def test_gradients_through_delays_are_those_of_steps_written_out(synapse):
     slopes = []
