@@ -95,7 +95,8 @@ class Quantized(Wrapping, keras.layers.Wrapper):
         >>> integers, scales = layer.quantized_weights()
         >>> integers.tolist()
         [[3, -1], [1, 3]]
-        >>> np.allclose(layer(np.eye(2)), integers * scales)
+        >>> y = keras.ops.convert_to_numpy(layer(np.eye(2)))
+        >>> np.allclose(y, integers * scales)
         True
 
     Reference:

@@ -179,7 +179,7 @@ LAYERS = {
             "surrogate": "triangle",
             "amplitude": 0.5,
             "kernel_initializer": keras.saving.serialize_keras_object(
-                keras.initializers.RandomUniform(-0.5, 1.0, seed=3)
+                keras.initializers.RandomUniform(0.2, 1.0, seed=3)
             ),
             "threshold_initializer": keras.saving.serialize_keras_object(
                 keras.initializers.Constant(2.0)
