@@ -62,7 +62,7 @@ def currents():
 
 
 @slow_on_jax
-@pytest.mark.parametrize("varied", TAUS)
+@pytest.mark.parametrize("varied", quick(TAUS, [*TAUS][:1]))
 @pytest.mark.parametrize("name", KINDS)
 def test_any_ratio_of_the_time_constants_fires_as_in_nengo(name, varied, float64):
     J = currents()

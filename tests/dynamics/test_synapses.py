@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics import synapses
 from tests.cases import SYNAPSES
+from tests.marks import quick
 
 DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((TIME, N)).cumsum(0)
@@ -49,7 +50,7 @@ def test_as_nengo_in_float64(name, delay, float64):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("delay", [0, 1])
+@pytest.mark.parametrize("delay", quick([0, 1], {1}))
 @pytest.mark.parametrize("name", SYNAPSES)
 def test_forms_agree_to_1e_6_in_float32(name, delay):
     system = synapses.linear_system(SYNAPSES[name], DT, delay)

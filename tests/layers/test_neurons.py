@@ -14,7 +14,7 @@ from tests.arrays import numpy, run
 from tests.cases import NEURONS, RANDOM
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import slow_on_jax
+from tests.marks import quick, slow_on_jax
 
 DT, N, TIME = 0.001, 5, 40
 CURRENTS = np.random.RandomState(0).uniform(0.5, 4, (2, TIME, N))
@@ -82,7 +82,7 @@ def rate_slope(neuron_type, J, width):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("width", [None, 0.2])
+@pytest.mark.parametrize("width", quick([None, 0.2], {0.2}))
 @pytest.mark.parametrize("forward", ["rate", "spike_aware"])
 @pytest.mark.parametrize("name", RATED)
 def test_rate_modes_have_the_slope_of_the_softened_curve(name, forward, width, float64):
@@ -170,7 +170,7 @@ def check_weight_gradient(layer, x, weights, observe=lambda outputs: outputs):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("kind", ["shared", "unit"])
+@pytest.mark.parametrize("kind", quick(["shared", "unit"], {"unit"}))
 @pytest.mark.parametrize("name", TRAINED)
 def test_gradients_of_parameters_equal_finite_differences(name, kind, float64):
     neuron_type, parameter, options = TRAINED[name]

@@ -12,7 +12,7 @@ from tests.arrays import numpy, run
 from tests.cases import SYNAPSES
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick
+from tests.marks import quick, some_on_jax
 
 DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((2, TIME, N)).cumsum(1)
@@ -161,7 +161,7 @@ def test_gradient_of_tau_equals_finite_differences(of, kind, delay, float64):
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", WITH_MEMORY)
+@pytest.mark.parametrize("name", some_on_jax(WITH_MEMORY, ["Lowpass", "Triangle"]))
 def test_blocks_are_single_steps(name):
     x = INPUT.astype("float32")
     cell = SynapseCell(SYNAPSES[name])
