@@ -12,7 +12,7 @@ from keras_spiking_nengo.convert.rate_types import CURVE_OPERATIONS
 from keras_spiking_nengo.convert.rules.activations import population
 from keras_spiking_nengo.convert.rules.adding import joined, spread, weighted_sum
 from keras_spiking_nengo.convert.rules.affine import constant, diagonal
-from keras_spiking_nengo.convert.rules.products import PRODUCT
+from keras_spiking_nengo.convert.rules.multiplying import PRODUCT
 from keras_spiking_nengo.convert.rules.rearranging import (
     Function,
     gathered,

@@ -19,7 +19,7 @@ from keras_spiking_nengo.engine.functions import half_times_half
 __all__ = ["PRODUCT"]
 
 
-def _product(site: Site) -> Part:
+def _product_of_inputs(site: Site) -> Part:
     """Of a call that takes inputs the network, else its one output."""
     if site.port is not None:
         return site.vertex(output=(site.sources[0], site.port)), ()
@@ -47,7 +47,7 @@ def _times(one: nengo.Node, other: nengo.Node) -> nengo.Node:
 
 
 PRODUCT = LayerRule(
-    _product,
+    _product_of_inputs,
     outputs=lambda layer: {},
     in_node="it multiplies signals with each other, for which there is no object",
 )
