@@ -552,6 +552,8 @@ def test_held_out_items_are_weighted_by_probe():
         ({"a": "mse"}, ["mae", "mape"], {"a": ["mae", "mape"]}),
         ({"a": "mse"}, [["mae", "mape"]], {"a": ["mae", "mape"]}),
         ({"a": "mse"}, [["mae"], None], {"a": ["mae"], "b": None}),
+        # Neither one for each: Keras refuses it, and nothing is left out.
+        ({"a": "mse"}, [["mae"], None, None], {"a": [["mae"], None, None]}),
         ("mse", ["mae", "mape"], {"a": "mae", "b": "mape"}),  # as Keras reads it
         ("mse", ["mae"], {"a": ["mae"], "b": ["mae"]}),
         (None, ["mae"], {"a": ["mae"], "b": ["mae"]}),

@@ -89,7 +89,8 @@ def _metrics_by_output(value, names: list[str], with_loss: list[str]) -> dict[st
     if isinstance(value, Mapping) or len(with_loss) == len(names):
         return _spread(value, names, names)
     if any(grade is None or isinstance(grade, list | tuple) for grade in value):
-        return _spread(value, with_loss if len(value) == len(with_loss) else names, [])
+        one_each = with_loss if len(value) == len(with_loss) else names
+        return _spread(value, one_each, with_loss)
     return dict.fromkeys(with_loss, value)
 
 
