@@ -31,9 +31,28 @@ class _SpikeTimingRule(nengo.learning_rules.LearningRuleType):
     max_weight = FiniteNumber("max_weight", optional=True)
     bounds = EnumParam("bounds", values=("hard", "soft"))
 
-    def _set_bounds(self, min_weight, max_weight, bounds) -> None:
+    def __init__(
+        self,
+        learning_rate,
+        tau_plus,
+        tau_minus,
+        a_plus,
+        a_minus,
+        interactions,
+        min_weight,
+        max_weight,
+        bounds,
+        **options,
+    ):
+        super().__init__(learning_rate, **options)
+        self.tau_plus, self.tau_minus = tau_plus, tau_minus
+        self.a_plus, self.a_minus = a_plus, a_minus
+        self.interactions = interactions
         self.min_weight, self.max_weight = min_weight, max_weight
         self.bounds = bounds
+        self._check_bounds()
+
+    def _check_bounds(self) -> None:
         both = self.min_weight is not None and self.max_weight is not None
         if both and not self.min_weight < self.max_weight:
             raise ValidationError(
@@ -45,8 +64,8 @@ class _SpikeTimingRule(nengo.learning_rules.LearningRuleType):
         if self.bounds == "soft" and not both:
             raise ValidationError(
                 "'soft' bounds need both min_weight and max_weight, as changes are"
-                f" scaled by the room up to them; got {min_weight!r} and"
-                f" {max_weight!r}. Give both, or bounds='hard'",
+                f" scaled by the room up to them; got {self.min_weight!r} and"
+                f" {self.max_weight!r}. Give both, or bounds='hard'",
                 attr="bounds",
                 obj=self,
             )
@@ -141,11 +160,10 @@ class STDP(_SpikeTimingRule):
         max_weight=None,
         bounds="hard",
     ):
-        super().__init__(learning_rate)
-        self.tau_plus, self.tau_minus = tau_plus, tau_minus
-        self.a_plus, self.a_minus = a_plus, a_minus
-        self.interactions = interactions
-        self._set_bounds(min_weight, max_weight, bounds)
+        super().__init__(
+            *(learning_rate, tau_plus, tau_minus, a_plus, a_minus),
+            *(interactions, min_weight, max_weight, bounds),
+        )
 
 
 class TripletSTDP(_SpikeTimingRule):
@@ -218,13 +236,12 @@ class TripletSTDP(_SpikeTimingRule):
         max_weight=None,
         bounds="hard",
     ):
-        super().__init__(learning_rate)
-        self.tau_plus, self.tau_minus = tau_plus, tau_minus
+        super().__init__(
+            *(learning_rate, tau_plus, tau_minus, a_plus, a_minus),
+            *(interactions, min_weight, max_weight, bounds),
+        )
         self.tau_x, self.tau_y = tau_x, tau_y
-        self.a_plus, self.a_minus = a_plus, a_minus
         self.a3_plus, self.a3_minus = a3_plus, a3_minus
-        self.interactions = interactions
-        self._set_bounds(min_weight, max_weight, bounds)
 
     @property
     def time_constants(self) -> Mapping[str, float]:
@@ -304,12 +321,12 @@ class RewardModulatedSTDP(_SpikeTimingRule):
         max_weight=None,
         bounds="hard",
     ):
-        super().__init__(learning_rate, size_in=1)
-        self.tau_plus, self.tau_minus = tau_plus, tau_minus
+        super().__init__(
+            *(learning_rate, tau_plus, tau_minus, a_plus, a_minus),
+            *(interactions, min_weight, max_weight, bounds),
+            size_in=1,
+        )
         self.tau_eligibility = tau_eligibility
-        self.a_plus, self.a_minus = a_plus, a_minus
-        self.interactions = interactions
-        self._set_bounds(min_weight, max_weight, bounds)
 
     @property
     def time_constants(self) -> Mapping[str, float]:

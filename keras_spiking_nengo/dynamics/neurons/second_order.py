@@ -25,6 +25,20 @@ def _spikes(c, v, spike):
     return spike.spike((v - c["v_threshold"]) / c["v_threshold"])
 
 
+def _behind_a_current(parameters, constants, step, **options) -> Neuron:
+    return Neuron(
+        parameters=parameters,
+        states=("current", "voltage"),
+        constants=constants,
+        step=step,
+        rates=None,
+        trainable=tuple(parameters),
+        ranges=lowest_threshold(parameters),
+        max_spikes=1,
+        **options,
+    )
+
+
 @NEURONS.register(types.SynapticLIF)
 def _synaptic(neuron_type) -> Neuron:
     parameters = numbers_of(neuron_type)
@@ -48,17 +62,7 @@ def _synaptic(neuron_type) -> Neuron:
             v = ops.where(ops.stop_gradient(before) > c["v_threshold"], 0.0, v)
         return _spikes(c, v, spike) * c["height"], [current, v]
 
-    return Neuron(
-        parameters=parameters,
-        states=("current", "voltage"),
-        constants=constants,
-        step=step,
-        rates=None,
-        trainable=tuple(parameters),
-        ranges=lowest_threshold(parameters),
-        max_spikes=1,
-        variant=neuron_type.reset,
-    )
+    return _behind_a_current(parameters, constants, step, variant=neuron_type.reset)
 
 
 @NEURONS.register(types.AlphaLIF)
@@ -77,13 +81,4 @@ def _alpha_neuron(neuron_type) -> Neuron:
         current = ops.where(fired, 0.0, c["D"] * current + J)
         return _spikes(c, v, spike) * c["height"], [current, v]
 
-    return Neuron(
-        parameters=parameters,
-        states=("current", "voltage"),
-        constants=constants,
-        step=step,
-        rates=None,
-        trainable=tuple(parameters),
-        ranges=lowest_threshold(parameters),
-        max_spikes=1,
-    )
+    return _behind_a_current(parameters, constants, step)
