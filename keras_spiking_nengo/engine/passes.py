@@ -296,10 +296,8 @@ def _stands_apart(stage: Stage) -> bool:
     """Whether it costs more in a loop with others than it takes to compile."""
     if stage.kind == "loop":
         return any(operation.calls_python for operation in stage.operations)
-    weights = [
-        n.rows * n.columns * n.count for n in stage.operations if isinstance(n, Product)
-    ]
-    return sum(weights) >= _WORTH_A_STAGE
+    products = (n for n in stage.operations if isinstance(n, Product))
+    return sum(n.multiplications for n in products) >= _WORTH_A_STAGE
 
 
 def _stage_needs(stages: Sequence[Stage]) -> list[set[int]]:

@@ -58,8 +58,10 @@ class Sum(Operation):
         less. `"matrix"`: a product with zeros and ones. `"scattered"`: one by one,
         where such a matrix would be large.
         """
-        size, n_terms = self.outs[0].size, sum(len(index) for _, index in self.parts)
-        return _form(self._where, size, n_terms) if len(self.reads) == 1 else ""
+        if len(self.reads) != 1:
+            return ""
+        where, size = self._where, self.outs[0].size
+        return _form(_terms(where, size), size, len(where))
 
     @property
     def _where(self) -> np.ndarray:
@@ -142,9 +144,8 @@ def _terms(where: np.ndarray, size: int) -> int:
     return int(np.bincount(where, minlength=size).max(initial=0))
 
 
-def _form(where: np.ndarray, size: int, n_terms: int) -> str:
-    """As `Sum.many`."""
-    most = _terms(where, size)
+def _form(most: int, size: int, n_terms: int) -> str:
+    """As `Sum.many`, of at most so many terms for one element."""
     if most <= _MANY_TERMS:
         return ""
     if most * size <= _ROOM * n_terms:
@@ -159,7 +160,8 @@ def _layers(parts, size: int) -> tuple[Gather, ...]:
     slices = [piece for piece, _ in parts]
     if len(where) == size and np.array_equal(where, np.arange(size)):
         return (Gather(slices),)
-    n_layers, form = _terms(where, size), _form(where, size, len(where))
+    n_layers = _terms(where, size)
+    form = _form(n_layers, size, len(where))
     if form in ("matrix", "scattered"):
         return (Gather(slices),)
     owner = np.concatenate([np.full(len(i), n) for n, (_, i) in enumerate(parts)])
