@@ -1,10 +1,14 @@
 """Fixtures shared by all tests."""
 
+from zlib import crc32
+
 import keras
 import numpy as np
 import pytest
 
 BACKEND = keras.backend.backend()
+# Backends of the default tests that take turns.
+TURNS = ("tensorflow", "jax")
 
 
 def pytest_configure(config):
@@ -14,6 +18,17 @@ def pytest_configure(config):
 
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+@pytest.hookimpl(tryfirst=True)  # before slow tests are left out
+def pytest_collection_modifyitems(items):
+    """Tests that take turns are default ones on one backend, as their names have it."""
+    for item in items:
+        named = item.get_closest_marker("takes_turns") and BACKEND in TURNS
+        if named and not item.get_closest_marker("slow_on_jax"):
+            turn = TURNS[crc32(item.nodeid.encode()) % len(TURNS)]
+            if turn != BACKEND:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

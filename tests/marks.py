@@ -5,12 +5,16 @@ import pytest
 from tests.conftest import BACKEND
 
 # What JAX compiles for longer than all else takes, and TensorFlow tests by default.
-SLOW_ON_JAX = [pytest.mark.slow] if BACKEND == "jax" else []
+SLOW_ON_JAX = [pytest.mark.slow if BACKEND == "jax" else pytest.mark.slow_on_jax]
+
+# Tests whose meaning does not depend on the backend, but which take long: each is among
+# the default ones on TensorFlow or on JAX (tests/conftest.py). `nox -s slow` has both.
+TAKES_TURNS = [pytest.mark.takes_turns]
 
 
 def slow_on_jax(test):
     """`test`, which is not among the default ones on JAX."""
-    return SLOW_ON_JAX[0](test) if SLOW_ON_JAX else test
+    return SLOW_ON_JAX[0](test)
 
 
 def quick(names, chosen):

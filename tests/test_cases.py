@@ -67,6 +67,7 @@ def single_layers():
     yield from map(type, cases.training_only())
     yield from (kind for kind, *_ in cases.POOLS.values())
     yield layers.SimpleRNN  # RECURRENT_LAYERS
+    yield layers.Multiply  # tests/convert/test_products.py
     yield from (ksn.layers.BernoulliEncoder, ksn.layers.PoissonEncoder)  # LAYERS
     x, y = keras.Input((3, 4)), keras.Input((3, 4))
     outputs = [join(x, y) for join in cases.JOINED.values()]

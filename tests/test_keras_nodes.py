@@ -11,8 +11,10 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from tests.arrays import assert_near, frames, numpy
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 STEPS = 12
 

@@ -7,7 +7,9 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from tests.catalogue.trained import TRAINED
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 UNIT = 2.0**-12
 RNG = np.random.RandomState(0)

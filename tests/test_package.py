@@ -15,8 +15,10 @@ from nengo.cache import DecoderCache
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import LAYERS
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.processes import printed
+
+pytestmark = TAKES_TURNS
 
 # Modules that are imported by one backend alone, which may not be installed.
 LOOPS = f"{ksn.__name__}.dynamics.loops"

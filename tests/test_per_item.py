@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 STEPS, ITEMS = 20, 3
 

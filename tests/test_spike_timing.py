@@ -14,8 +14,10 @@ from nengo.exceptions import ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.types import STDP, RewardModulatedSTDP, TripletSTDP
 from tests.arrays import difference, frames, numpy
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 OPTIONS = {"dtype": "float64", "progress_bar": False}
 BOUNDS = {"min_weight": -2e-4, "max_weight": 4e-4}

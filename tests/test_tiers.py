@@ -15,8 +15,10 @@ from keras_spiking_nengo.simulator.interpreted import Interpreted
 from tests.arrays import assert_near
 from tests.catalogue.loops import LOOPS
 from tests.catalogue.networks import NETWORKS, RANDOM_NETWORKS
-from tests.marks import quick
+from tests.marks import TAKES_TURNS, quick
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 FIRST, SECOND = 37, 23
 OPTIONS = {"seed": 7, "progress_bar": False, "dtype": "float64"}

@@ -9,8 +9,10 @@ from nengo.exceptions import SimulatorClosed, ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.simulator.grading import by_output
 from tests.arrays import frames
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 STEPS = 10
 

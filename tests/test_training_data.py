@@ -8,6 +8,9 @@ from nengo.exceptions import ValidationError
 
 import keras_spiking_nengo as ksn
 from tests.arrays import frames
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 ITEMS, STEPS, BATCH = 8, 5, 4
 CLASSES = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -14,7 +14,9 @@ from keras_spiking_nengo.analysis import DEVICES, Device, energy
 from keras_spiking_nengo.analysis.cell_costs import CELL_COSTS
 from keras_spiking_nengo.analysis.layer_costs import LAYER_COSTS, cost_of
 from keras_spiking_nengo.models.time import has_row, moves
-from tests.marks import SLOW_ON_JAX, slow_on_jax
+from tests.marks import SLOW_ON_JAX, TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 # One spike per step for a current of 1000, two for 2000, and so on.
 LINEAR = nengo.SpikingRectifiedLinear(amplitude=0.5)

@@ -12,7 +12,9 @@ from nengo.utils.ensemble import tuning_curves as nengos_curves
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.analysis import plots
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 
 def rendered(thing):

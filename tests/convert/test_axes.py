@@ -8,7 +8,9 @@ from keras import layers
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert import to_nengo
 from tests.builders import neurons, per_step, presented, static, synapse, temporal
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 SEQUENCES = {"return_sequences": True}
 

@@ -24,8 +24,10 @@ from tests.cases import (
     generated_networks,
     make,
 )
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 STEPS = 30
 SLOW = settings(

@@ -18,7 +18,9 @@ from tests.builders import (
     synapse,
     temporal,
 )
-from tests.marks import slow_on_jax, some_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 
 @keras.saving.register_keras_serializable("tests")

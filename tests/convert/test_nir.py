@@ -25,7 +25,9 @@ from tests.convert.nir_graphs import (
     graph_with,
     nir_graphs,
 )
-from tests.marks import quick, slow_on_jax, some_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 STEPS = 25
 SLOW = settings(

@@ -20,6 +20,9 @@ from tests.builders import (
     temporal,
 )
 from tests.cases import make
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 
 def test_sequences_come_back_as_sequences():

@@ -10,7 +10,9 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.spiking.calibration import Drive, calibrated, skew
 from keras_spiking_nengo.types import Elementwise
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 # By default JAX runs the example of `to_spiking`.
 
@@ -331,7 +333,9 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize(
+    "name", quick(LINES, ["all", "layer", "function", "activation"])
+)
 @slow_on_jax
 def test_every_rectified_line_ends_and_bends_where_it_should(name):
     make, key = LINES[name]

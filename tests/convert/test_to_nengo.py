@@ -20,7 +20,9 @@ from tests.builders import (
 )
 from tests.cases import MODELS, NEURONS, RANDOM, STATIC_LAYERS, SYNAPSES, make
 from tests.conftest import BACKEND
-from tests.marks import slow_on_jax, some_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 # What JAX runs by default: one of each kind.
 ON_JAX = (

@@ -10,7 +10,9 @@ from keras import layers
 from keras_spiking_nengo.convert import to_nengo
 from tests.builders import neurons, sequence, temporal
 from tests.cases import make
-from tests.marks import some_on_jax
+from tests.marks import TAKES_TURNS, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 
 def test_report_of_an_export(float64):

@@ -9,7 +9,9 @@ from keras_spiking_nengo.dynamics.loops import scan
 from keras_spiking_nengo.dynamics.loops.memory import Memory
 from tests.conftest import BACKEND
 from tests.gradients import gradient, penalty
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 BATCH, TIME, N = 2, 13, 4
 

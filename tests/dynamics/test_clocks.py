@@ -12,7 +12,9 @@ from keras_spiking_nengo.dynamics.loops import compiled
 from keras_spiking_nengo.dynamics.modes import FORWARDS
 from keras_spiking_nengo.dynamics.surrogates import SoftLIF
 from tests.gradients import gradient
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 RATIOS = [10.0**n for n in range(-3, 6)] + [30, 79, 85, 120, 600, 800]
 KINDS = {
@@ -63,7 +65,7 @@ def currents():
 
 @slow_on_jax
 @pytest.mark.parametrize("varied", quick(TAUS, [*TAUS][:1]))
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, ["AdaptiveLIF"]))
 def test_any_ratio_of_the_time_constants_fires_as_in_nengo(name, varied, float64):
     J = currents()
     for ratio in RATIOS:
@@ -84,7 +86,7 @@ def test_a_membrane_much_shorter_than_a_step_rounds_as_nengos(run):
     np.testing.assert_array_equal(spikes, nengo_spikes(kind, J, "float32"))
 
 
-@pytest.mark.parametrize("name", ["LIF", "AdaptiveLIF"])
+@pytest.mark.parametrize("name", quick(["LIF", "AdaptiveLIF"], ["LIF"]))
 def test_any_ratio_in_single_precision_is_within_a_spike(name):
     J = currents().astype("float32")
     for ratio in RATIOS:

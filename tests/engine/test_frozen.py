@@ -14,7 +14,9 @@ from keras_spiking_nengo.engine.stored import network_from_config, network_to_co
 from tests.arrays import difference
 from tests.cases import NETWORKS
 from tests.engine.runs import SEED
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 STEPS = 40
 # They take seconds to build, and have no kind of connection that others lack.

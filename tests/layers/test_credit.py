@@ -10,9 +10,12 @@ import keras_spiking_nengo as ksn
 from tests.arrays import numpy
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 
-pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="it has its own loop")
+pytestmark = [
+    *TAKES_TURNS,
+    pytest.mark.skipif(BACKEND == "torch", reason="it has its own loop"),
+]
 
 BATCH, TIME, N_IN, N = 2, 41, 3, 4
 DT = 0.001
@@ -306,7 +309,10 @@ def test_steps_that_are_left_out_get_no_gradient(method, recurrent, float64):
 @slow_on_jax
 @pytest.mark.parametrize(
     "options",
-    [{"checkpoint": 5, "gradient": "eprop"}, {"gradient": "ottt"}],
+    [
+        {"checkpoint": 5, "gradient": "eprop"},
+        pytest.param({"gradient": "ottt"}, marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("compiled", quick([True, False], {True}))
 def test_models_fit_and_are_saved(options, compiled, tmp_path):

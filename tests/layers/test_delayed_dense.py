@@ -9,6 +9,9 @@ import keras_spiking_nengo as ksn
 from tests.arrays import numpy
 from tests.conftest import BACKEND
 from tests.gradients import gradient
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 X = np.random.RandomState(0).uniform(-1, 1, (2, 12, 3))
 PLACES = ("synapse", "axon", "dendrite")

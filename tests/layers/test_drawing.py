@@ -7,7 +7,9 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from tests.arrays import numpy
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 L = ksn.layers
 POISSON = nengo.PoissonSpiking(nengo.RectifiedLinear())

@@ -20,9 +20,12 @@ from tests.conftest import BACKEND
 from tests.gradients import gradient, penalty
 from tests.layers.contract import currents
 from tests.layers.nets import small
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 
-pytestmark = pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing")
+pytestmark = [
+    *TAKES_TURNS,
+    pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing"),
+]
 
 TIME = 6
 

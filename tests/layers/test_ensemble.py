@@ -10,8 +10,10 @@ from keras import ops
 
 import keras_spiking_nengo as ksn
 from tests.arrays import assert_near, numpy
-from tests.marks import quick
+from tests.marks import TAKES_TURNS, quick
 from tests.simulated import by_nengo, row_by_row
+
+pytestmark = TAKES_TURNS
 
 STEPS = 120
 SEED = 5

@@ -12,9 +12,9 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.types import Heterogeneous, IntegrateAndFire, SoftLIFRate
 from tests.arrays import numpy
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [*TAKES_TURNS, pytest.mark.usefixtures("float64")]
 
 N, TIME = 5, 120
 KINDS = {

@@ -16,8 +16,10 @@ from tests.arrays import frames, numpy
 from tests.conftest import BACKEND
 from tests.layers.contract import check_layer
 from tests.layers.nets import STEPS, assert_equal, layer_of, small, spiking
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 CHECKS = [name for name in dir(check_layer) if name.startswith("check_")]
 

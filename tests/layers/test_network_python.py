@@ -10,8 +10,10 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import NetworkCell
 from tests.arrays import frames, numpy
 from tests.layers.nets import STEPS, assert_equal, layer_of
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 
 class Count(nengo.Process):

@@ -12,7 +12,9 @@ from tests.arrays import frames, numpy
 from tests.conftest import BACKEND
 from tests.gradients import gradient
 from tests.layers.nets import STEPS, built, layer_of, small, spiking
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 # --- what is trained ---------------------------------------------------------------
 

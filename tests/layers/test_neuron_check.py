@@ -7,7 +7,9 @@ import pytest
 from keras import ops
 
 import keras_spiking_nengo as ksn
-from tests.marks import quick
+from tests.marks import TAKES_TURNS, quick
+
+pytestmark = TAKES_TURNS
 
 
 class Quadratic(nengo.neurons.NeuronType):

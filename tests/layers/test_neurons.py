@@ -14,7 +14,9 @@ from tests.arrays import numpy, run
 from tests.cases import NEURONS, RANDOM
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 DT, N, TIME = 0.001, 5, 40
 CURRENTS = np.random.RandomState(0).uniform(0.5, 4, (2, TIME, N))

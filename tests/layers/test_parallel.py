@@ -10,7 +10,9 @@ from keras_spiking_nengo.models.time import stepwise_objection
 from tests.arrays import numpy, run
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 T = 9
 X = np.random.RandomState(0).uniform(-1, 3, (2, T, 2, 3))
@@ -149,7 +151,7 @@ def test_half_precision_sums_in_single():
 
 @pytest.mark.torch
 @slow_on_jax
-@pytest.mark.parametrize("jit", JITS[BACKEND])
+@pytest.mark.parametrize("jit", quick(JITS[BACKEND], JITS[BACKEND][-1:]))
 def test_both_are_trained_and_saved(jit, tmp_path):
     model = keras.Sequential(
         [

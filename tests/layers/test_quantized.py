@@ -14,7 +14,9 @@ from tests.arrays import assert_near, numpy, run
 from tests.builders import randomise, static
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 K = ksn.layers
 

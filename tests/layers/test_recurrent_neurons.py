@@ -11,11 +11,11 @@ from tests.arrays import numpy
 from tests.catalogue.dynamics import NEURONS
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 
 KINDS = ("LIF", "AdaptiveLIF", "Izhikevich", "RectifiedLinear")
 
-pytestmark = pytest.mark.usefixtures("float64")
+pytestmark = [*TAKES_TURNS, pytest.mark.usefixtures("float64")]
 
 N, TIME = 6, 60
 SYNAPSES = {

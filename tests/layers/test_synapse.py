@@ -12,7 +12,9 @@ from tests.arrays import numpy, run
 from tests.cases import SYNAPSES
 from tests.conftest import BACKEND
 from tests.gradients import gradient
-from tests.marks import quick, some_on_jax
+from tests.marks import TAKES_TURNS, quick, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 DT, TIME, N = 0.001, 150, 3
 INPUT = np.random.RandomState(0).standard_normal((2, TIME, N)).cumsum(1)

@@ -9,8 +9,10 @@ from keras import layers, ops
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.replay import Replay, called, replay
 from tests.cases import MODELS, generated_models, make
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 from tests.models.nets import NETS, arrays, outputs, states
+
+pytestmark = TAKES_TURNS
 
 
 def same(model, data):

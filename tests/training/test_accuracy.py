@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 LOSSES = {
     "rate": ksn.losses.SpikeRateCrossEntropy(),

@@ -10,8 +10,10 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.layers import Neurons, NeuronsCell, Synapse
 from tests.arrays import numpy
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.training.models import JIT, TIME, currents, spiking
+
+pytestmark = TAKES_TURNS
 
 DeadLayers, DtScheduler = ksn.callbacks.DeadLayers, ksn.callbacks.DtScheduler
 SpikeSummaries = ksn.callbacks.SpikeSummaries
@@ -50,8 +52,7 @@ class Holding(keras.callbacks.Callback):
         self.held += [self.model.train_function, self.model.test_function]
 
 
-@pytest.mark.torch
-@slow_on_jax
+@pytest.mark.slow
 def test_every_epoch_computes_with_its_dt_and_the_own_one_comes_back(capsys):
     model = ready(filtered())
     weights, x, y = model.get_weights(), currents(), np.full((4, 3), 5.0)
