@@ -22,7 +22,9 @@ from nengo.exceptions import (
 from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.engine import Program
 from keras_spiking_nengo.simulator.compiled import Compiled
+from tests.conftest import BACKEND
 from tests.simulated import by_nengo
 
 OPTIONS = {"dtype": "float64", "progress_bar": False}
@@ -318,18 +320,63 @@ def test_an_empty_network_counts_its_steps():
         assert sim.n_steps == len(sim.trange()) == 50
 
 
-@pytest.mark.parametrize("steps", [47, 77])
+@pytest.mark.parametrize("steps", [47, 75])
 def test_steps_that_are_laid_out_together_change_nothing(shared, monkeypatch, steps):
-    net, sim = shared  # 77 is 7 times 11; 47 has no divisor
+    net, sim = shared
     sim.run_steps(steps)
     together = [np.array(sim.data[probe]) for probe in (net.probe, net.sampled)]
-    module = "keras_spiking_nengo.simulator.compiled"
-    monkeypatch.setattr(f"{module}.cached_steps", lambda steps: steps)
+    monkeypatch.setattr("keras_spiking_nengo.simulator.compiled._CACHED", 1000)
     with simulator(net) as at_once:
         at_once.run_steps(steps)
     for probe, values in zip((net.probe, net.sampled), together, strict=True):
         assert np.any(values)
         np.testing.assert_allclose(at_once.data[probe], values, rtol=1e-12, atol=1e-13)
+
+
+def third_order(tau):
+    denominator = np.poly([-1 / tau, -2 / tau, -3 / tau])
+    return nengo.LinearFilter([denominator[-1]], denominator)
+
+
+def everything_but_loops_of_python(python):
+    """Loops, filters of all forms, noise, and Python before and after."""
+    with nengo.Network(seed=2) as net:
+        source = nengo.Node(lambda t: np.sin(30 * t))
+        noise = nengo.Node(nengo.processes.WhiteNoise(seed=1), size_out=1)
+        ens = nengo.Ensemble(20, 1)
+        nengo.Connection(source, ens, synapse=third_order(0.02))
+        nengo.Connection(noise, ens, synapse=0.1)
+        nengo.Connection(ens, ens, synapse=0.05)
+        read = nengo.Node(lambda t, x: 2 * x + t, size_in=1) if python else ens
+        if python:
+            nengo.Connection(ens, read, synapse=nengo.Alpha(0.01))
+        nengo.Probe(read, synapse=third_order(0.01))
+        nengo.Probe(ens.neurons, sample_every=0.003)
+    return net
+
+
+@pytest.mark.parametrize("python", [False, True])
+def test_runs_of_any_length_are_one_program(python, monkeypatch):
+    """Each run goes on from the last, as nengo's, and nothing is compiled for it."""
+    traced, sequence = [], Program.sequence
+
+    def counted(self, *args, **kwargs):
+        traced.append(self)
+        return sequence(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "sequence", counted)
+    net = everything_but_loops_of_python(python)
+    lengths = (90, 1, 7, 50, 24, 26, 33, 75)
+    with simulator(net, compile=True) as sim:
+        sim.run_steps(lengths[0])
+        first = len(traced)
+        for n_steps in lengths[1:]:
+            sim.run_steps(n_steps)
+        assert_as_nengo(sim, reference(net, sum(lengths)))
+    if python:  # powers of two times 25: it is called for no step that is not one
+        assert len(traced) <= 3 * first
+    elif BACKEND != "torch":
+        assert 0 < len(traced) == first
 
 
 def test_given_data_are_cut_to_blocks(shared, monkeypatch):

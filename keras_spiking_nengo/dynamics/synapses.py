@@ -370,7 +370,7 @@ def output(system: LinearSystem, x):
     )
 
 
-def sequence(system: LinearSystem, inputs, x, length: int = 64):
+def sequence(system: LinearSystem, inputs, x, length: int = 64, count=None):
     """Outputs `(batch, time, *features)` and the final state, in blocks.
 
     Args:
@@ -378,12 +378,24 @@ def sequence(system: LinearSystem, inputs, x, length: int = 64):
         x: state `(batch, order, *features)`.
         length: steps in a block. Single steps are taken instead where their number
             is not known while the program is traced, or where that is faster.
+        count: integer tensor. Take only so many steps; there is no gradient then.
     """
     time = static_length(inputs)
     if system.order == 0:
         return system.D * inputs, x
     if time is None or (system.order <= _FEW and loops_are_fast()):
-        return _looped(system, inputs, x)
+        return _looped(system, inputs, x, count)
+    if count is not None:
+        return ops.cond(
+            count == time,
+            lambda: _by_blocks(system, inputs, x, time, length),
+            lambda: _looped(system, inputs, x, count),
+        )
+    return _by_blocks(system, inputs, x, time, length)
+
+
+def _by_blocks(system: LinearSystem, inputs, x, time: int, length: int):
+    """`sequence`, in blocks."""
     shape = ops.shape(inputs)
     n = system.order
     u = ops.reshape(inputs, (shape[0], time, -1))
@@ -412,7 +424,7 @@ def sequence(system: LinearSystem, inputs, x, length: int = 64):
 _FEW = 2
 
 
-def _looped(system: LinearSystem, inputs, x):
+def _looped(system: LinearSystem, inputs, x, count=None):
     """`sequence`, one step after the other."""
     if system.order > _WIDE:
 
@@ -420,12 +432,14 @@ def _looped(system: LinearSystem, inputs, x):
             y, x = step(system, u[0], x[0])
             return y, [x]
 
-        y, (x,) = scan(wide, {}, [inputs], [x])
+        y, (x,) = scan(wide, {}, [inputs], [x], count=count)
         return y, x
     entries = [x[:, i] for i in range(system.order)]
-    y, entries = scan(
-        lambda _, u, x: _step_of_entries(system, u[0], x), {}, [inputs], entries
-    )
+
+    def narrow(_, u, x):
+        return _step_of_entries(system, u[0], x)
+
+    y, entries = scan(narrow, {}, [inputs], entries, count=count)
     return y, ops.stack(entries, axis=1)
 
 

@@ -9,6 +9,7 @@ import nengo
 import numpy as np
 from nengo.builder import Model
 
+from keras_spiking_nengo.engine.alike import likeness
 from keras_spiking_nengo.engine.assembly import assemble, shown
 from keras_spiking_nengo.engine.operation import Mode
 from keras_spiking_nengo.engine.operators import OPERATORS, translate
@@ -24,6 +25,7 @@ __all__ = [
     "Mode",
     "Program",
     "compile_model",
+    "likeness",
     "without_collection",
 ]
 

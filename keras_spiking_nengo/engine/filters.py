@@ -83,10 +83,13 @@ class Filter(Operation):
     def output(self, p, state):
         return [synapses.output(self._packed_system(p), state[0])]
 
-    def sequence(self, u, state):
-        """Outputs and state for `(batch, time, features)`, many steps at once."""
+    def sequence(self, u, state, count=None):
+        """Outputs and state for `(batch, time, features)`, many steps at once.
+
+        With `count`, an integer tensor, only so many are taken.
+        """
         assert self.system is not None  # merged so by its key
-        y, x = synapses.sequence(self.system, u, state[0])
+        y, x = synapses.sequence(self.system, u, state[0], count=count)
         return [y], [x]
 
 

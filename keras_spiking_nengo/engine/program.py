@@ -191,6 +191,7 @@ class Program:
         mode: Mode,
         save: bool = False,
         unroll: bool = False,
+        count: Any = None,
     ):
         """All steps of `(batch, time, size)` inputs; otherwise as `step`.
 
@@ -198,6 +199,7 @@ class Program:
             packed, state, inputs, mode: as for `step`.
             save: keep states for the reverse pass; see `dynamics.loops.scan`.
             unroll: write out the steps of loops.
+            count: integer tensor, only so many steps; see `dynamics.loops.scan`.
         """
         env, steps = dict(inputs), inputs[self.inputs[0]]
         new = []
@@ -208,11 +210,12 @@ class Program:
                 stage.operations[0], steps, unroll
             ):
                 (operation,) = stage.operations
-                outs, after = operation.sequence(operation.reads[0](env, steps), s[0])
+                u = operation.reads[0](env, steps)
+                outs, after = operation.sequence(u, s[0], count)
                 env = env | dict(zip(operation.outs, outs, strict=True))
             else:
                 loop = _Loop(stage.operations, self._handed_out[id(stage)])
-                env, after = loop(p, s, env, mode, steps, save, unroll)
+                env, after = loop(p, s, env, mode, steps, save, unroll, count)
             new += keras.tree.flatten(after)
         return {key: gather(env, steps) for key, gather in self.outputs.items()}, new
 
@@ -251,28 +254,43 @@ def streams_of(program: Program) -> tuple[int, ...]:
 
 
 def in_blocks(
-    program: Program, packed: Packed, state: Sequence, inputs, mode: Mode, length: int
+    program: Program,
+    packed: Packed,
+    state: Sequence,
+    inputs: Mapping,
+    mode: Mode,
+    length: int,
+    count: Any,
 ):
     """As `program.sequence`, `length` steps at a time, which then stay in the cache.
 
     Args:
         program: what is run.
         packed, state, inputs, mode: as for its `sequence`.
-        length: divides the number of steps.
+        length: divides the number of steps that there are inputs for.
+        count: integer tensor >= 1. How many of them to take.
+
+    Returns:
+        Outputs, which after `count` steps are of no interest, and the state after them.
     """
     values = list(inputs)
     split = [
         ops.reshape(x, (x.shape[0], -1, length, x.shape[-1])) for x in inputs.values()
     ]
+    before = ops.arange(split[0].shape[1], dtype="int32") * length
+    taken = ops.minimum(count - before, length)[None]
 
     def step(p, x, state):
+        *x, taken = x
         block = dict(zip(values, x, strict=True))
-        outputs, new = program.sequence(p, state, block, mode)
+        outputs, new = program.sequence(p, state, block, mode, count=taken[0])
         return concatenated(list(outputs.values())), new
 
     sizes = {key: gather.size for key, gather in program.outputs.items()}
     shape = (length, sum(sizes.values()))
-    y, new = scan(step, packed, split, list(state), save=False, shape=shape)
+    blocks = (count + length - 1) // length
+    split = [*split, taken]
+    y, new = scan(step, packed, split, list(state), shape=shape, count=blocks)
     y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
     return sliced(y, sizes), new
 
@@ -339,7 +357,7 @@ class _Loop:
         read = (value for operation in operations for value in operation.values_read)
         self.taken = tuple(dict.fromkeys(v for v in read if v not in computed))
 
-    def __call__(self, packed, states, env, mode, steps, save, unroll):
+    def __call__(self, packed, states, env, mode, steps, save, unroll, count):
         def step_in(mode):
             def step(p, x, state):
                 now, taken = x
@@ -357,7 +375,8 @@ class _Loop:
             mode = replace(mode, python="recall")
         inputs = [steps, [env[value] for value in self.taken]]
         step, shape = step_in(mode), (self.out.size,)
-        y, new = scan(step, packed, inputs, states, save, unroll, shape, forward)
+        how = {"shape": shape, "forward": forward, "count": count}
+        y, new = scan(step, packed, inputs, states, save, unroll, **how)
         return env | sliced(y, {value: value.size for value in self.handed_out}), new
 
 

@@ -1,11 +1,14 @@
 """A built model that runs as one compiled program, block by block.
 
 The sources are evaluated ahead, one compiled call does all steps of a block, and the
-state is carried. A block is as long as memory allows. Where Python is in a loop of the
-program, its steps are `driven` from Python.
+state is carried. A block is as long as memory allows, and its program does any number
+of steps up to that: it is told how many. Where Python is in a loop of the program, its
+steps are `driven` from Python.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import nengo
@@ -17,10 +20,9 @@ from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo import engine
-from keras_spiking_nengo.dynamics.loops import compiled, precision
-from keras_spiking_nengo.engine.program import in_blocks
+from keras_spiking_nengo.dynamics.loops import backend_name, compiled, precision
+from keras_spiking_nengo.engine.program import Program, in_blocks
 from keras_spiking_nengo.engine.signals import sampled
-from keras_spiking_nengo.simulator.blocks import cached_steps
 from keras_spiking_nengo.simulator.driven import Driven
 from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
 from keras_spiking_nengo.simulator.records import written_signals
@@ -28,8 +30,67 @@ from keras_spiking_nengo.simulator.records import written_signals
 __all__ = ["Compiled"]
 
 # Bytes that the values of a block may take, and the most steps of a block.
-_BUDGET = 2**27
-_LONGEST = 2000
+_BUDGET = 2**24
+_LONGEST = 1000
+# So many steps at a time stay in the processor's cache.
+_CACHED = 25
+
+
+# Compiled blocks of programs without functions of users, by their likeness.
+_ALIKE: OrderedDict[Any, Callable] = OrderedDict()
+# The most that are kept.
+_MOST_ALIKE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """What a program does with a block of steps: a pure function, to be compiled.
+
+    Attributes:
+        program: without weights.
+        numbers: those of the parameters that are compiled in, of each operation.
+        mode: how it runs.
+        parted: whether so many steps at a time are laid out as stay in the cache.
+    """
+
+    program: Program
+    numbers: list[dict]
+    mode: engine.Mode
+    parted: bool
+
+    def packed(self, tensors) -> list[dict]:
+        """Parameters of all operations: those that are compiled in, and tensors."""
+        return [n | t for n, t in zip(self.numbers, tensors, strict=True)]
+
+    def __call__(self, tensors, state, inputs, count):
+        packed, program = self.packed(tensors), self.program
+        values = dict(zip(program.inputs, inputs, strict=True))
+        arguments = packed, state, values, self.mode
+        if self.parted:
+            length = min(_CACHED, inputs[0].shape[1])
+            outputs, state = in_blocks(program, *arguments, length, count)
+        else:
+            outputs, state = program.sequence(*arguments, count=count)
+        return [outputs[probe] for probe in program.outputs], state
+
+
+def _compiled_block(block: _Block) -> Callable:
+    """The block, compiled: the same function for all that are alike."""
+    python = bool(block.program.python_calls)
+    alike = None if python else engine.likeness(block.program)
+    if alike is None:
+        return compiled(block, host=python)
+    key = alike, repr(block.numbers), block.mode, block.parted, backend_name()
+    if key not in _ALIKE:
+        # Nothing that only this simulator needs is kept with it.
+        bare = replace(
+            block.program, parameters={}, timed_inputs=(), python_operators=()
+        )
+        _ALIKE[key] = compiled(replace(block, program=bare))
+    _ALIKE.move_to_end(key)
+    if len(_ALIKE) > _MOST_ALIKE:
+        _ALIKE.popitem(last=False)
+    return _ALIKE[key]
 
 
 class Compiled:
@@ -71,12 +132,12 @@ class Compiled:
         self._mode = engine.Mode(
             dtype=dtype, differentiable=False, many=many, single=looped
         )
-        self.lengths: set[int] = set()
+        self._parted = bool(self.program.outputs) and not self.program.python_calls
         self.take({})
-        self._run = compiled(self._function, host=bool(self.program.python_calls))
         self._driven: Driven | None = None
         if looped:
-            self._driven = Driven(self.program, self._mode, self._packed)
+            self._driven = Driven(self.program, self._mode, self._block.packed)
+        self._run = _compiled_block(self._block)
         self._state: list = []
         self._outputs: dict[Any, np.ndarray] = {}
         self._steps = np.zeros(0, int)
@@ -92,15 +153,27 @@ class Compiled:
         itemsize = np.dtype(self._dtype).itemsize * self._batch
         width = self._driven.width if self._driven else self.program.width
         fitting = _BUDGET // max(1, itemsize * width)
-        return int(np.clip(fitting, 1, _LONGEST))
+        longest = int(np.clip(fitting, 1, _LONGEST))
+        return longest - longest % _CACHED if longest > _CACHED else longest
+
+    def _room(self, n_steps: int) -> int:
+        """Number of steps of the program that does so many."""
+        if self._parted:
+            return self.longest
+        # Whole sequences are laid out, so that few steps are not many times as many.
+        steps = _CACHED
+        while steps < n_steps:
+            steps *= 2
+        return steps
 
     def take(self, values: Mapping) -> None:
         """Take parameters: numbers are compiled in, arrays are passed."""
         with precision(self._dtype):
             packed = self.program.pack(values, self._mode)
-        self._numbers = [
+        numbers = [
             {k: v for k, v in p.items() if isinstance(v, int | float)} for p in packed
         ]
+        self._block = _Block(self.program, numbers, self._mode, self._parted)
         self._tensors = [
             {k: v for k, v in p.items() if not isinstance(v, int | float)}
             for p in packed
@@ -130,24 +203,6 @@ class Compiled:
 
     # --- running ----------------------------------------------------------------
 
-    def _packed(self, tensors) -> list[dict]:
-        """Parameters of all operations: those that are compiled in, and tensors."""
-        return [n | t for n, t in zip(self._numbers, tensors, strict=True)]
-
-    def _function(self, tensors, state, inputs):
-        packed = self._packed(tensors)
-        program = self.program
-        values = dict(zip(program.inputs, inputs, strict=True))
-        arguments = packed, state, values, self._mode
-        steps = inputs[0].shape[1]
-        parted = program.outputs and not program.python_calls
-        length = cached_steps(steps) if parted else steps
-        if length < steps:
-            outputs, state = in_blocks(program, *arguments, length)
-        else:
-            outputs, state = program.sequence(*arguments)
-        return [outputs[probe] for probe in program.outputs], state
-
     def advance(self, first: int, n_steps: int, frames: Sequence[np.ndarray]) -> None:
         """Do all steps of a block.
 
@@ -156,8 +211,6 @@ class Compiled:
             n_steps: how many to do.
             frames: values `(1 or batch, n_steps, size)` of each input.
         """
-        if not self._driven:  # which is the same for all lengths
-            self.lengths.add(n_steps)
         batch = self._batch
         steps = np.arange(first + 1, first + n_steps + 1)[None, :, None]
         sources = [
@@ -176,10 +229,17 @@ class Compiled:
         try:
             if self._driven:
                 return self._driven(self._tensors, self._state, inputs, first)
-            inputs = [ops.convert_to_tensor(v, dtype=self._dtype) for v in inputs]
-            outputs, state = self._run(self._tensors, self._state, inputs)
+            n_steps = inputs[0].shape[1]
+            room = self._room(n_steps)
+            inputs = [_with_room(v, room, self._dtype) for v in inputs]
+            inputs = [ops.convert_to_tensor(v) for v in inputs]
+            count = ops.convert_to_tensor(n_steps, dtype="int32")
+            outputs, state = self._run(self._tensors, self._state, inputs, count)
             # Within, as errors of callbacks arrive late.
-            return [ops.convert_to_numpy(y) for y in outputs], state
+            arrays = [ops.convert_to_numpy(y) for y in outputs]
+            if room > n_steps:
+                arrays = [y[:, :n_steps].copy() for y in arrays]
+            return arrays, state
         except BaseException:
             for _, call in self.program.python_operators:
                 if call.error is not None:
@@ -220,3 +280,12 @@ class Compiled:
         calls = (call for _, call in self.program.python_operators)
         for call, values in zip(calls, remembered, strict=True):
             call.restore(values)
+
+
+def _with_room(values: np.ndarray, steps: int, dtype: str) -> np.ndarray:
+    """Values with zeros after them, for so many steps in all."""
+    if values.shape[1] == steps:
+        return values.astype(dtype)
+    room = np.zeros((len(values), steps, values.shape[2]), dtype)
+    room[:, : values.shape[1]] = values
+    return room

@@ -60,7 +60,6 @@ class Interpreted:
         merged: bool = True,
     ):
         self._model, self._dtype = model, np.dtype(dtype)
-        self.lengths: set[int] = set()
         outside = {model.sig[node]["out"].base for node in inputs}
         originals = [op for op in model.operators if not is_replaced(op, outside)]
         copied, order, self._present = _copies(model, originals, merged)

@@ -34,7 +34,6 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.engine import without_collection
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.signals import sampled
-from keras_spiking_nengo.simulator.blocks import pieces
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
 from keras_spiking_nengo.simulator.records import Signals, SimulationData
 from keras_spiking_nengo.simulator.tiers import Plan, Tiers
@@ -364,11 +363,10 @@ class Simulator:
             return
         progress = Progress("Simulating", "Simulation", max(steps, 1))
         with ProgressTracker(progress_bar, progress) as tracker:
-            start = 0
-            for length in pieces(steps, runner.longest, set(runner.lengths)):
+            for start in range(0, steps, runner.longest):
+                length = min(runner.longest, steps - start)
                 part = [v[:, start : start + length] for v in frames]
                 self._steps(length, part)
-                start += length
                 tracker.total_progress.step(length)
 
     def trange(self, dt=None, sample_every: float | None = None) -> np.ndarray:

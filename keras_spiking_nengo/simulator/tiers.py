@@ -128,11 +128,6 @@ class Tiers:
         """The most steps of a block."""
         return self._running.longest
 
-    @property
-    def lengths(self) -> set[int]:
-        """Of the blocks that there are programs for."""
-        return self._running.lengths
-
     def reset(self, rng: np.random.RandomState) -> None:
         """Go back to the start, drawing from `rng` what nengo would."""
         self._drawing = rng.get_state()

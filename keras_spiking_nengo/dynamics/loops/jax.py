@@ -14,7 +14,7 @@ from keras_spiking_nengo.dynamics.loops.structures import (
     with_product,
 )
 
-__all__ = ["scan_jax"]
+__all__ = ["first_steps_jax", "scan_jax"]
 
 
 def scan_jax(step, forward, parameters, inputs, state, save, shape, fed, how):
@@ -58,6 +58,14 @@ def scan_jax(step, forward, parameters, inputs, state, save, shape, fed, how):
     return run(parameters, inputs, state)
 
 
+def first_steps_jax(step, parameters, inputs, state, count, shape):
+    """Outputs and states after so many steps, without a gradient."""
+    del shape
+    ys = _empty_outputs(step, parameters, inputs, state)
+    final, ys, _ = _jax_span(step, parameters, inputs, 0, count, state, ys, False)
+    return ys, final
+
+
 def _at(x, t, axis=1):
     return lax.dynamic_index_in_dim(x, t, axis, keepdims=False)
 
@@ -70,8 +78,7 @@ def _jax_forward(step, parameters, inputs, state, spans):
     """Outputs, final states, and the states before each span, or none."""
     # Axis 1 is indexed where it is: moving time to the front would copy.
     length = inputs[0].shape[1]
-    specs = jax.eval_shape(step, parameters, [x[:, 0] for x in inputs], state)[0]
-    ys = [jnp.zeros((y.shape[0], length, *y.shape[1:]), y.dtype) for y in specs]
+    ys = _empty_outputs(step, parameters, inputs, state)
     run = partial(_jax_span, step, parameters, inputs)
     if spans is None:
         s, ys, _ = run(0, length, state, ys, False)
@@ -89,6 +96,12 @@ def _jax_forward(step, parameters, inputs, state, spans):
     carry = lax.fori_loop(0, spans.whole, span, (state, ys, saved))
     s, ys, saved = span(spans.whole, carry, spans.rest) if spans.has_rest else carry
     return ys, s, saved
+
+
+def _empty_outputs(step, parameters, inputs, state):
+    length = inputs[0].shape[1]
+    specs = jax.eval_shape(step, parameters, [x[:, 0] for x in inputs], state)[0]
+    return [jnp.zeros((y.shape[0], length, *y.shape[1:]), y.dtype) for y in specs]
 
 
 def _jax_span(step, parameters, inputs, first, n, state, ys, save):

@@ -10,7 +10,10 @@ from keras import ops
 from keras_spiking_nengo.dynamics.loops.backends import backend_name
 from keras_spiking_nengo.dynamics.loops.memory import Memory
 from keras_spiking_nengo.dynamics.loops.structures import tensors_of, with_product
-from keras_spiking_nengo.dynamics.loops.unrolled import scan_unrolled
+from keras_spiking_nengo.dynamics.loops.unrolled import (
+    first_steps_unrolled,
+    scan_unrolled,
+)
 
 __all__ = ["scan", "static_length"]
 
@@ -37,6 +40,7 @@ def scan(
     kernel: Any = None,
     checkpoint: bool | int | None = None,
     local: bool = False,
+    count: Any = None,
 ) -> tuple[Any, Any]:
     """Run `step` along axis 1 of `inputs`.
 
@@ -74,6 +78,9 @@ def scan(
         local: no gradient goes from one step to another through the state, nor to the
             first state or from the final one. The reverse pass then keeps no state: it
             runs from the first step to the last. Without `kernel`.
+        count: integer tensor >= 1, known when it runs: only so many steps are taken,
+            and what follows them in the outputs is of no interest. There is no
+            gradient then, and `save` and what comes after `shape` has no meaning.
 
     Returns:
         Outputs `(batch, time, ...)`, in the structure of a step's, and the final
@@ -114,7 +121,10 @@ def scan(
         step = _with_given_state(step)
     fed = kernel is not None
     values = [*values, ops.convert_to_tensor(kernel)] if fed else values
-    if unroll or backend_name() not in _LOOPS:
+    if count is not None:
+        tensors = flat(step), values, sequences, states
+        outputs, final = _FIRST_STEPS[backend_name()]()(*tensors, count, shape)
+    elif unroll or backend_name() not in _LOOPS:
         once = with_product(flat(step)) if fed else flat(step)
         outputs, final = scan_unrolled(once, values, sequences, states)
     else:
@@ -150,7 +160,24 @@ def _scan_jax():
     return scan_jax
 
 
+def _first_of_tensorflow():
+    from keras_spiking_nengo.dynamics.loops.tensorflow import first_steps_tensorflow
+
+    return first_steps_tensorflow
+
+
+def _first_of_jax():
+    from keras_spiking_nengo.dynamics.loops.jax import first_steps_jax
+
+    return first_steps_jax
+
+
 _LOOPS = {"tensorflow": _scan_tensorflow, "jax": _scan_jax}
+_FIRST_STEPS = {
+    "tensorflow": _first_of_tensorflow,
+    "jax": _first_of_jax,
+    "torch": lambda: first_steps_unrolled,
+}
 
 
 class _Form:

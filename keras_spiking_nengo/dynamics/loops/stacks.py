@@ -24,12 +24,13 @@ def is_compiled() -> bool:
     return bool(inside and inside(tf.compat.v1.get_default_graph()))
 
 
-def run_loop(length, body, carry, emitted, axes, batch):
+def run_loop(length, body, carry, emitted, axes, batch, places=None):
     """`carry, emit = body(t, carry)` for all t; emits are stacked on their axes.
 
-    `emitted` has their shapes and dtypes, and `batch` is their first size.
+    `emitted` has their shapes and dtypes, and `batch` is their first size. Stacks have
+    `places` for emits, if that is more than `length`.
     """
-    stacks = Stacks(emitted, axes, length, batch)
+    stacks = Stacks(emitted, axes, length if places is None else places, batch)
 
     def writing(t, carry, values):
         carry, emit = body(t, carry)

@@ -19,7 +19,7 @@ from keras_spiking_nengo.dynamics.loops.structures import (
     with_product,
 )
 
-__all__ = ["LONG", "scan_tensorflow"]
+__all__ = ["LONG", "first_steps_tensorflow", "scan_tensorflow"]
 
 # Steps beyond which tracing a graph costs less than running them eagerly.
 LONG = 100
@@ -64,6 +64,20 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed, 
     for y in results[:n_outputs]:
         y.set_shape(inputs[0].shape[:2] + y.shape[2:])
     return results[:n_outputs], results[n_outputs:]
+
+
+def first_steps_tensorflow(step, parameters, inputs, state, count, shape):
+    """Outputs and states after so many steps, without a gradient."""
+
+    def body(t, s):
+        y, new = step(parameters, [x[:, t] for x in inputs], s)
+        return new, y
+
+    emitted = _emitted(body, inputs[0], state, shape)
+    batch, length = _sizes(inputs[0])
+    axes = [1] * len(emitted)
+    final, ys = run_loop(count, body, state, emitted, axes, batch, length)
+    return ys, final
 
 
 def _differentiable(ahead, back, n_states: int, save: bool):
@@ -144,19 +158,10 @@ def _forward(step, parameters, inputs, state, spans, shape):
 
     if tf.executing_eagerly():
         return _forward_eagerly(inputs[0].shape[1], body, state, spans)
-    x = inputs[0]
-    if shape is None:
-        # Only for shapes and dtypes: it is traced and never run, as a call of Python
-        # in it would be one too many.
-        first = tf.function(lambda: body(0, state)[1], autograph=False)
-        emitted = list(first.get_concrete_function().structured_outputs)
-    else:
-        emitted = [
-            tf.TensorSpec((x.shape[0], *shape), x.dtype),
-            *(state if each else ()),
-        ]
+    emitted = _emitted(body, inputs[0], state, shape)
+    emitted += state if each and shape is not None else []
     n_outputs = len(emitted) - (len(state) if each else 0)
-    batch, length = _sizes(x)
+    batch, length = _sizes(inputs[0])
     if spans is None or each:
         axes = [1] * n_outputs + [0] * (len(emitted) - n_outputs)
         final, emits = run_loop(length, body, state, emitted, axes, batch)
@@ -164,6 +169,16 @@ def _forward(step, parameters, inputs, state, spans, shape):
     outputs = Stacks(emitted, [1] * n_outputs, length, batch)
     final, ys, saved = _forward_by_spans(body, state, spans, outputs, batch)
     return [*outputs.tensors(ys), *final, *saved]
+
+
+def _emitted(body, x, state, shape) -> list:
+    """What a step emits, or its specs: outputs, if their shape is known."""
+    if shape is not None:
+        return [tf.TensorSpec((x.shape[0], *shape), x.dtype)]
+    # Only for shapes and dtypes: it is traced and never run, as a call of Python
+    # in it would be one too many.
+    first = tf.function(lambda: body(0, state)[1], autograph=False)
+    return list(first.get_concrete_function().structured_outputs)
 
 
 def _forward_eagerly(length: int, body, state, spans):
