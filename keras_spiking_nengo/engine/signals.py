@@ -37,8 +37,11 @@ __all__ = [
     "written_bases",
 ]
 
-# More slices than this are one indexed read instead: XLA fuses no concatenation.
+# More pieces than this are one indexed read instead: XLA fuses no concatenation.
 _MANY = 3
+# So many are put side by side all the same if they are this long on average: an element
+# that is looked up takes ten times as long as one that is copied.
+_MANY_LONG, _LONG = 32, 64
 
 
 class Value:
@@ -263,7 +266,7 @@ class Gather:
             env: arrays by value.
             like: any `(..., n)` array, for leading axes and dtype of zeros.
         """
-        if len(self.pieces) <= _MANY:
+        if len(self.pieces) <= max(_MANY, min(_MANY_LONG, self.size // _LONG)):
             parts = [self._slice(env, like, *piece) for piece in self.pieces]
             return concatenated(parts) if parts else _zeros(like, 0)
         if self._columns is not None:

@@ -11,6 +11,7 @@ from keras import ops
 from nengo.builder.signal import Signal
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.dynamics.loops import gather
 from keras_spiking_nengo.engine.signals import (
     Gather,
     Slice,
@@ -69,11 +70,35 @@ def test_fetch_is_numpys_indexing(case):
     ]
     expected = np.concatenate([np.zeros((*LEAD, 0), "float32"), *expected], axis=-1)
     env = {v: ops.convert_to_tensor(array) for v, array in arrays.items()}
-    gather = Gather(found)
-    actual = ops.convert_to_numpy(gather(env, env[values[0]]))
+    read = Gather(found)
+    actual = ops.convert_to_numpy(read(env, env[values[0]]))
     np.testing.assert_array_equal(actual, expected)
-    assert gather.size == actual.shape[-1]
-    assert set(gather.values) == {r.value for r in found if r.value and r.size}
+    assert read.size == actual.shape[-1]
+    assert set(read.values) == {r.value for r in found if r.value and r.size}
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_few_long_pieces_are_put_side_by_side(long):
+    """An element that is looked up takes ten times as long as one that is copied."""
+    wide, narrow = Value("wide", 400 if long else 40), Value("narrow", 4)
+    rng = np.random.RandomState(0)
+    arrays = {
+        v: rng.uniform(1, 2, (*LEAD, v.size)).astype("float32") for v in (wide, narrow)
+    }
+    pieces = [
+        Slice(narrow, np.array([3, 1])),
+        Slice(wide, np.arange(wide.size)),
+        Slice(None, np.zeros(1, int)),
+        Slice(narrow, np.array([0, 2])),
+    ]
+    tensors = {v: ops.convert_to_tensor(array) for v, array in arrays.items()}
+    with mock.patch("keras_spiking_nengo.engine.signals.gather", wraps=gather) as used:
+        y = ops.convert_to_numpy(Gather(pieces)(tensors, tensors[narrow]))
+    x, few = arrays[wide], arrays[narrow]
+    zeros = np.zeros((*LEAD, 1), "float32")
+    expected = [few[..., [3, 1]], x, zeros, few[..., [0, 2]]]
+    np.testing.assert_array_equal(y, np.concatenate(expected, axis=-1))
+    assert used.called != long
 
 
 @pytest.mark.parametrize(
