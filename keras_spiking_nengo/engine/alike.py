@@ -27,14 +27,19 @@ _PACKAGES = ("nengo", "keras_spiking_nengo")
 _ASIDE = {"_paramdict", "_FrozenObject__argreprs"}
 
 
-def likeness(program: Program) -> Hashable | None:
+def likeness(program: Program, strict: bool = True) -> Hashable | None:
     """Equal for programs whose `sequence` computes the same from what it is given.
 
     That is from what `pack` makes of parameters, from the state, and from inputs. None
     for a program of which that is not known, such as one with functions of users.
+
+    Args:
+        program: to be compared.
+        strict: False takes the functions of users for equal. What is returned then has
+            the same `repr` in every process.
     """
     try:
-        return _Likeness(program).key
+        return _Likeness(program, strict).key
     except _Unknown:
         return None
 
@@ -46,7 +51,8 @@ class _Unknown(Exception):
 class _Likeness:
     """Values and parameters of one program, numbered as they come."""
 
-    def __init__(self, program: Program):
+    def __init__(self, program: Program, strict: bool):
+        self._strict = strict
         self._values: dict[Value, int] = {}
         self._weights: dict[Any, int] = {}
         self.key = (
@@ -90,7 +96,9 @@ class _Likeness:
                 return kind, *((n, self._of(getattr(thing, n))) for n in names)
             if is_dataclass(thing):
                 return kind, *self._of_fields(thing)
-        raise _Unknown(thing)
+        if self._strict:
+            raise _Unknown(thing)
+        return kind.__qualname__
 
     def _of_fields(self, thing: Any):
         for field in fields(thing):

@@ -15,6 +15,7 @@ import nengo
 import numpy as np
 from keras import ops
 from nengo.builder import Model
+from nengo.builder.processes import SimProcess
 from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
@@ -267,14 +268,31 @@ class Compiled:
 
     # --- memory -----------------------------------------------------------------
 
+    @property
+    def form(self) -> str:
+        """Equal for programs that can go on from each other's memory."""
+        return repr(engine.likeness(self.program, strict=False))
+
     def memory(self) -> tuple[list, list]:
         """The state, and what Python remembers."""
-        calls = [call.memory() for _, call in self.program.python_operators]
+        operators = [call for _, call in self.program.python_operators]
+        for call in operators:
+            call.items(self._batch)
+        calls = [call.memory() for call in operators]
         return [ops.convert_to_numpy(value) for value in self._state], calls
 
-    def restore(self, memory: tuple[list, list]) -> None:
-        """Go on from what `memory` returned."""
+    def restore(self, memory: tuple[list, list], n_drawn: int = 0) -> None:
+        """Go on from what `memory` returned.
+
+        Args:
+            memory: of a program of the same `form`.
+            n_drawn: number of steps, of which random processes draw the numbers first.
+        """
         state, remembered = memory
+        for timed in self.program.timed_inputs:
+            if isinstance(timed.operator.op, SimProcess):
+                for first in range(0, n_drawn, _LONGEST):
+                    timed(first, min(_LONGEST, n_drawn - first), self._batch)
         with precision(self._dtype):
             self._state = [ops.convert_to_tensor(value) for value in state]
         calls = (call for _, call in self.program.python_operators)

@@ -91,6 +91,8 @@ class Interpreted:
             for probe in model.probes
         ]
         self._steps: list[Callable[[], None]] = []
+        # Of neurons that draw random numbers.
+        self._generators: list[np.random.RandomState] = []
         self._done = 0
         self._torn: BaseException | None = None
 
@@ -138,10 +140,13 @@ class Interpreted:
             self._signals.reset(signal)
         dt, signals = self._model.dt, self._signals
         stepped, steps = set(self._order), {}
+        self._generators = []
         for op, copied in self._making:
             if copied in stepped:
-                quick = quick_step(copied, signals, dt)
-                steps[copied] = quick or _at_start(copied).make_step(signals, dt, rng)
+                quick, fresh = quick_step(copied, signals, dt), _at_start(copied)
+                steps[copied] = quick or fresh.make_step(signals, dt, rng)
+                if is_random(fresh):
+                    self._generators += fresh.state_extra.values()
             elif copied is None and draws(op):
                 rng.randint(maxint)  # as nengo's process would
         self._steps = [
@@ -231,20 +236,47 @@ class Interpreted:
 
     # --- memory -----------------------------------------------------------------
 
-    def memory(self) -> list[np.ndarray]:
-        """Values of what is written in a step, in the order of the operators."""
-        return [np.array(self[signal]) for signal in self._remembered()]
+    form = ""
 
-    def restore(self, memory: Sequence[np.ndarray]) -> None:
-        """Set signals to what `memory` returned."""
-        for signal, value in zip(self._remembered(), memory, strict=True):
+    def memory(self) -> tuple[list[np.ndarray], list[tuple]]:
+        """Values of what is written in a step, in order, and of random generators."""
+        values = [np.array(self[signal]) for signal in self._remembered()]
+        return values, [_state_of(generator) for generator in self._generators]
+
+    def restore(
+        self,
+        memory: tuple[Sequence[np.ndarray], Sequence[tuple]],
+        n_drawn: int = 0,
+    ) -> None:
+        """Go on from what `memory` returned.
+
+        Args:
+            memory: of the same operators.
+            n_drawn: number of steps, of which random processes draw the numbers first.
+        """
+        values, drawn = memory
+        for op, step in zip(self._order, self._steps, strict=True):
+            if isinstance(op, SimProcess) and op.input is None:
+                for _ in range(n_drawn):
+                    step()
+        for signal, value in zip(self._remembered(), values, strict=True):
             self[signal][...] = value
+        for generator, (keys, (position, has), rest) in zip(
+            self._generators, drawn, strict=True
+        ):
+            generator.set_state(("MT19937", keys, int(position), int(has), float(rest)))
 
     def _remembered(self) -> Iterator[Any]:
         signals = (s for op in self._model.operators for s in op.all_signals)
         for signal in dict.fromkeys(signals):
             if signal.base in self._written and signal in self:
                 yield signal
+
+
+def _state_of(generator: np.random.RandomState) -> tuple:
+    """The state of a random generator, as arrays."""
+    _, keys, position, has, rest = generator.get_state(legacy=True)
+    return keys, np.array([position, has]), np.array(rest)
 
 
 def _copies(model: Model, originals: Sequence[Operator], merged: bool):

@@ -10,6 +10,7 @@ from nengo.builder.connection import BuiltConnection
 from nengo.builder.ensemble import BuiltEnsemble
 
 from keras_spiking_nengo.engine.signals import elements, written_bases
+from keras_spiking_nengo.simulator.data_file import DataFile
 
 __all__ = ["Signals", "SimulationData", "written_signals"]
 
@@ -26,6 +27,7 @@ class SimulationData(Mapping):
 
     Attributes:
         records: of each probe, arrays of some steps each, one after the other.
+        file: where what is probed goes instead, or None.
     """
 
     def __init__(
@@ -34,19 +36,37 @@ class SimulationData(Mapping):
         self._model, self._trained = model, trained
         self._axis = 1 if batched else 0
         self.records: dict[nengo.Probe, list[np.ndarray]] = {}
+        self.file: DataFile | None = None
         self._joined: dict[nengo.Probe, np.ndarray] = {}
         self._buffers: dict[nengo.Probe, np.ndarray] = {}
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was probed."""
+        """Forget what was probed; a file keeps it, and gets no more."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
         self.records = {probe: [] for probe in self._model.probes}
         self._joined.clear()
         self._buffers.clear()
 
+    def append(self, shown: Mapping[nengo.Probe, np.ndarray]) -> None:
+        """Keep what probes showed in some steps."""
+        axis = self._axis
+        for probe, rows in shown.items():
+            if rows.shape[axis] and self.file is not None:
+                self.file.append(probe, rows)
+            elif rows.shape[axis]:
+                self.records[probe].append(rows)
+        if self.file is not None:
+            self.file.flush()
+
     def last(self, probe: nengo.Probe) -> np.ndarray | None:
         """What the probe showed last, of the first item of a batch."""
-        values = self[probe]
+        if self.file is None:
+            values = self[probe]
+        else:
+            values = self.file.read(probe, slice(-1, None))
         return values[(0, -1) if self._axis else -1] if values.size else None
 
     @property
@@ -56,6 +76,10 @@ class SimulationData(Mapping):
 
     def cut(self, probe: nengo.Probe, steps) -> None:
         """Forget some of a probe's steps."""
+        if self.file is not None:
+            raise NotImplementedError(
+                f"What {probe} showed is in {self.file.path}, which keeps all of it."
+            )
         record, axis = self.records[probe], self._axis
         if record:
             rest = np.delete(self[probe], steps, axis=axis)
@@ -66,6 +90,8 @@ class SimulationData(Mapping):
         if key not in self.records:
             built = self._model.params[key]
             return _after_training(self._trained(), self._model.sig, key, built)
+        if self.file is not None:
+            return _readonly(self.file.read(key))
         record = self.records[key]
         if not record:
             return _readonly(np.zeros(0))

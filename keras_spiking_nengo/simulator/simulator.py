@@ -9,6 +9,7 @@ one after the other, which is quicker where Python is in the loop of a small net
 import math
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ from keras_spiking_nengo.checks import (
     check_kind,
     checked_count,
     checked_dt,
+    checked_path,
     checked_seed,
     checked_switch,
     is_count,
@@ -34,8 +36,20 @@ from keras_spiking_nengo.checks import (
 from keras_spiking_nengo.engine import without_collection
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.signals import sampled
+from keras_spiking_nengo.simulator.data_file import DataFile
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
 from keras_spiking_nengo.simulator.records import Signals, SimulationData
+from keras_spiking_nengo.simulator.saved_states import (
+    arrays_in,
+    check_form,
+    check_notes,
+    fingerprint,
+    keeps_of_its_own,
+    read_arrays,
+    read_notes,
+    with_arrays,
+    write_state,
+)
 from keras_spiking_nengo.simulator.tiers import Plan, Tiers
 from keras_spiking_nengo.simulator.training import TrainableModel, Training
 
@@ -310,6 +324,8 @@ class Simulator:
         """Free what the simulator holds; probed data stay."""
         self.closed = self._training.closed = True
         self._runner.close()
+        if self.data.file is not None:
+            self.data.file.close()
 
     def step(self) -> None:
         """Advance by one step."""
@@ -369,6 +385,136 @@ class Simulator:
                 self._steps(length, part)
                 tracker.total_progress.step(length)
 
+    def record_to(self, path: str | Path, append: bool = False) -> None:
+        """Write what probes show to a file as the simulation runs, and not to memory.
+
+        The file is HDF5, for `h5py` and whatever else reads that: a dataset for each
+        probe, by its label, of shape `(steps, size)` or `(items, steps, size)`. It is
+        up to date after each block of steps. `data[probe]` reads it, whole; a
+        part is read by `h5py.File(path)[label][start:stop]`. What was probed before is
+        forgotten; `reset`, `clear_probes` and `load_state` end it, and leave the file.
+
+        A run that may be stopped in the middle saves its state from time to time. Who
+        loads that state and records with `append=True` has one file, as if nothing had
+        happened.
+
+        Args:
+            path: of the file.
+            append: go on in a file that is there, from the present step on; what it has
+                of later steps is cut off. Defaults to False.
+
+        Raises:
+            FileExistsError: if there is a file already, without `append`.
+            ValueError: if it is another network's, or has not all steps before.
+
+        Example:
+            >>> import nengo, tempfile
+            >>> with nengo.Network(seed=0) as net:
+            ...     probe = nengo.Probe(nengo.Ensemble(20, 1))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     with Simulator(net, progress_bar=False) as sim:
+            ...         sim.record_to(folder + "/data.h5")
+            ...         sim.run_steps(30)
+            ...         sim.data[probe].shape
+            (30, 1)
+        """
+        if self.closed:
+            raise SimulatorClosed("A closed Simulator records nothing.")
+        path = checked_path("path", path)
+        checked_switch("append", append)
+        self.clear_probes()
+        sig, lead = self.model.sig, (self.minibatch_size,) * bool(self.minibatch_size)
+        shapes = {probe: sig[probe]["in"].shape for probe in self.model.probes}
+        self.data.file = DataFile(
+            path, shapes, self.dt, self._n_steps, lead, self.dtype, append
+        )
+
+    def save_state(self, path: str | Path) -> None:
+        """Write where the simulation is, so that `load_state` goes on from there.
+
+        The file holds arrays and numbers, and no code; it is there whole or not at all.
+        It holds neither what probes have shown nor what was trained: see `record_to`,
+        and `keras_model.save_weights`.
+
+        Args:
+            path: of the file, `.npz` by custom.
+
+        Warns:
+            UserWarning: of functions that may remember something that Nengo does not
+                see, such as objects with `__call__`: that is not in the file.
+
+        Example:
+            >>> import nengo, tempfile
+            >>> with nengo.Network(seed=0) as net:
+            ...     probe = nengo.Probe(nengo.Ensemble(20, 1))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     with Simulator(net, progress_bar=False) as sim:
+            ...         sim.run_steps(30)
+            ...         sim.save_state(folder + "/state.npz")
+            ...     with Simulator(net, progress_bar=False) as again:
+            ...         again.load_state(folder + "/state.npz")
+            ...         again.n_steps
+            30
+        """
+        if self.closed:
+            raise SimulatorClosed("The state of a closed Simulator is gone.")
+        path = checked_path("path", path)
+        own = [str(op) for op in self.model.operators if keeps_of_its_own(op)]
+        if own:
+            warnings.warn(
+                f"What these remember is not saved: {', '.join(own[:3])}"
+                f"{' and others' * (len(own) > 3)}. Save it beside the state.",
+                stacklevel=2,
+            )
+        compiled, memory = self._runner.memory()
+        notes = self._identity() | {
+            "seed": self.seed,
+            "n_steps": self._n_steps,
+            "compiled": compiled,
+            "form": self._runner.begin(compiled),
+        }
+        write_state(path, notes, list(arrays_in(memory)))
+
+    def load_state(self, path: str | Path) -> None:
+        """Go on from a state that `save_state` wrote, with equal spikes.
+
+        What probes have shown so far is forgotten, and `data` of later runs are those
+        of the steps after the state: the last of `trange()`. After an error the
+        simulator is at the start.
+
+        Args:
+            path: of the file. Of strangers, too: reading it runs no code.
+
+        Raises:
+            ValueError: if it is no such file, was cut off or changed, or is that of
+                another network, built with another seed or other weights, or with
+                other arguments.
+        """
+        if self.closed:
+            raise SimulatorClosed("A closed Simulator cannot go on.")
+        path = checked_path("path", path)
+        notes = read_notes(path)
+        check_notes(notes, self._identity())
+        self.reset(notes["seed"])
+        check_form(notes, self._runner.begin(notes["compiled"]))
+        compiled, memory = self._runner.memory()
+        arrays = read_arrays(path, list(arrays_in(memory)))
+        restored = with_arrays(memory, iter(arrays))
+        self._runner.restore((compiled, restored), notes["n_steps"], replay=True)
+        self._n_steps = notes["n_steps"]
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state is bound to."""
+        return {
+            "network": fingerprint(self.model, self._training.values()),
+            "inputs": len(self._inputs),
+            "dt": self.dt,
+            "dtype": self.dtype,
+            "minibatch_size": self.minibatch_size,
+            "optimize": self.optimize,
+            "independent_noise": self.independent_noise,
+        }
+
     def trange(self, dt=None, sample_every: float | None = None) -> np.ndarray:
         """Times of the steps done, or of those that a probe sampled.
 
@@ -396,6 +542,11 @@ class Simulator:
         return self.dt * steps[sampled(steps, sample_every, self.dt)]
 
     def __getstate__(self) -> dict:
+        if self.data.file is not None:
+            raise TypeError(
+                f"A simulator that records to {self.data.file.path} cannot be pickled:"
+                " call save_state(path)."
+            )
         names = ["model", "seed", "progress_bar", "optimize", "minibatch_size"]
         names += ["dtype", "independent_noise"]
         arguments = {name: getattr(self, name) for name in names}
@@ -416,7 +567,7 @@ class Simulator:
             self._prepare(state["inputs"])
             self.reset()
         self._training.keep(dict(state["trained"]))
-        self._runner.restore(state["memory"])
+        self._runner.restore(state["memory"], state["n_steps"])
         self._n_steps = state["n_steps"]
         self.data.records = state["records"]
         if state["closed"]:
@@ -452,10 +603,9 @@ class Simulator:
         finally:
             done, shown = self._runner.collected()
             self._n_steps += done
-            for probe, rows in shown.items():
-                if rows.shape[1]:
-                    rows = rows if self.minibatch_size else rows[0]
-                    self.data.records[probe].append(rows)
+            if not self.minibatch_size:
+                shown = {probe: rows[0] for probe, rows in shown.items()}
+            self.data.append(shown)
 
     def _frames(self, data: Mapping, steps: int) -> list[np.ndarray]:
         """Values of the program's input nodes, each `(batch or 1, steps, size)`."""

@@ -171,12 +171,38 @@ class Tiers:
         """Whether a program runs, and what it or Nengo's operators remember."""
         return self._running is not self._stepped, self._running.memory()
 
-    def restore(self, memory: tuple[bool, Any]) -> None:
-        """Go on from what `memory` returned."""
+    def restore(
+        self, memory: tuple[bool, Any], n_steps: int, replay: bool = False
+    ) -> None:
+        """Go on from what `memory` returned.
+
+        Args:
+            memory: of a simulator that was like this one.
+            n_steps: that it had done.
+            replay: draw from random processes what these have drawn.
+        """
         compiled, remembered = memory
+        self.begin(compiled)
+        self._running.restore(remembered, n_steps * replay)
+        self._steps_done = n_steps
+
+    def begin(self, compiled: bool) -> str:
+        """At the start, see to it that steps are those of a program, or of Nengo.
+
+        Returns:
+            Their `form`.
+
+        Raises:
+            ValueError: if only the others are to be had.
+        """
         if compiled and self._running is self._stepped:
             self._compile()
-        self._running.restore(remembered)
+        if not compiled and self._running is not self._stepped:
+            raise ValueError(
+                "The state is that of steps in NumPy, and this simulator compiles them:"
+                ' make it with compile="auto" or False, as the one that saved it.'
+            )
+        return self._running.form
 
 
 def _choice(
