@@ -41,6 +41,10 @@ FRAMEWORKS = ["nirtorch==2.6", "norse==1.1.0", "snntorch==1.0.0", "spikingjelly=
 # Drives Debian's Chromium, to see the page of examples/serving.
 BROWSER = "playwright"
 
+# Stands where an address belongs that whoever publishes the package has.
+PLACEHOLDER = "project-url" + ".invalid"
+TEXTS = (".md", ".toml", ".cff", ".yml", ".yaml")
+
 # Columns of the matrix of exports (tests/serving/matrix.py).
 SAVED = ["savedmodel", "stateful", "streaming"]
 FILES = [
@@ -176,6 +180,33 @@ def docs(session: nox.Session) -> None:
     pytest(session, *chosen, backend="tensorflow")
     env = {"TF_CPP_MIN_LOG_LEVEL": "3", "NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "-q", env=env)
+
+
+@nox.session(venv_backend="uv")
+def release(session: nox.Session) -> None:
+    """Build what a package index gets, into `dist/`, and check it.
+
+    `nox -s release -- v0.1.0` says for which tag. Places that only those can fill in
+    who publish it (PLACEHOLDER) are refused at the end.
+    """
+    shutil.rmtree("dist", ignore_errors=True)
+    session.install("-q", "uv", "twine", "check-wheel-contents", "pyroma")
+    session.run("uv", "build", "-q", "--out-dir", "dist")
+    built = sorted(map(str, Path("dist").glob("keras_spiking_nengo-*")))
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", *(name for name in built if name[-3:] == "whl"))
+    session.run("pyroma", "--min=9", ".")
+    version = built[0].split("-")[1].removesuffix(".tar.gz")
+    for tag in session.posargs:
+        if tag != f"v{version}":
+            session.error(f"the tag is {tag}, and __version__ {version}")
+        if f"## [{version}]" not in Path("CHANGELOG.md").read_text():
+            session.error(f"CHANGELOG.md has no section for {version}")
+    names = session.run("git", "ls-files", silent=True, external=True).splitlines()
+    texts = (Path(name) for name in names if name.endswith(TEXTS))
+    waiting = [str(path) for path in texts if PLACEHOLDER in path.read_text()]
+    if waiting:
+        session.error(f"{PLACEHOLDER} stands for what is not known yet: {waiting}")
 
 
 @nox.session
