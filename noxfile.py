@@ -8,6 +8,7 @@ Arguments after `--` go to pytest: `nox -s tests -- -n 0 tests/layers`.
 import os
 import re
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,9 @@ BROWSER = "playwright"
 # Stands where an address belongs that whoever publishes the package has.
 PLACEHOLDER = "project-url" + ".invalid"
 TEXTS = (".md", ".toml", ".cff", ".yml", ".yaml")
+
+# What a newcomer need not see.
+FRIGHTENING = ("Traceback", "ERROR", "oneDNN", "cudart_stub", "retracing", "Deprecat")
 
 # Columns of the matrix of exports (tests/serving/matrix.py).
 SAVED = ["savedmodel", "stateful", "streaming"]
@@ -180,6 +184,53 @@ def docs(session: nox.Session) -> None:
     pytest(session, *chosen, backend="tensorflow")
     env = {"TF_CPP_MIN_LOG_LEVEL": "3", "NO_MKDOCS_2_WARNING": "1"}
     session.run("mkdocs", "build", "--strict", "-q", env=env)
+
+
+@nox.session(venv_backend="venv")
+def readme(session: nox.Session) -> None:
+    """Do what README.md says: in a fresh clone, with an empty home, word for word.
+
+    Its programs run where only `pip install .` was done; of the commands, all but that
+    for the tests, which is this project's own CI. What they print must not frighten.
+    """
+    text = Path("README.md").read_text()
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    quickstart, environment, serve, tests = re.findall(
+        r"```bash\n(.*?)```", text, re.DOTALL
+    )
+    folder = Path(session.create_tmp())
+    shutil.rmtree(folder)
+    clone, home = folder / "clone", folder / "home"
+    home.mkdir(parents=True)
+    session.run("git", "clone", "-q", ".", str(clone), external=True)
+    kept = ("PATH", "PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "http", "HTTP")
+    env = {k: v for k, v in os.environ.items() if k.startswith(kept)}
+    env = {k: v for k, v in env.items() if k != "UV_PROJECT_ENVIRONMENT"}
+    env |= {"HOME": str(home)}
+
+    def run(*command: str, **further: str) -> None:
+        done = subprocess.run(
+            command, cwd=clone, env=env | further, capture_output=True, text=True
+        )
+        said = done.stdout + done.stderr
+        session.log(said[-2000:])
+        frightening = [word for word in FRIGHTENING if word in said]
+        if done.returncode or frightening:
+            session.error(f"{command}: {done.returncode}, and it says {frightening}")
+
+    run("bash", "-ec", environment + quickstart)
+    for program in programs:
+        (home / "program.py").write_text(program)
+        install_here = "python -m venv ~/own && ~/own/bin/pip install -q . scikit-learn"
+        run("bash", "-ec", f"[ -d ~/own ] || ({install_here})")
+        run("bash", "-ec", "cd ~ && own/bin/python program.py && own/bin/ksn doctor")
+    answers = "curl -sf localhost:8000 > /dev/null"
+    script = f"""{environment}
+        setsid bash -c '{serve.strip()}' & server=$!
+        timeout 400 bash -c 'until {answers}; do sleep 2; done'; there=$?
+        kill -INT -- -$server; wait $server; exit $there"""
+    run("bash", "-c", script)
+    assert tests.strip() in Path(".ci/run").read_text()
 
 
 @nox.session(venv_backend="uv")
