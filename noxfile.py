@@ -75,6 +75,56 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def quick(session: nox.Session) -> None:
+    """Lint, and the tests that are nearest to what was changed since `main`.
+
+    `nox -s quick -- keras_spiking_nengo/layers/lmu.py` says what was changed. On
+    KERAS_BACKEND or TensorFlow; it does not replace the whole.
+    """
+    lint(session)
+    changed = session.posargs or changed_files(session)
+    near = sorted({test for path in changed for test in nearest_tests(Path(path))})
+    session.posargs.clear()
+    session.log(f"{len(changed)} files were changed; nearest to them are {near}")
+    pytest(session, *workers(), "--maxfail=5", "tests/test_house.py", *near)
+
+
+def changed_files(session: nox.Session) -> list[str]:
+    """What differs from `main`, committed or not."""
+    lists = (
+        ("git", "diff", "--name-only", "--diff-filter=d", "main"),
+        ("git", "ls-files", "--others", "--exclude-standard"),
+    )
+    outputs = (session.run(*command, silent=True, external=True) for command in lists)
+    return [name for output in outputs for name in output.splitlines()]
+
+
+def nearest_tests(path: Path) -> list[str]:
+    """Tests of a file: by its name, else by that of its room; of tests, themselves."""
+    if path.suffix != ".py" or path.parts[0] not in ("tests", "keras_spiking_nengo"):
+        return []
+    if path.name.startswith("test_"):
+        return [str(path)]
+    if path.parts[0] == "tests":
+        return []
+    module = ".".join(path.with_suffix("").parts)
+    named = f"test_{path.stem}.py"
+    found = [
+        str(test)
+        for test in Path("tests").rglob("test_*.py")
+        if test.name == named or module in test.read_text()
+    ]
+    above = [Path("tests", *path.parts[1:n]) for n in range(len(path.parts) - 1, 1, -1)]
+    rooms = [place for room in above for place in (room, test_file(room))]
+    there = [str(room) for room in rooms if room.exists()]
+    return found or there[:1] or ["tests/test_package.py"]
+
+
+def test_file(room: Path) -> Path:
+    return room.with_name(f"test_{room.name}.py")
+
+
+@nox.session
 @nox.parametrize("backend", ["tensorflow", "jax"], ids=["tensorflow", "jax"])
 def tests(session: nox.Session, backend: str) -> None:
     """Run the default tests on one backend, in the current environment."""
