@@ -103,10 +103,8 @@ def nearest_tests(path: Path) -> list[str]:
     """Tests of a file: by its name, else by that of its room; of tests, themselves."""
     if path.suffix != ".py" or path.parts[0] not in ("tests", "keras_spiking_nengo"):
         return []
-    if path.name.startswith("test_"):
-        return [str(path)]
     if path.parts[0] == "tests":
-        return []
+        return [str(path)] * path.name.startswith("test_")
     module = ".".join(path.with_suffix("").parts)
     named = f"test_{path.stem}.py"
     found = [
@@ -255,12 +253,12 @@ def readme(session: nox.Session) -> None:
     session.run("git", "clone", "-q", ".", str(clone), external=True)
     kept = ("PATH", "PIP_", "UV_", "SSL_", "REQUESTS_", "CURL_", "http", "HTTP")
     env = {k: v for k, v in os.environ.items() if k.startswith(kept)}
-    env = {k: v for k, v in env.items() if k != "UV_PROJECT_ENVIRONMENT"}
-    env |= {"HOME": str(home)}
+    env.pop("UV_PROJECT_ENVIRONMENT", None)
+    env["HOME"] = str(home)
 
-    def run(*command: str, **further: str) -> None:
+    def run(*command: str) -> None:
         done = subprocess.run(
-            command, cwd=clone, env=env | further, capture_output=True, text=True
+            command, cwd=clone, env=env, capture_output=True, text=True
         )
         said = done.stdout + done.stderr
         session.log(said[-2000:])
@@ -269,10 +267,10 @@ def readme(session: nox.Session) -> None:
             session.error(f"{command}: {done.returncode}, and it says {frightening}")
 
     run("bash", "-ec", environment + quickstart)
+    install_here = "python -m venv ~/own && ~/own/bin/pip install -q . scikit-learn"
+    run("bash", "-ec", install_here)
     for program in programs:
         (home / "program.py").write_text(program)
-        install_here = "python -m venv ~/own && ~/own/bin/pip install -q . scikit-learn"
-        run("bash", "-ec", f"[ -d ~/own ] || ({install_here})")
         run("bash", "-ec", "cd ~ && own/bin/python program.py && own/bin/ksn doctor")
     answers = "curl -sf localhost:8000 > /dev/null"
     script = f"""{environment}

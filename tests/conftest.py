@@ -39,6 +39,21 @@ def _fresh():
 
 
 @pytest.fixture
+def traced(monkeypatch):
+    """Programs whose sequences are traced, one entry for each time."""
+    from keras_spiking_nengo.engine import Program
+
+    programs, sequence = [], Program.sequence
+
+    def noted(self, *args, **kwargs):
+        programs.append(self)
+        return sequence(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "sequence", noted)
+    return programs
+
+
+@pytest.fixture
 def float64():
     """Everything in double precision, in which Nengo itself computes."""
     keras.config.set_floatx("float64")

@@ -22,7 +22,6 @@ from nengo.exceptions import (
 from nengo.utils.progress import ProgressBar
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.engine import Program
 from keras_spiking_nengo.simulator.compiled import Compiled
 from tests.conftest import BACKEND
 from tests.simulated import by_nengo
@@ -356,15 +355,8 @@ def everything_but_loops_of_python(python):
 
 
 @pytest.mark.parametrize("python", [False, True])
-def test_runs_of_any_length_are_one_program(python, monkeypatch):
+def test_runs_of_any_length_are_one_program(python, traced):
     """Each run goes on from the last, as nengo's, and nothing is compiled for it."""
-    traced, sequence = [], Program.sequence
-
-    def counted(self, *args, **kwargs):
-        traced.append(self)
-        return sequence(self, *args, **kwargs)
-
-    monkeypatch.setattr(Program, "sequence", counted)
     net = everything_but_loops_of_python(python)
     lengths = (90, 1, 7, 50, 24, 26, 33, 75)
     with simulator(net, compile=True) as sim:

@@ -120,17 +120,19 @@ def check_form(notes: Mapping[str, Any], form: str) -> None:
         )
 
 
-def read_arrays(path: str | Path, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+def read_arrays(
+    path: str | Path, notes: Mapping[str, Any], like: Sequence[np.ndarray]
+) -> list[np.ndarray]:
     """The arrays of a state.
 
     Args:
         path: of the file.
+        notes: that `read_notes` has read from it.
         like: arrays of the shapes and types that they must have.
 
     Raises:
         ValueError: for others, and for what was changed or cut off.
     """
-    digest = read_notes(path).get("digest")
     try:
         with zipfile.ZipFile(path) as archive:
             names = {f"{_member_name(i)}.npy" for i in range(len(like))}
@@ -145,7 +147,7 @@ def read_arrays(path: str | Path, like: Sequence[np.ndarray]) -> list[np.ndarray
             f"{path} is no state of this simulator: {error}. It was cut off or changed,"
             " or is another network's."
         ) from error
-    if _digest(arrays) != digest:
+    if _digest(arrays) != notes.get("digest"):
         raise ValueError(f"{path} was changed after it was written.")
     return arrays
 

@@ -498,7 +498,7 @@ class Simulator:
         self.reset(notes["seed"])
         check_form(notes, self._runner.begin(notes["compiled"]))
         compiled, memory = self._runner.memory()
-        arrays = read_arrays(path, list(arrays_in(memory)))
+        arrays = read_arrays(path, notes, list(arrays_in(memory)))
         restored = with_arrays(memory, iter(arrays))
         self._runner.restore((compiled, restored), notes["n_steps"], replay=True)
         self._n_steps = notes["n_steps"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.engine import Program, compile_model, likeness
+from keras_spiking_nengo.engine import compile_model, likeness
 from tests.conftest import BACKEND
 from tests.simulated import by_nengo
 
@@ -85,14 +85,7 @@ def test_of_functions_of_users_nothing_is_known():
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch compiles nothing")
-def test_a_sweep_over_seeds_is_traced_once(monkeypatch):
-    traced, sequence = [], Program.sequence
-
-    def counted(self, *args, **kwargs):
-        traced.append(self)
-        return sequence(self, *args, **kwargs)
-
-    monkeypatch.setattr(Program, "sequence", counted)
+def test_a_sweep_over_seeds_is_traced_once(traced):
     counts = []
     for seed in range(3):
         net = network(seed=seed, n_neurons=17)

@@ -121,15 +121,16 @@ def scan(
         step = _with_given_state(step)
     fed = kernel is not None
     values = [*values, ops.convert_to_tensor(kernel)] if fed else values
+    looped = backend_name() in _LOOPS
     if count is not None:
-        tensors = flat(step), values, sequences, states
-        outputs, final = _FIRST_STEPS[backend_name()]()(*tensors, count, shape)
-    elif unroll or backend_name() not in _LOOPS:
+        first = _LOOPS[backend_name()]()[1] if looped else first_steps_unrolled
+        outputs, final = first(flat(step), values, sequences, states, count, shape)
+    elif unroll or not looped:
         once = with_product(flat(step)) if fed else flat(step)
         outputs, final = scan_unrolled(once, values, sequences, states)
     else:
         steps = flat(step), flat(forward) if forward else None
-        loop = _LOOPS[backend_name()]()
+        loop, _ = _LOOPS[backend_name()]()
         how = Memory(checkpoint, local)
         outputs, final = loop(*steps, values, sequences, states, save, shape, fed, how)
     final = list(map(ops.stop_gradient, final)) if local else final
@@ -148,36 +149,20 @@ def _with_given_state(step: StepFunction) -> StepFunction:
     return local
 
 
-def _scan_tensorflow():
-    from keras_spiking_nengo.dynamics.loops.tensorflow import scan_tensorflow
+def _of_tensorflow():
+    from keras_spiking_nengo.dynamics.loops import tensorflow
 
-    return scan_tensorflow
-
-
-def _scan_jax():
-    from keras_spiking_nengo.dynamics.loops.jax import scan_jax
-
-    return scan_jax
+    return tensorflow.scan_tensorflow, tensorflow.first_steps_tensorflow
 
 
-def _first_of_tensorflow():
-    from keras_spiking_nengo.dynamics.loops.tensorflow import first_steps_tensorflow
+def _of_jax():
+    from keras_spiking_nengo.dynamics.loops import jax
 
-    return first_steps_tensorflow
-
-
-def _first_of_jax():
-    from keras_spiking_nengo.dynamics.loops.jax import first_steps_jax
-
-    return first_steps_jax
+    return jax.scan_jax, jax.first_steps_jax
 
 
-_LOOPS = {"tensorflow": _scan_tensorflow, "jax": _scan_jax}
-_FIRST_STEPS = {
-    "tensorflow": _first_of_tensorflow,
-    "jax": _first_of_jax,
-    "torch": lambda: first_steps_unrolled,
-}
+# Of all steps, and of so many.
+_LOOPS = {"tensorflow": _of_tensorflow, "jax": _of_jax}
 
 
 class _Form:
