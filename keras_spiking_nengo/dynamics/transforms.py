@@ -20,7 +20,8 @@ def matrix_product(matrix, x):
     """`(..., m)` from a matrix `(m, n)`, or `(..., m, n)`, and `x` of `(..., n)`."""
     if len(matrix.shape) > 2:
         return ops.einsum("...mn,...n->...m", matrix, x)
-    return ops.matmul(x, ops.transpose(matrix))
+    # XLA would transpose the matrix for a single vector, in each step of a loop.
+    return ops.einsum("...n,mn->...m", x, matrix)
 
 
 def products(matrices, x):

@@ -31,8 +31,6 @@ class Mode:
         surrogate: of their spikes.
         differentiable: whether gradients may be asked for, training or not.
         many: whether a loop is known to do many items of a batch in each step.
-        single: whether steps are calls of their own, so that what does not change is
-            not computed once for all of them.
         python: what an operation does that calls Python: `"call"` it, `"record"` what
             it answers, too, or `"recall"` that, from the last step to the first.
     """
@@ -43,7 +41,6 @@ class Mode:
     surrogate: Surrogate = field(default_factory=Arctan)
     differentiable: bool = True
     many: bool = False
-    single: bool = False
     python: str = "call"
 
 

@@ -130,9 +130,7 @@ class Compiled:
             call.independent = independent
         stages = (stage for stage, op in self.program.walk() if op.calls_python)
         looped = any(stage.kind == "loop" for stage in stages)
-        self._mode = engine.Mode(
-            dtype=dtype, differentiable=False, many=many, single=looped
-        )
+        self._mode = engine.Mode(dtype=dtype, differentiable=False, many=many)
         self._parted = bool(self.program.outputs) and not self.program.python_calls
         self.take({})
         self._driven: Driven | None = None
