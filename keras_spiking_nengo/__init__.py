@@ -8,6 +8,10 @@ True
 
 import sys
 
+from keras_spiking_nengo.start_up import start_quietly
+
+start_quietly()
+
 from keras_spiking_nengo import (
     analysis,
     layers,

@@ -10,7 +10,7 @@ import scipy.sparse
 from nengo.exceptions import SimulationError, ValidationError
 
 import keras_spiking_nengo as ksn
-from keras_spiking_nengo.simulator import interpreted, neuron_steps
+from keras_spiking_nengo.simulator import interpreted, quick_steps
 from tests.cases import NETWORKS
 from tests.marks import slow_on_jax
 
@@ -93,7 +93,6 @@ def test_networks_are_nengos_to_the_last_bit(name):
 
 @pytest.mark.parametrize("min_voltage", [0, -0.5])
 def test_quick_steps_of_neurons_are_nengos_to_the_last_bit(min_voltage, monkeypatch):
-    monkeypatch.setattr(neuron_steps, "_LEAST", 1)
     lif = nengo.LIF(tau_ref=0.0024, min_voltage=min_voltage, amplitude=0.3)
     with nengo.Network(seed=2) as net:
         node = nengo.Node(lambda t: 2 * np.sin(30 * t))
@@ -106,7 +105,7 @@ def test_quick_steps_of_neurons_are_nengos_to_the_last_bit(min_voltage, monkeypa
     for optimize in (True, False):
         with stepped(net, optimize=optimize) as sim:
             signals = sim._runner._stepped._signals
-            assert neuron_steps.quick_step(_neurons_of(sim), signals, 1e-3)
+            assert quick_steps.quick_step(_neurons_of(sim), signals, 1e-3)
             sim.run_steps(200)
         assert_same(shown(sim, net), by_nengo(net, 200))
 

@@ -9,7 +9,7 @@ from nengo.builder import Model
 
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.dynamics import synapses
-from keras_spiking_nengo.simulator import estimates, interpreted, merging, tiers
+from keras_spiking_nengo.simulator import estimates, merging
 from keras_spiking_nengo.simulator.compiled import Compiled
 from keras_spiking_nengo.simulator.interpreted import Interpreted
 from tests.arrays import assert_near
@@ -219,24 +219,50 @@ def test_what_python_remembers_is_handed_over(cheap_programs, float64):
         assert_near(sim.data[probe], expected, 1e-10)
 
 
+def large_means():
+    with nengo.Network(seed=4) as net:
+        for rate in (10.0, 90_000.0):  # 0.01 and 90 in a step
+            kind = nengo.PoissonSpiking(nengo.RectifiedLinear())
+            ens = nengo.Ensemble(30, 1, neuron_type=kind, gain=[1] * 30, bias=[0] * 30)
+            nengo.Connection(nengo.Node([rate]), ens.neurons, transform=[[1]] * 30)
+            nengo.Probe(ens.neurons)
+    return net
+
+
 @pytest.mark.parametrize(
     "net",
     [
         NETWORKS["random_neurons"],
         lambda: chain(neuron_type=nengo.StochasticSpiking(nengo.LIFRate())),
+        large_means,
     ],
 )
-def test_what_would_draw_other_numbers_is_compiled_from_the_start(net):
-    with ksn.Simulator(net(), **OPTIONS) as sim:
-        assert sim.plan().compiled
+def test_random_neurons_draw_the_same_numbers_however_they_are_stepped(net):
+    net, runs = net(), []
+    options = OPTIONS | {"dtype": "float64"}
+    for compile in (True, "auto", None):
+        with ksn.Simulator(net, **options | {"compile": compile or "auto"}) as sim:
+            sim.run_steps(70)
+            if compile is None:
+                sim._runner._compile()
+            assert sim.plan().compiled is (compile in (True, None))
+            sim.run_steps(50)
+            first = [np.array(sim.data[probe]) for probe in net.probes]
+            sim.reset()
+            sim.run_steps(120)
+            again = [np.array(sim.data[probe]) for probe in net.probes]
+        runs += [first, again]
+    assert all(np.any(values) for values in runs[0])
+    for run in runs[1:]:
+        for mine, other in zip(run, runs[0], strict=True):
+            np.testing.assert_allclose(mine, other, rtol=1e-12, atol=1e-12)
 
 
 def test_a_network_of_very_many_operators_is_compiled_at_once(monkeypatch):
     """Nothing goes over all pairs of operators, in either way to step them."""
     net, options = chain(), OPTIONS | {"compile": "auto"}
     expected = by_nengo(net, steps=30)
-    monkeypatch.setattr(tiers, "MERGED_AT_MOST", 5)
-    monkeypatch.setattr(interpreted, "MERGED_AT_MOST", 5)
+    monkeypatch.setattr(estimates, "_MERGED", 5)
     monkeypatch.setattr(merging._Pass, "__init__", pytest.fail)
     for compile, compiled in ("auto", True), (False, False):
         with ksn.Simulator(net, **options | {"compile": compile}) as sim:

@@ -18,34 +18,56 @@ from keras import ops
 
 from keras_spiking_nengo.dynamics.loops import precise
 
-__all__ = ["MAX_KEY", "STATES", "new_key", "poisson", "uniform"]
+__all__ = [
+    "LARGE_MEAN",
+    "MAX_KEY",
+    "STATES",
+    "expansion",
+    "hashed",
+    "new_key",
+    "poisson",
+    "uniform",
+]
 
 STATES = ("seed", "draws")
 # Keys stay exact where a plain keras.layers.RNN casts its states to float32.
 MAX_KEY = 2**24
 
 # Above this mean the inversion would need more steps than the expansion is wrong.
-_LARGE_MEAN = 64.0
+LARGE_MEAN = 64.0
 
 
 def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-def _shift(x, bits: int):
+def _shift(x, bits: int, m):
     # Integers are signed: the copies of the sign bit are masked away.
-    return ops.bitwise_and(ops.right_shift(x, bits), 2 ** (32 - bits) - 1)
+    return m.bitwise_and(m.right_shift(x, bits), 2 ** (32 - bits) - 1)
 
 
-def _mix(x):
-    x = ops.bitwise_xor(x, _shift(x, 16)) * 0x7FEB352D
-    x = ops.bitwise_xor(x, _shift(x, 15)) * _signed(0x846CA68B)
-    return ops.bitwise_xor(x, _shift(x, 16))
+def _mix(x, m):
+    x = m.bitwise_xor(x, _shift(x, 16, m)) * 0x7FEB352D
+    x = m.bitwise_xor(x, _shift(x, 15, m)) * _signed(0x846CA68B)
+    return m.bitwise_xor(x, _shift(x, 16, m))
 
 
-def new_key(key, data):
-    """A new key from a key and an integer, both int32 tensors that broadcast."""
-    return ops.bitwise_and(_mix(_mix(key) + data * _signed(0x9E3779B1)), MAX_KEY - 1)
+def new_key(key, data, m=ops):
+    """A new key from a key and an integer, both int32 tensors that broadcast.
+
+    Args:
+        key, data: tensors; arrays where `m` is NumPy.
+        m: what computes.
+    """
+    mixed = _mix(_mix(key, m) + data * _signed(0x9E3779B1), m)
+    return m.bitwise_and(mixed, MAX_KEY - 1)
+
+
+def hashed(key, count, m=ops, dtype: str = "float64"):
+    """Numbers in (0, 1) of keys and numbers of draws; otherwise as `new_key`."""
+    bits = _shift(_mix(_mix(key, m) + count * _signed(0x9E3779B1), m), 9, m)
+    bits = bits.astype(dtype) if m is not ops else ops.cast(bits, dtype)
+    return (bits + 0.5) * 2.0**-23
 
 
 def uniform(state: list, dtype: str):
@@ -60,8 +82,13 @@ def uniform(state: list, dtype: str):
     """
     seed, draws = state
     key, count = ops.cast(seed, "int32"), ops.cast(draws, "int32")
-    bits = _shift(_mix(_mix(key) + count * _signed(0x9E3779B1)), 9)
-    return (ops.cast(bits, dtype) + 0.5) * 2.0**-23, [seed, draws + 1]
+    return hashed(key, count, dtype=dtype), [seed, draws + 1]
+
+
+def expansion(mean, inverse, m=ops):
+    """Quantiles of large means, given `erfinv(2 u - 1)`."""
+    z = math.sqrt(2.0) * inverse
+    return mean + m.sqrt(mean) * z + (z * z - 1) / 6
 
 
 def poisson(mean, state: list):
@@ -72,10 +99,10 @@ def poisson(mean, state: list):
     0.01 there.
     """
     u, state = uniform(state, mean.dtype)
-    small = ops.minimum(mean, _LARGE_MEAN)
+    small = ops.minimum(mean, LARGE_MEAN)
 
     def unfinished(k, count, term, total):
-        return ops.logical_and(k < 2 * _LARGE_MEAN, ops.any(u > total))
+        return ops.logical_and(k < 2 * LARGE_MEAN, ops.any(u > total))
 
     def term_after(k, count, term, total):
         count = count + ops.cast(u > total, count.dtype)
@@ -86,7 +113,6 @@ def poisson(mean, state: list):
     k = ops.zeros((), mean.dtype)
     loop = (k, ops.zeros_like(mean), start, start)
     _, count, _, _ = ops.while_loop(unfinished, term_after, loop)
-    z = math.sqrt(2.0) * ops.erfinv(2 * u - 1)
-    expansion = mean + ops.sqrt(mean) * z + (z * z - 1) / 6
-    large = precise("floor", ops.maximum(expansion, 0) + 0.5)
-    return ops.where(mean > _LARGE_MEAN, large, count), state
+    expanded = expansion(mean, ops.erfinv(2 * u - 1))
+    large = precise("floor", ops.maximum(expanded, 0) + 0.5)
+    return ops.where(mean > LARGE_MEAN, large, count), state

@@ -234,12 +234,16 @@ def _sim_neurons(op, translation) -> None:
 
 def _initial_state(op, translation, name: str, signal) -> np.ndarray:
     if signal is None:  # of a random stream
-        if name != random.STATES[0]:
-            return np.zeros(op.output.size, "int32")
-        rng = np.random.RandomState()
-        rng.set_state(op.state_extra["rng"].get_state())
-        return rng.randint(random.MAX_KEY, size=op.output.size).astype("int32")
+        seeded = name == random.STATES[0]
+        return stream_seeds(op) if seeded else np.zeros(op.output.size, "int32")
     return np.broadcast_to(first_value(translation, signal), op.output.shape).ravel()
+
+
+def stream_seeds(op: SimNeurons) -> np.ndarray:
+    """Seeds of neurons that draw random numbers."""
+    rng = np.random.RandomState()
+    rng.set_state(op.state_extra["rng"].get_state())
+    return rng.randint(random.MAX_KEY, size=op.output.size).astype("int32")
 
 
 @OPERATORS.register(SimProcess)

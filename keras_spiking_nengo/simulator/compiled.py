@@ -22,7 +22,7 @@ from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo import engine
 from keras_spiking_nengo.dynamics.loops import backend_name, compiled, precision
-from keras_spiking_nengo.engine.program import Program, in_blocks
+from keras_spiking_nengo.engine.program import Program, in_blocks, streams_of
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.driven import Driven
 from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
@@ -143,6 +143,9 @@ class Compiled:
         self._last: dict[Any, np.ndarray] = {}
         if stepped:
             self._start()
+            for at in streams_of(self.program):
+                # One number for each step that was done.
+                self._state[at + 1] = self._state[at + 1] + int(stepped[model.step])
             for op, call in self.program.python_operators:
                 call.go_on(*stepped.handed_on(op))
 

@@ -21,7 +21,7 @@ They need not be exact: a small network is several times as fast in one way, a l
 in the other. They are the same on every machine, so that what is chosen is, too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nengo.builder.neurons import SimNeurons
@@ -35,7 +35,7 @@ from keras_spiking_nengo.engine.functions import is_tensor_function
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.engine.sim_stdp import SimSTDP
 
-__all__ = ["Estimate"]
+__all__ = ["Estimate", "calls_python", "mergeable"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ _CALL, _LAYER = 800.0, 1000.0
 _MAKING, _MAKING_OPERATOR, _MAKING_MANY = 6e5, 3e4, 500.0
 # Of more, the rest is merged, or computed in one loop (`passes.gather_levels`).
 _COMPILED_APART = 100
+# Nengo's pass goes over pairs: a second for 1,600 operators. Of more than so many, it
+# takes as long as compiling; where Python is called, no program is as fast as what is
+# merged, and nengo merges, too.
+_MERGED, _MERGED_CALLED = 3_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,12 @@ class Estimate:
     def saving(self, n_steps: int) -> float:
         """What a call of a program for so many steps is shorter than Nengo's steps."""
         return n_steps * (self.stepped - self.compiled) - self.call
+
+
+def mergeable(operators: Sequence[Operator]) -> bool:
+    """Whether it is no waste to merge operators, so as to step them."""
+    called = any(map(calls_python, operators))
+    return len(operators) <= (_MERGED_CALLED if called else _MERGED)
 
 
 def _making(n_operators: int) -> float:

@@ -14,7 +14,7 @@ import nengo
 import numpy as np
 from nengo.builder import Model
 from nengo.builder.neurons import SimNeurons
-from nengo.builder.operator import Operator
+from nengo.builder.operator import Operator, TimeUpdate
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import SignalDict
 from nengo.exceptions import SimulationError
@@ -22,12 +22,16 @@ from nengo.utils.graphs import toposort
 from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
+from keras_spiking_nengo.dynamics.neurons import RATES_TO_SPIKES
 from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
+from keras_spiking_nengo.engine.operators import stream_seeds
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
-from keras_spiking_nengo.simulator.merging import MERGED_AT_MOST, merged_operators
-from keras_spiking_nengo.simulator.neuron_steps import quick_step
+from keras_spiking_nengo.simulator.estimates import mergeable
+from keras_spiking_nengo.simulator.merging import merged_operators
+from keras_spiking_nengo.simulator.quick_steps import quick_step
+from keras_spiking_nengo.simulator.stepped_streams import SteppedStream
 
-__all__ = ["Interpreted", "draws", "is_random"]
+__all__ = ["Interpreted", "draws", "has_stream", "is_random"]
 
 # Up to so many elements are copied before a single step, so that it can be undone.
 _KEPT = 100_000
@@ -48,6 +52,7 @@ class Interpreted:
         inputs: source nodes whose values are given with each step.
         dtype: of what the probes show.
         merged: whether operators are merged where they can be.
+        as_program: whether random neurons draw what those of a program draw.
     """
 
     longest = 1000
@@ -58,6 +63,7 @@ class Interpreted:
         inputs: Sequence[nengo.Node] = (),
         dtype: Any = "float64",
         merged: bool = True,
+        as_program: bool = False,
     ):
         self._model, self._dtype = model, np.dtype(dtype)
         outside = {model.sig[node]["out"].base for node in inputs}
@@ -93,6 +99,9 @@ class Interpreted:
         self._steps: list[Callable[[], None]] = []
         # Of neurons that draw random numbers.
         self._generators: list[np.random.RandomState] = []
+        self._streams = _streams(self._order, self[model.step]) if as_program else {}
+        # Equal for what can go on from each other's memory.
+        self.form = "streams" if self._streams else ""
         self._done = 0
         self._torn: BaseException | None = None
 
@@ -138,19 +147,19 @@ class Interpreted:
         """Go back to the start, drawing from `rng` what nengo would."""
         for signal in self._signals:
             self._signals.reset(signal)
-        dt, signals = self._model.dt, self._signals
         stepped, steps = set(self._order), {}
+        dt, signals = self._model.dt, self._signals
         self._generators = []
         for op, copied in self._making:
             if copied in stepped:
-                quick, fresh = quick_step(copied, signals, dt), _at_start(copied)
-                steps[copied] = quick or fresh.make_step(signals, dt, rng)
-                if is_random(fresh):
+                fresh = _at_start(copied, self._streams.get(copied))
+                steps[copied] = _made(fresh, signals, dt, rng)
+                if is_random(fresh) and copied not in self._streams:
                     self._generators += fresh.state_extra.values()
             elif copied is None and draws(op):
                 rng.randint(maxint)  # as nengo's process would
         self._steps = [
-            steps.get(op) or op.make_step(signals, dt, rng) for op in self._order
+            steps.get(op) or _made(op, signals, dt, rng) for op in self._order
         ]
         self._torn = None
         self.collected()
@@ -236,8 +245,6 @@ class Interpreted:
 
     # --- memory -----------------------------------------------------------------
 
-    form = ""
-
     def memory(self) -> tuple[list[np.ndarray], list[tuple]]:
         """Values of what is written in a step, in order, and of random generators."""
         values = [np.array(self[signal]) for signal in self._remembered()]
@@ -290,8 +297,7 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
     graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
-    merged = merged and len(originals) <= MERGED_AT_MOST
-    if merged and not any(map(is_random, originals)):
+    if merged and mergeable(originals) and not any(map(is_random, originals)):
         return copied, *merged_operators(graph, signals)
     return copied, toposort(graph), {signal: signal for signal in signals}
 
@@ -352,10 +358,35 @@ def is_random(op: Operator) -> bool:
     return isinstance(op, SimNeurons) and bool(op.state_extra)
 
 
-def _at_start(op: Operator) -> Operator:
-    """The operator with random numbers of its own, which the next reset draws again."""
+def has_stream(op: SimNeurons) -> bool:
+    """Whether a program draws the numbers of these random neurons."""
+    return op.neurons in RATES_TO_SPIKES
+
+
+def _streams(order: Sequence[Operator], done: np.ndarray) -> dict[Operator, Any]:
+    """What neurons draw, by operator; `done` counts the steps."""
+    ahead, streams = False, {}
+    for op in order:
+        ahead = ahead or isinstance(op, TimeUpdate)
+        if isinstance(op, SimNeurons) and is_random(op) and has_stream(op):
+            streams[op] = SteppedStream(stream_seeds(op), done, ahead)
+    return streams
+
+
+def _at_start(op: Operator, stream: SteppedStream | None) -> Operator:
+    """The operator with random numbers of its own, which the next reset repeats."""
     if not is_random(op):
         return op
-    op = copy.copy(op)
-    op.state_extra = copy.deepcopy(op.state_extra)
-    return op
+    fresh = copy.copy(op)
+    fresh.state_extra = {"rng": stream} if stream else copy.deepcopy(op.state_extra)
+    return fresh
+
+
+def _made(op: Operator, signals: SignalDict, dt: float, rng) -> Callable[[], None]:
+    """What does an operator's steps."""
+    quick = quick_step(op, signals, dt)
+    if quick is None:
+        return op.make_step(signals, dt, rng)
+    if draws(op):
+        rng.randint(maxint)
+    return quick

@@ -18,10 +18,7 @@ from nengo.builder.processes import SimProcess
 from nengo.builder.signal import Signal
 from nengo.utils.graphs import toposort
 
-__all__ = ["MERGED_AT_MOST", "merged_operators"]
-
-# Nengo's pass takes time with the square of their number, a second for so many.
-MERGED_AT_MOST = 1000
+__all__ = ["merged_operators"]
 
 
 def merged_operators(

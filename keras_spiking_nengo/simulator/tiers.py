@@ -13,15 +13,15 @@ from typing import Any, TypeAlias
 import nengo
 import numpy as np
 from nengo.builder import Model
+from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Operator
 from nengo.builder.processes import SimProcess
 
 from keras_spiking_nengo.dynamics.synapses import is_followed
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.simulator.compiled import Compiled
-from keras_spiking_nengo.simulator.estimates import Estimate, calls_python
-from keras_spiking_nengo.simulator.interpreted import Interpreted, is_random
-from keras_spiking_nengo.simulator.merging import MERGED_AT_MOST
+from keras_spiking_nengo.simulator.estimates import Estimate, calls_python, mergeable
+from keras_spiking_nengo.simulator.interpreted import Interpreted, has_stream, is_random
 
 __all__ = ["Plan", "Tiers"]
 
@@ -65,11 +65,12 @@ class Tiers:
         self._stepped: Interpreted | None = None
         # A program that can begin anew; none that went on from somewhere.
         self._program: Compiled | None = None
-        many = wanted == "auto" and len(model.operators) > MERGED_AT_MOST
+        many = wanted == "auto" and not mergeable(model.operators)
         if wanted is not True and arguments["batch"] == 1 and not many:
-            inputs, dtype = arguments["inputs"], arguments["dtype"]
+            names = ("inputs", "dtype", "optimize")
+            given = [model, *(arguments[name] for name in names), wanted == "auto"]
             try:
-                self._stepped = Interpreted(model, inputs, dtype, arguments["optimize"])
+                self._stepped = Interpreted(*given)
             except ValueError:  # of a circle, which the program tells by name
                 Compiled(**self._arguments)
                 raise
@@ -214,7 +215,7 @@ def _choice(
         operators: of Nengo's builder.
         stepped: what steps them; None for a minibatch, or very many operators.
     """
-    if len(operators) > MERGED_AT_MOST:
+    if not mergeable(operators):
         estimate = Estimate.of(operators, len(operators))
         return Plan(True, "the network is large", *estimate.times), None
     if stepped is None:
@@ -239,8 +240,8 @@ def _plan_of(estimate: Estimate | None) -> Plan:
 
 def _can_move(op: Operator) -> bool:
     """Whether a program can go on from what an operator remembers."""
-    if is_random(op):
-        return False
+    if isinstance(op, SimNeurons) and is_random(op):
+        return has_stream(op)
     if not isinstance(op, SimProcess):
         return True
     # Nengo steps unknown processes, and hands them over; Keras's cells it does not.
