@@ -5,8 +5,10 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import os
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -14,6 +16,7 @@ import pytest
 from nengo.cache import DecoderCache
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo import start_up
 from keras_spiking_nengo.convert import LAYERS
 from tests.marks import TAKES_TURNS, slow_on_jax
 from tests.processes import printed
@@ -204,3 +207,32 @@ def test_nothing_is_said_of_a_cache_that_is_new(tmp_path, caplog):
     assert not caplog.records
     logging.getLogger("nengo.cache").error("corrupted", exc_info=ValueError())
     assert "corrupted" in caplog.text
+
+
+# Imports Keras in a process whose standard error another program reads.
+STARTING = """
+import os, subprocess, sys
+env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+program = "import keras_spiking_nengo as ksn; ksn.layers.Neurons('lif')"
+done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True)
+sys.stdout.buffer.write(done.stderr)
+"""
+
+
+def test_starting_says_nothing():
+    assert printed("-c", STARTING) == ""
+
+
+def test_what_is_no_note_is_shown(capfd):
+    with start_up._without_notes():
+        os.write(2, b"I0 cudart_stub.cc:31] Could not find cuda drivers\nA fault\n")
+    os.write(2, b"More\n")
+    assert capfd.readouterr().err == "A fault\nMore\n"
+
+
+def test_who_asks_for_notes_gets_them(monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    monkeypatch.setattr(start_up, "_without_notes", pytest.fail)
+    start_up.start_quietly()
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"

@@ -25,7 +25,10 @@ SECONDS_PER_TEST = 120
 
 
 @pytest.mark.conformance
-def test_nengos_own_suite_passes(tmp_path):
+@pytest.mark.parametrize("compile", ["auto", "True", "False"])
+def test_nengos_own_suite_passes(compile, tmp_path, monkeypatch):
+    """Whatever does the steps: Nengo's operators, a program, or one after the other."""
+    monkeypatch.setenv("KSN_COMPILE", compile)
     report = tmp_path / "report.xml"
     run_suite(report)
     outcomes = read_outcomes(report)
