@@ -193,9 +193,9 @@ def nodes_of_layers(x, y, x_test, y_test, epochs) -> float:
         hidden = nengo.Ensemble(
             current.size_out,
             1,
-            # A rate of 100 spikes per second is an activity of 1.
-            neuron_type=nengo.SpikingRectifiedLinear(amplitude=0.01),
-            gain=nengo.dists.Choice([100]),
+            # A rate of 250 spikes per second is an activity of 1.
+            neuron_type=nengo.SpikingRectifiedLinear(amplitude=0.004),
+            gain=nengo.dists.Choice([250]),
             bias=nengo.dists.Choice([0]),
         )
         scores = ksn.keras_node(keras.layers.Dense(10), current.size_out)
@@ -216,7 +216,7 @@ def nodes_of_layers(x, y, x_test, y_test, epochs) -> float:
             epochs=epochs,
             verbose=2,
         )
-        spikes = {image: np.repeat(frames_test, 30, axis=1)}
+        spikes = {image: np.repeat(frames_test, 50, axis=1)}
         outputs = sim.predict(spikes, batch_size=100, verbose=0)[probe]
     return accuracy(outputs[:, 10:].mean(axis=1), y_test)
 
