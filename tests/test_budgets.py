@@ -13,6 +13,9 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo import serialization
 from keras_spiking_nengo.engine.stored import network_to_config
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 K = ksn.layers
 L = keras.layers

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from keras_spiking_nengo.checks import checked_number, one_of, positive
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 NOT_NUMBERS = ["1", None, True, math.nan, math.inf, -math.inf, [1.0], 1j]
 

@@ -9,6 +9,9 @@ import pytest
 from nengo.exceptions import SimulatorClosed
 
 import keras_spiking_nengo as ksn
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 LENGTHS = (30, 1, 1, 70)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import keras_spiking_nengo as ksn
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 ROOT = Path(ksn.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))

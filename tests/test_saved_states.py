@@ -14,6 +14,9 @@ from nengo.exceptions import SimulatorClosed
 
 import keras_spiking_nengo as ksn
 from tests.conftest import BACKEND
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 BEFORE, AFTER = 40, 33
 

@@ -24,6 +24,9 @@ from keras_spiking_nengo.serialization import (
     supported,
     to_config,
 )
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 RNG = np.random.default_rng(0)
 VOLTAGE = {"voltage": dists.Uniform(0.1, 0.9)}

@@ -12,7 +12,9 @@ from nengo.exceptions import SimulationError, ValidationError
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.simulator import interpreted, quick_steps
 from tests.cases import NETWORKS
-from tests.marks import slow_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax
+
+pytestmark = TAKES_TURNS
 
 OPTIONS = {"dtype": "float64", "progress_bar": False, "seed": 7}
 

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import keras_spiking_nengo as ksn
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 K = ksn.layers
 FRAMES = np.ones((2, 4, 3), "float32")

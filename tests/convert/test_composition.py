@@ -7,6 +7,9 @@ import scipy.sparse
 
 from keras_spiking_nengo.convert.composition import NoProductError, composed, image_of
 from tests.convert.test_windows import apply
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 RNG = np.random.RandomState(0)
 MATRIX = RNG.normal(size=(12, 12)) * (RNG.uniform(size=(12, 12)) < 0.4)

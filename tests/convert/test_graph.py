@@ -18,6 +18,9 @@ from keras_spiking_nengo.convert.graph import (
 )
 from keras_spiking_nengo.convert.keras.writing import write as write_keras
 from keras_spiking_nengo.convert.nengo.writing import write as write_nengo
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 DOUBLE = nengo.Dense((2, 2), init=2 * np.eye(2))
 SLOW = nengo.Lowpass(0.1)

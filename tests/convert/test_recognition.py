@@ -12,6 +12,9 @@ import keras_spiking_nengo as ksn
 from keras_spiking_nengo.convert.rate_types import RATE_TYPES
 from keras_spiking_nengo.convert.recognition import recognised
 from tests.conftest import BACKEND
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 layers = keras.layers
 

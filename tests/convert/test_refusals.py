@@ -18,6 +18,9 @@ from tests.builders import (
     synapse,
     temporal,
 )
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 
 class Changed(layers.Dense):

@@ -9,7 +9,10 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import sums
 from tests.engine.runs import program_of
+from tests.marks import TAKES_TURNS
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 MANY = 15
 

@@ -13,7 +13,10 @@ import keras_spiking_nengo as ksn
 from tests.arrays import frames, numpy
 from tests.gradients import gradient
 from tests.layers.nets import STEPS, assert_equal, built, layer_of, small
+from tests.marks import TAKES_TURNS
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 # --- online learning -------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from keras import layers
 
 from keras_spiking_nengo.models.building import layers_of
 from keras_spiking_nengo.models.calls import calls, is_opaque
+from tests.marks import TAKES_TURNS
 from tests.models.nets import (
     NETS,
     Called,
@@ -29,6 +30,8 @@ from tests.models.nets import (
     states,
     steps_of_steps,
 )
+
+pytestmark = TAKES_TURNS
 
 
 def names(model):

@@ -7,7 +7,10 @@ from keras import layers
 
 from keras_spiking_nengo.models.calls import calls
 from keras_spiking_nengo.models.data import arrays_of, matched, matched_arrays
+from tests.marks import TAKES_TURNS
 from tests.models.nets import by_name, chain, several
+
+pytestmark = TAKES_TURNS
 
 A, B = np.ones((4, 3)), np.zeros((4, 2))
 ONE = calls(chain(layers.ReLU(), name="one"))

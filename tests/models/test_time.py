@@ -25,6 +25,9 @@ from keras_spiking_nengo.models.time import (
     time_of,
 )
 from tests.builders import randomise
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 TIME, SIZE = 6, 4
 # Bases of layers, and layers that are made of Keras's own classes at import.
