@@ -6,7 +6,9 @@ import pytest
 
 import keras_spiking_nengo as ksn
 from tests.cases import LOOPS, VECTORISED_LOOPS
-from tests.marks import slow_on_jax, some_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 KINDS = [False, "auto", True]
 # What JAX compiles by default, as it takes seconds each.

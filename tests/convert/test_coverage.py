@@ -32,7 +32,9 @@ from tests.cases import (
     training_only,
 )
 from tests.conftest import BACKEND
-from tests.marks import slow_on_jax, some_on_jax
+from tests.marks import TAKES_TURNS, slow_on_jax, some_on_jax
+
+pytestmark = TAKES_TURNS
 
 # Of those that TensorFlow has not, one of each kind.
 ON_JAX = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "AveragePooling2D", "Flatten")

@@ -23,6 +23,9 @@ from tests.engine.runs import (
     by_us_quickly,
     compile_network,
 )
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 EXACT = [name for name in NETWORKS if name not in RANDOM_NETWORKS]
 # Quick to compile, with state, noise, learning, and Python among them.

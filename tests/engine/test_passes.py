@@ -14,8 +14,10 @@ from keras_spiking_nengo.engine.products import Product
 from tests.arrays import difference
 from tests.cases import NETWORKS
 from tests.engine.runs import by_program, program_of
-from tests.marks import quick, slow_on_jax
+from tests.marks import TAKES_TURNS, quick, slow_on_jax
 from tests.simulated import by_nengo
+
+pytestmark = TAKES_TURNS
 
 STEPS = 15
 SOME = {

@@ -8,6 +8,9 @@ from nengo.builder import Model
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine.trainable import weights_of
 from tests.cases import NETWORKS
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 
 def weights(net):
