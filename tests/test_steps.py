@@ -94,7 +94,7 @@ def test_networks_are_nengos_to_the_last_bit(name):
 
 
 @pytest.mark.parametrize("min_voltage", [0, -0.5])
-def test_quick_steps_of_neurons_are_nengos_to_the_last_bit(min_voltage, monkeypatch):
+def test_quick_steps_of_neurons_are_nengos_to_the_last_bit(min_voltage):
     lif = nengo.LIF(tau_ref=0.0024, min_voltage=min_voltage, amplitude=0.3)
     with nengo.Network(seed=2) as net:
         node = nengo.Node(lambda t: 2 * np.sin(30 * t))

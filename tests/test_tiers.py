@@ -239,9 +239,8 @@ def large_means():
 )
 def test_random_neurons_draw_the_same_numbers_however_they_are_stepped(net):
     net, runs = net(), []
-    options = OPTIONS | {"dtype": "float64"}
     for compile in (True, "auto", None):
-        with ksn.Simulator(net, **options | {"compile": compile or "auto"}) as sim:
+        with ksn.Simulator(net, **OPTIONS | {"compile": compile or "auto"}) as sim:
             sim.run_steps(70)
             if compile is None:
                 sim._runner._compile()

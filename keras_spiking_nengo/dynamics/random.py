@@ -52,6 +52,10 @@ def _mix(x, m):
     return m.bitwise_xor(x, _shift(x, 16, m))
 
 
+def _hash(key, data, m):
+    return _mix(_mix(key, m) + data * _signed(0x9E3779B1), m)
+
+
 def new_key(key, data, m=ops):
     """A new key from a key and an integer, both int32 tensors that broadcast.
 
@@ -59,13 +63,12 @@ def new_key(key, data, m=ops):
         key, data: tensors; arrays where `m` is NumPy.
         m: what computes.
     """
-    mixed = _mix(_mix(key, m) + data * _signed(0x9E3779B1), m)
-    return m.bitwise_and(mixed, MAX_KEY - 1)
+    return m.bitwise_and(_hash(key, data, m), MAX_KEY - 1)
 
 
 def hashed(key, count, m=ops, dtype: str = "float64"):
     """Numbers in (0, 1) of keys and numbers of draws; otherwise as `new_key`."""
-    bits = _shift(_mix(_mix(key, m) + count * _signed(0x9E3779B1), m), 9, m)
+    bits = _shift(_hash(key, count, m), 9, m)
     bits = bits.astype(dtype) if m is not ops else ops.cast(bits, dtype)
     return (bits + 0.5) * 2.0**-23
 

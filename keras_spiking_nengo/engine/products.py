@@ -107,12 +107,11 @@ class Product(Operation):
         weights = pick(values, self.weights)
         reshape = ops.reshape if ops.is_tensor(weights) else np.reshape
         matrices = reshape(weights, shape)
+        columns = ops.transpose if ops.is_tensor(weights) else np.transpose
         if mode.many and self.large and 1 < self.count <= _APART:
-            columns = ops.transpose if ops.is_tensor(weights) else np.transpose
             return {f"weights_{i}": columns(matrices[i]) for i in range(self.count)}
         if self.count == 1 and self.rows > self.columns:
             # What is long is last: a product of few items takes a fraction of the time.
-            columns = ops.transpose if ops.is_tensor(weights) else np.transpose
             return {"columns": columns(matrices)}
         return {"weights": matrices}
 

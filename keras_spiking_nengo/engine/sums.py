@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_spiking_nengo.dynamics import transforms
 from keras_spiking_nengo.engine import signals
 from keras_spiking_nengo.engine.operation import Operation
 from keras_spiking_nengo.engine.signals import Gather, Slice, Value, Weight, pick
@@ -133,7 +134,7 @@ class Sum(Operation):
             rows = ops.reshape(terms, (*ops.shape(terms)[:-1], -1, size))
             return ops.sum(rows, axis=-2)
         if self.many == "matrix":
-            return ops.matmul(terms, ops.transpose(p["matrix"]))
+            return transforms.matrix_product(p["matrix"], terms)
         lead = ops.shape(terms)[:-1]
         columns = ops.transpose(ops.reshape(terms, (-1, len(self._where))))
         total = ops.segment_sum(columns, self._where, size)

@@ -139,8 +139,10 @@ class Estimate:
 
 def mergeable(operators: Sequence[Operator]) -> bool:
     """Whether it is no waste to merge operators, so as to step them."""
-    called = any(map(calls_python, operators))
-    return len(operators) <= (_MERGED_CALLED if called else _MERGED)
+    count = len(operators)
+    if count <= _MERGED:
+        return True
+    return count <= _MERGED_CALLED and any(map(calls_python, operators))
 
 
 def _making(n_operators: int) -> float:

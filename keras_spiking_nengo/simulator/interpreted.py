@@ -358,9 +358,9 @@ def is_random(op: Operator) -> bool:
     return isinstance(op, SimNeurons) and bool(op.state_extra)
 
 
-def has_stream(op: SimNeurons) -> bool:
-    """Whether a program draws the numbers of these random neurons."""
-    return op.neurons in RATES_TO_SPIKES
+def has_stream(op: Operator) -> bool:
+    """Whether it steps random neurons whose numbers a program draws, too."""
+    return is_random(op) and op.neurons in RATES_TO_SPIKES
 
 
 def _streams(order: Sequence[Operator], done: np.ndarray) -> dict[Operator, Any]:
@@ -368,7 +368,7 @@ def _streams(order: Sequence[Operator], done: np.ndarray) -> dict[Operator, Any]
     ahead, streams = False, {}
     for op in order:
         ahead = ahead or isinstance(op, TimeUpdate)
-        if isinstance(op, SimNeurons) and is_random(op) and has_stream(op):
+        if has_stream(op):
             streams[op] = SteppedStream(stream_seeds(op), done, ahead)
     return streams
 

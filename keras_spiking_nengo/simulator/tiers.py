@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import nengo
 import numpy as np
 from nengo.builder import Model
-from nengo.builder.neurons import SimNeurons
 from nengo.builder.operator import Operator
 from nengo.builder.processes import SimProcess
 
@@ -67,10 +66,14 @@ class Tiers:
         self._program: Compiled | None = None
         many = wanted == "auto" and not mergeable(model.operators)
         if wanted is not True and arguments["batch"] == 1 and not many:
-            names = ("inputs", "dtype", "optimize")
-            given = [model, *(arguments[name] for name in names), wanted == "auto"]
             try:
-                self._stepped = Interpreted(*given)
+                self._stepped = Interpreted(
+                    model,
+                    arguments["inputs"],
+                    arguments["dtype"],
+                    merged=arguments["optimize"],
+                    as_program=wanted == "auto",
+                )
             except ValueError:  # of a circle, which the program tells by name
                 Compiled(**self._arguments)
                 raise
@@ -240,7 +243,7 @@ def _plan_of(estimate: Estimate | None) -> Plan:
 
 def _can_move(op: Operator) -> bool:
     """Whether a program can go on from what an operator remembers."""
-    if isinstance(op, SimNeurons) and is_random(op):
+    if is_random(op):
         return has_stream(op)
     if not isinstance(op, SimProcess):
         return True
