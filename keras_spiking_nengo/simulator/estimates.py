@@ -10,13 +10,15 @@ eligibilities, all of which change in each step:
     making and compiling it         h + i min(o, 100) + l o
 
 The numbers were measured on one core, and lie between those of TensorFlow and of JAX.
-A program that is driven from Python (docs/decisions/0023-driven.md) and Nengo's
-operators were measured to be alike at 20,000 to 50,000 LIF neurons on JAX (pendulum:
-444 against 455 us at 20,000, 1,500 to 1,770 against 2,300 to 2,500 at 100,000) and
-between 50,000 and 100,000 on TensorFlow (1,562 against 1,253 at 50,000, 1,765 to
-2,170 against 2,330 to 2,380 at 100,000); before that, at 90 and 40 ensembles that
-differ in size so that nothing is merged, and at 3,000 neurons with connections
-between all of them.
+In double precision, a program that is driven from Python
+(docs/decisions/0023-driven.md) and Nengo's operators were measured to be alike at
+20,000 to 50,000 LIF neurons on JAX (pendulum: 444 against 455 us at 20,000, 1,500 to
+1,770 against 2,300 to 2,500 at 100,000) and between 50,000 and 100,000 on TensorFlow
+(1,562 against 1,253 at 50,000, 1,765 to 2,170 against 2,330 to 2,380 at 100,000);
+before that, at 90 and 40 ensembles that differ in size so that nothing is merged, and
+at 3,000 neurons with connections between all of them. In single precision
+(`single_steps`) they are quicker than a program: four ensembles in a circle took 170
+against 507 us at 20,000 neurons, 704 against 1,037 at 100,000 (JAX).
 They need not be exact: a small network is several times as fast in one way, a large one
 in the other. They are the same on every machine, so that what is chosen is, too.
 """
@@ -35,7 +37,7 @@ from keras_spiking_nengo.engine.functions import is_tensor_function
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.engine.sim_stdp import SimSTDP
 
-__all__ = ["Estimate", "calls_python", "mergeable"]
+__all__ = ["Estimate", "calls_python", "mergeable", "pays_in_single"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class _Prices:
 
 # Microseconds.
 _STEPPED = _Prices(2.0, 0.021, 0.002, 0.00055, 0.013)
-_COMPILED = _Prices(0.05, 0.004, 0.002, 0.0005, 0.003)
+_SINGLE = _Prices(2.0, 0.004, 0.001, 0.0002, 0.006)
+_COMPILED = _Prices(0.05, 0.0025, 0.002, 0.0005, 0.003)
 _CALLING_PYTHON = _Prices(2.5, 0.0085, 0.0055, 0.0005, 0.003)
 _AROUND_PYTHON, _PYTHON = 250.0, 150.0
 _CALL, _LAYER = 800.0, 1000.0
@@ -62,6 +65,8 @@ _COMPILED_APART = 100
 # takes as long as compiling; where Python is called, no program is as fast as what is
 # merged, and nengo merges, too.
 _MERGED, _MERGED_CALLED = 3_000, 10_000
+# Of fewer neurons a step in single precision is not much shorter.
+_IN_SINGLE = 1_000
 
 
 @dataclass(frozen=True)
@@ -81,12 +86,15 @@ class Estimate:
     making: float
 
     @classmethod
-    def of(cls, operators: Iterable[Operator], n_stepped: int) -> "Estimate":
+    def of(
+        cls, operators: Iterable[Operator], n_stepped: int, single: bool = False
+    ) -> "Estimate":
         """That of a model.
 
         Args:
             operators: of Nengo's builder.
             n_stepped: how many are left where those are merged that can be.
+            single: whether steps are in single precision.
         """
         operators = list(operators)
         neurons = sum(op.output.size for op in operators if isinstance(op, SimNeurons))
@@ -121,7 +129,7 @@ class Estimate:
         if calls:
             compiled += _AROUND_PYTHON + _PYTHON * calls
         return cls(
-            stepped=step(_STEPPED, n_stepped) + _LAYER * layers,
+            stepped=step(_SINGLE if single else _STEPPED, n_stepped) + _LAYER * layers,
             compiled=compiled,
             call=_CALL,
             making=_making(len(operators)),
@@ -143,6 +151,12 @@ def mergeable(operators: Sequence[Operator]) -> bool:
     if count <= _MERGED:
         return True
     return count <= _MERGED_CALLED and any(map(calls_python, operators))
+
+
+def pays_in_single(operators: Iterable[Operator]) -> bool:
+    """Whether steps in single precision are quicker by more than what they round."""
+    neurons = (op.output.size for op in operators if isinstance(op, SimNeurons))
+    return sum(neurons) >= _IN_SINGLE
 
 
 def _making(n_operators: int) -> float:

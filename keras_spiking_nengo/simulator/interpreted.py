@@ -8,6 +8,7 @@ raise are then Nengo's by construction.
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import nengo
@@ -29,6 +30,13 @@ from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bas
 from keras_spiking_nengo.simulator.estimates import mergeable
 from keras_spiking_nengo.simulator.merging import merged_operators
 from keras_spiking_nengo.simulator.quick_steps import quick_step
+from keras_spiking_nengo.simulator.single_steps import (
+    Clocks,
+    SingleSignals,
+    runs_python,
+    single_step,
+    step_in_double,
+)
 from keras_spiking_nengo.simulator.stepped_streams import SteppedStream
 
 __all__ = ["Interpreted", "draws", "has_stream", "is_random"]
@@ -53,6 +61,7 @@ class Interpreted:
         dtype: of what the probes show.
         merged: whether operators are merged where they can be.
         as_program: whether random neurons draw what those of a program draw.
+        single: whether steps are computed in single precision.
     """
 
     longest = 1000
@@ -64,6 +73,7 @@ class Interpreted:
         dtype: Any = "float64",
         merged: bool = True,
         as_program: bool = False,
+        single: bool = False,
     ):
         self._model, self._dtype = model, np.dtype(dtype)
         outside = {model.sig[node]["out"].base for node in inputs}
@@ -75,13 +85,18 @@ class Interpreted:
         # Steps are made, and draw, in the order of a network that is not merged.
         graph = operator_dependency_graph(model.operators)
         self._making = [(op, copied.get(op)) for op in toposort(graph)]
-        self._signals = SignalDict()
+        self._signals = SingleSignals() if single else SignalDict()
         for op in order:
             op.init_signals(self._signals)
         for node in inputs:
             signal = model.sig[node]["out"].base
             if signal not in self:
                 self._signals.init(signal)
+        if isinstance(self._signals, SingleSignals):
+            self._signals.round(self._order, (model.time,))
+        probed = [model.sig[probe]["in"] for probe in model.probes]
+        timed = self._order if single else ()
+        self._clocks = Clocks(timed, probed, self._present, model.dt)
         self._written = written_bases(originals)
         _own_constants(self._signals)
         standing = (self._present[s] for s in self._written if s in self)
@@ -91,11 +106,10 @@ class Interpreted:
         self._undo = [(pool, np.empty_like(pool)) for pool in self._pools]
         self._size = sum(pool.size for pool in self._pools)
         self._frames = [self[model.sig[node]["out"]] for node in inputs]
-        # What each probe showed, where it looks, and its period.
-        self._probed: list[tuple[list, np.ndarray, float | None]] = [
-            ([], self[model.sig[probe]["in"]], probe.sample_every)
+        self._shown = {
+            probe: _Shown(self[model.sig[probe]["in"]], probe, model.dt, self._dtype)
             for probe in model.probes
-        ]
+        }
         self._steps: list[Callable[[], None]] = []
         # Of neurons that draw random numbers.
         self._generators: list[np.random.RandomState] = []
@@ -147,20 +161,19 @@ class Interpreted:
         """Go back to the start, drawing from `rng` what nengo would."""
         for signal in self._signals:
             self._signals.reset(signal)
+        self._clocks.start(self._signals)
         stepped, steps = set(self._order), {}
-        dt, signals = self._model.dt, self._signals
+        made_of = (self._signals, self._clocks, self._model.dt, rng)
         self._generators = []
         for op, copied in self._making:
             if copied in stepped:
                 fresh = _at_start(copied, self._streams.get(copied))
-                steps[copied] = _made(fresh, signals, dt, rng)
+                steps[copied] = _made(fresh, *made_of)
                 if is_random(fresh) and copied not in self._streams:
                     self._generators += fresh.state_extra.values()
             elif copied is None and draws(op):
                 rng.randint(maxint)  # as nengo's process would
-        self._steps = [
-            steps.get(op) or _made(op, signals, dt, rng) for op in self._order
-        ]
+        self._steps = [steps.get(op) or _made(op, *made_of) for op in self._order]
         self._torn = None
         self.collected()
 
@@ -192,8 +205,8 @@ class Interpreted:
         try:
             self._step(first, n_steps, list(zip(self._frames, frames, strict=True)))
         except BaseException as error:
-            for record, *_ in self._probed:
-                record.clear()
+            for shown in self._shown.values():
+                shown.forget()
             if not kept:
                 self._torn = error
                 raise
@@ -203,36 +216,29 @@ class Interpreted:
         self._done = n_steps
 
     def _step(self, first: int, n_steps: int, inputs: list) -> None:
-        dt, dtype, steps = self._model.dt, self._dtype, self._steps
+        steps = self._steps
+        looks = [shown.begin(first, n_steps) for shown in self._shown.values()]
         with np.errstate(invalid="raise", divide="ignore"):
             for i in range(n_steps):
                 for array, values in inputs:
                     array[...] = values[0, i]
                 for step in steps:
                     step()
-                for record, array, period in self._probed:
-                    if period is None or sampled(first + i + 1, period, dt):
-                        record.append(array.astype(dtype))
+                for look in looks:
+                    look(i)
 
     def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
         """How many steps were done since the last call, and what probes showed."""
-        shown = {}
-        for probe, (record, array, _) in zip(
-            self._model.probes, self._probed, strict=True
-        ):
-            if len(record) == 1:
-                shown[probe] = record[0][None, None]
-            else:
-                rows = np.array(record, self._dtype)
-                shown[probe] = rows.reshape((1, len(record), *array.shape))
-            record.clear()
+        shown = {probe: values.rows[None] for probe, values in self._shown.items()}
+        for values in self._shown.values():
+            values.forget()
         done, self._done = self._done, 0
         return done, shown
 
     def watched(self) -> dict[Any, np.ndarray]:
         """Present values of all base signals that are written."""
         written = (base for base in self._written if base in self)
-        return {base: np.array(self[base]) for base in written}
+        return {base: self._clocks.seconds(base, self[base]) for base in written}
 
     def handed_on(self, op: Operator) -> tuple[dict, Callable[[], None]]:
         """An operator's arrays, by signal, and the function that changes them.
@@ -247,7 +253,7 @@ class Interpreted:
 
     def memory(self) -> tuple[list[np.ndarray], list[tuple]]:
         """Values of what is written in a step, in order, and of random generators."""
-        values = [np.array(self[signal]) for signal in self._remembered()]
+        values = [self._clocks.seconds(s, self[s]) for s in self._remembered()]
         return values, [_state_of(generator) for generator in self._generators]
 
     def restore(
@@ -267,7 +273,7 @@ class Interpreted:
                 for _ in range(n_drawn):
                     step()
         for signal, value in zip(self._remembered(), values, strict=True):
-            self[signal][...] = value
+            self[signal][...] = self._clocks.carried(signal, value)
         for generator, (keys, (position, has), rest) in zip(
             self._generators, drawn, strict=True
         ):
@@ -278,6 +284,45 @@ class Interpreted:
         for signal in dict.fromkeys(signals):
             if signal.base in self._written and signal in self:
                 yield signal
+
+
+class _Shown:
+    """What a probe shows in the steps of a block.
+
+    Args:
+        array: that it looks at.
+        probe: which says how often.
+        dt: float, seconds.
+        dtype: of what it shows.
+    """
+
+    def __init__(self, array: np.ndarray, probe: nengo.Probe, dt: float, dtype):
+        self._array, self._period, self._dt = array, probe.sample_every, dt
+        self._none = self.rows = np.empty((0, *array.shape), dtype)
+
+    def begin(self, first: int, n_steps: int) -> Callable[[int], None]:
+        """What to do at the end of each step of a block, which `first` come before."""
+        array, shape, dtype = self._array, self._array.shape, self._none.dtype
+        if self._period is None:
+            self.rows = rows = np.empty((n_steps, *shape), dtype)
+
+            def look(i: int) -> None:
+                rows[i] = array
+
+            return look
+        due = sampled(np.arange(first + 1, first + n_steps + 1), self._period, self._dt)
+        row = np.cumsum(due) - 1
+        self.rows = rows_due = np.empty((np.count_nonzero(due), *shape), dtype)
+
+        def look_where_due(i: int) -> None:
+            if due[i]:
+                rows_due[row[i]] = array
+
+        return look_where_due
+
+    def forget(self) -> None:
+        """Show nothing until the next block."""
+        self.rows = self._none
 
 
 def _state_of(generator: np.random.RandomState) -> tuple:
@@ -382,11 +427,21 @@ def _at_start(op: Operator, stream: SteppedStream | None) -> Operator:
     return fresh
 
 
-def _made(op: Operator, signals: SignalDict, dt: float, rng) -> Callable[[], None]:
+def _made(
+    op: Operator,
+    signals: SignalDict,
+    clocks: Clocks,
+    dt: float,
+    rng: np.random.RandomState,
+) -> Callable[[], None]:
     """What does an operator's steps."""
-    quick = quick_step(op, signals, dt)
+    single = isinstance(signals, SingleSignals)
+    quick = single_step(op, signals, clocks, dt) if single else None
+    quick = quick or quick_step(op, signals, dt)
     if quick is None:
-        return op.make_step(signals, dt, rng)
+        double = single and runs_python(op)
+        make = partial(step_in_double, op) if double else op.make_step
+        return make(signals, dt, rng)
     if draws(op):
         rng.randint(maxint)
     return quick

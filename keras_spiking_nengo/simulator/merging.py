@@ -18,7 +18,10 @@ from nengo.builder.processes import SimProcess
 from nengo.builder.signal import Signal
 from nengo.utils.graphs import toposort
 
-__all__ = ["merged_operators"]
+__all__ = ["OURS_AND_NENGOS", "is_python", "merged_operators", "steps_own_type"]
+
+# Modules whose classes are none of the user's.
+OURS_AND_NENGOS = ("nengo.", "keras_spiking_nengo.")
 
 
 def merged_operators(
@@ -34,7 +37,7 @@ def merged_operators(
         Operators in the order of a step, and the signal that stands for each.
     """
     order = toposort(graph)
-    for one, other in pairwise(op for op in order if _is_python(op)):
+    for one, other in pairwise(op for op in order if is_python(op)):
         graph[one].add(other)
     merging = _Pass(graph, order)
     only_views, before, after = True, -1, -2
@@ -72,7 +75,7 @@ class _Pass(OpMergePass):
         super().__init__(graph)
         self.rank = {op: number for number, op in enumerate(order)}
         self.might_merge = _Ordered.fromkeys(
-            op for op in order if not _steps_own_type(op)
+            op for op in order if not steps_own_type(op)
         )
 
     def merge(self, tomerge) -> None:
@@ -83,21 +86,20 @@ class _Pass(OpMergePass):
             self.rank[op] = first
 
 
-def _is_python(op: Operator) -> bool:
+def is_python(op: Operator) -> bool:
     """Whether a step of it runs Python of the user's."""
     if isinstance(op, SimProcess):
         return not type(op.process).__module__.startswith("nengo.")
     return isinstance(op, SimPyFunc)
 
 
-def _steps_own_type(op: Operator) -> bool:
+def steps_own_type(op: Operator) -> bool:
     """Whether it steps a neuron type of the user's own.
 
     Nengo compares the parameters that a type declares, and there may be more.
     """
-    known = ("nengo.", "keras_spiking_nengo.")
     return isinstance(op, SimNeurons) and not type(op.neurons).__module__.startswith(
-        known
+        OURS_AND_NENGOS
     )
 
 

@@ -19,7 +19,12 @@ from nengo.builder.processes import SimProcess
 from keras_spiking_nengo.dynamics.synapses import is_followed
 from keras_spiking_nengo.engine.keras_layers import KerasLayer
 from keras_spiking_nengo.simulator.compiled import Compiled
-from keras_spiking_nengo.simulator.estimates import Estimate, calls_python, mergeable
+from keras_spiking_nengo.simulator.estimates import (
+    Estimate,
+    calls_python,
+    mergeable,
+    pays_in_single,
+)
 from keras_spiking_nengo.simulator.interpreted import Interpreted, has_stream, is_random
 
 __all__ = ["Plan", "Tiers"]
@@ -65,6 +70,8 @@ class Tiers:
         # A program that can begin anew; none that went on from somewhere.
         self._program: Compiled | None = None
         many = wanted == "auto" and not mergeable(model.operators)
+        single = wanted == "auto" and arguments["dtype"] == "float32"
+        single = single and pays_in_single(model.operators)
         if wanted is not True and arguments["batch"] == 1 and not many:
             try:
                 self._stepped = Interpreted(
@@ -73,6 +80,7 @@ class Tiers:
                     arguments["dtype"],
                     merged=arguments["optimize"],
                     as_program=wanted == "auto",
+                    single=single,
                 )
             except ValueError:  # of a circle, which the program tells by name
                 Compiled(**self._arguments)
@@ -81,7 +89,9 @@ class Tiers:
         self._estimate: Estimate | None = None
         self._at_start = self._now = Plan(wanted is not False, f"compile={wanted}")
         if wanted == "auto":
-            self._at_start, self._estimate = _choice(model.operators, self._stepped)
+            self._at_start, self._estimate = _choice(
+                model.operators, self._stepped, single
+            )
             self._now = self._at_start
         self._running: Tier
         if self._now.compiled:
@@ -210,20 +220,21 @@ class Tiers:
 
 
 def _choice(
-    operators: Sequence[Operator], stepped: Interpreted | None
+    operators: Sequence[Operator], stepped: Interpreted | None, single: bool
 ) -> tuple[Plan, Estimate | None]:
     """The plan at the start, and what it may be changed by.
 
     Args:
         operators: of Nengo's builder.
         stepped: what steps them; None for a minibatch, or very many operators.
+        single: whether that is in single precision.
     """
     if not mergeable(operators):
         estimate = Estimate.of(operators, len(operators))
         return Plan(True, "the network is large", *estimate.times), None
     if stepped is None:
         return Plan(True, "a minibatch is stepped at once"), None
-    estimate = Estimate.of(operators, len(stepped))
+    estimate = Estimate.of(operators, len(stepped), single)
     if all(map(_can_move, operators)):
         why = "runs were shorter than compiling is"
         return Plan(False, why, *estimate.times), estimate
