@@ -85,7 +85,7 @@ def test_networks_are_nengos_but_for_rounding(name):
 def test_spikes_are_those_of_the_program(min_voltage):
     net = spiking(min_voltage=min_voltage, tau_ref=0.0024, amplitude=0.3)
     with ksn.Simulator(net, **OPTIONS) as sim:
-        assert arrays_of(sim)["refractory_time"].min() >= 1
+        assert 0 < arrays_of(sim)["refractory_time"].min() < 1  # carried
         sim.run_steps(200)
     with ksn.Simulator(net, compile=True, **OPTIONS) as program:
         program.run_steps(200)
@@ -129,7 +129,7 @@ def test_a_probe_sees_nengos_own_refractory_times():
 @pytest.mark.parametrize(
     "start", [{"refractory_time": nengo.dists.Choice([0.004])}, None], ids=str
 )
-@pytest.mark.parametrize("times", [(0.02, 0.002), (1e-4, 0.02)], ids=str)
+@pytest.mark.parametrize("times", [(0.02, 0.002), (1e-4, 0.02), (0.02, 0.0)], ids=str)
 def test_neurons_that_start_in_a_refractory_period(start, times):
     tau_rc, tau_ref = times
     net = spiking(tau_rc=tau_rc, tau_ref=tau_ref, initial_state=start)

@@ -522,3 +522,36 @@ def test_signals_are_of_now_where_probes_are_rare():
     with stepped(net) as sim:
         sim.run_steps(13)
         assert sim.signals[sim.model.sig[probe]["in"]] == pytest.approx(0.013)
+
+
+def test_synapses_that_do_the_same_are_stepped_once():
+    with nengo.Network(seed=1) as net:
+        node = nengo.Node(lambda t, x: np.sin(9 * t) + 0.1 * x, size_in=1)
+        ens = nengo.Ensemble(30, 1)
+        nengo.Connection(node, ens)
+        probes = []
+        for rate in (1e-4, 3e-4):
+            conn = nengo.Connection(ens, node, learning_rule_type=nengo.PES(rate))
+            nengo.Connection(node, conn.learning_rule)
+            probes.append(nengo.Probe(conn.learning_rule, "activities"))
+        nengo.Probe(ens.neurons, synapse=0.005)
+        nengo.Probe(conn, "weights")
+        other = nengo.Connection(
+            ens, node, synapse=0.1, learning_rule_type=nengo.PES(1e-4)
+        )
+        nengo.Connection(node, other.learning_rule)
+    expected = by_nengo(net)
+    with stepped(net) as sim:
+        sim.run_steps(10)
+        state = sim._runner._stepped
+        arrays = [state[sim.model.sig[p]["in"]] for p in probes]
+        assert np.shares_memory(*arrays)
+        copied = pickle.loads(pickle.dumps(state.memory()))
+        sim.run_steps(20)
+    for mine, other in zip(shown(sim, net), expected, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-9, atol=1e-12)
+    with stepped(net) as again:
+        again.run_steps(10)
+        again._runner._stepped.restore(copied)
+        again.run_steps(20)
+    assert_same(shown(again, net), shown(sim, net))

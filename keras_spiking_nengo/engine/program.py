@@ -26,6 +26,7 @@ from keras_spiking_nengo.engine.signals import (
     Gather,
     Value,
     concatenated,
+    packed_sizes,
     sliced,
     whole_slice,
 )
@@ -284,15 +285,17 @@ def in_blocks(
         *x, taken = x
         block = dict(zip(values, x, strict=True))
         outputs, new = program.sequence(p, state, block, mode, count=taken[0])
-        return concatenated(list(outputs.values())), new
+        return [concatenated([outputs[key] for key in pack]) for pack in packs], new
 
-    sizes = {key: gather.size for key, gather in program.outputs.items()}
-    shape = (length, sum(sizes.values()))
+    packs = packed_sizes({key: out.size for key, out in program.outputs.items()})
+    shapes = [(length, sum(pack.values())) for pack in packs]
     blocks = (count + length - 1) // length
     split = [*split, taken]
-    y, new = scan(step, packed, split, list(state), shape=shape, count=blocks)
-    y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
-    return sliced(y, sizes), new
+    ys, new = scan(step, packed, split, list(state), shapes=shapes, count=blocks)
+    shown: dict = {}
+    for y, pack in zip(ys, packs, strict=True):
+        shown |= sliced(ops.reshape(y, (y.shape[0], -1, y.shape[-1])), pack)
+    return shown, new
 
 
 def _per_stage(stages: Sequence[Stage], packed: Packed, state: list):
@@ -351,8 +354,8 @@ class _Loop:
 
     def __init__(self, operations: Sequence[Operation], handed_out: Sequence[Value]):
         self.operations = operations
-        self.out = Gather(map(whole_slice, handed_out))
-        self.handed_out = handed_out
+        self.packs = packed_sizes({value: value.size for value in handed_out})
+        self.outs = [Gather(map(whole_slice, pack)) for pack in self.packs]
         computed = {out for operation in operations for out in operation.outs}
         read = (value for operation in operations for value in operation.values_read)
         self.taken = tuple(dict.fromkeys(v for v in read if v not in computed))
@@ -363,7 +366,7 @@ class _Loop:
                 now, taken = x
                 before = dict(zip(self.taken, taken, strict=True))
                 after, new = _one_step(self.operations, p, state, before, mode, now)
-                return self.out(after, now), new
+                return [out(after, now) for out in self.outs], new
 
             return step
 
@@ -374,10 +377,12 @@ class _Loop:
             forward = step_in(replace(mode, python="record"))
             mode = replace(mode, python="recall")
         inputs = [steps, [env[value] for value in self.taken]]
-        step, shape = step_in(mode), (self.out.size,)
-        how = {"shape": shape, "forward": forward, "count": count}
-        y, new = scan(step, packed, inputs, states, save, unroll, **how)
-        return env | sliced(y, {value: value.size for value in self.handed_out}), new
+        step, shapes = step_in(mode), [(out.size,) for out in self.outs]
+        how = {"shapes": shapes, "forward": forward, "count": count}
+        ys, new = scan(step, packed, inputs, states, save, unroll, **how)
+        for y, pack in zip(ys, self.packs, strict=True):
+            env = env | sliced(y, pack)
+        return env, new
 
 
 def _once_forgotten(python: Sequence, steps, mode: Mode):

@@ -28,6 +28,7 @@ __all__ = [
     "elements",
     "is_replaced",
     "concatenated",
+    "packed_sizes",
     "pick",
     "probe_connections",
     "sampled",
@@ -42,6 +43,8 @@ _MANY = 3
 # So many are put side by side all the same if they are this long on average: an element
 # that is looked up takes ten times as long as one that is copied.
 _MANY_LONG, _LONG = 32, 64
+# An array of so many elements is no longer copied to lie beside others.
+_LARGE = 1024
 
 
 class Value:
@@ -375,3 +378,13 @@ def sliced(y, sizes: Mapping[Any, int]) -> dict:
         parts[key] = y[..., start : start + size]
         start += size
     return parts
+
+
+def packed_sizes(sizes: Mapping[Any, int]) -> list[dict[Any, int]]:
+    """What is laid out side by side, as each array costs time in each step.
+
+    Large ones stay alone: they would be copied as often.
+    """
+    large = [{key: size} for key, size in sizes.items() if size >= _LARGE]
+    small = {key: size for key, size in sizes.items() if size < _LARGE}
+    return [small, *large] if small or not large else large

@@ -257,8 +257,8 @@ class LMUCell(Cell):
 
         u = _encoded_input(kernels, inputs)
         sequences = u, inputs if self.input_to_hidden else None
-        shape = (self._size,)
-        return scan(step, values, sequences, state, bool(training), unroll, shape)
+        shapes = [(self._size,)]
+        return scan(step, values, sequences, state, bool(training), unroll, shapes)
 
     def get_config(self):
         hidden = list(map(configuration, self.hidden_layers))

@@ -21,7 +21,12 @@ from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo import engine
-from keras_spiking_nengo.dynamics.loops import backend_name, compiled, precision
+from keras_spiking_nengo.dynamics.loops import (
+    array_of,
+    backend_name,
+    compiled,
+    precision,
+)
 from keras_spiking_nengo.engine.program import Program, in_blocks, streams_of
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.driven import Driven
@@ -131,9 +136,10 @@ class Compiled:
         stages = (stage for stage, op in self.program.walk() if op.calls_python)
         looped = any(stage.kind == "loop" for stage in stages)
         self._mode = engine.Mode(dtype=dtype, differentiable=False, many=many)
-        self._parted = bool(self.program.outputs) and not self.program.python_calls
-        self.take({})
         self._driven: Driven | None = None
+        self._one_room = bool(self.program.outputs) and not self.program.python_calls
+        self._parted = self._one_room and self.longest > _CACHED
+        self.take({})
         if looped:
             self._driven = Driven(self.program, self._mode, self._block.packed)
         self._run = _compiled_block(self._block)
@@ -160,7 +166,7 @@ class Compiled:
 
     def _room(self, n_steps: int) -> int:
         """Number of steps of the program that does so many."""
-        if self._parted:
+        if self._one_room:
             return self.longest
         # Whole sequences are laid out, so that few steps are not many times as many.
         steps = _CACHED
@@ -238,9 +244,9 @@ class Compiled:
             count = ops.convert_to_tensor(n_steps, dtype="int32")
             outputs, state = self._run(self._tensors, self._state, inputs, count)
             # Within, as errors of callbacks arrive late.
-            arrays = [ops.convert_to_numpy(y) for y in outputs]
-            if room > n_steps:
-                arrays = [y[:, :n_steps].copy() for y in arrays]
+            arrays = [array_of(y)[:, :n_steps] for y in outputs]
+            if room > 2 * n_steps:  # or the rest of it would stay with them
+                arrays = [y.copy() for y in arrays]
             return arrays, state
         except BaseException:
             for _, call in self.program.python_operators:

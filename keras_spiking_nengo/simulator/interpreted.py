@@ -28,7 +28,7 @@ from keras_spiking_nengo.engine.keras_layers import KerasLayer, KerasWeight
 from keras_spiking_nengo.engine.operators import stream_seeds
 from keras_spiking_nengo.engine.signals import is_replaced, sampled, written_bases
 from keras_spiking_nengo.simulator.estimates import mergeable
-from keras_spiking_nengo.simulator.merging import merged_operators
+from keras_spiking_nengo.simulator.merging import merged_operators, shared_filters
 from keras_spiking_nengo.simulator.quick_steps import quick_step
 from keras_spiking_nengo.simulator.single_steps import (
     Clocks,
@@ -339,12 +339,16 @@ def _copies(model: Model, originals: Sequence[Operator], merged: bool):
         for each of the model's.
     """
     copied = {op: copy.copy(op) for op in originals}
-    graph = operator_dependency_graph(list(copied.values()))
     signals = dict.fromkeys(s for op in originals for s in op.all_signals)
     signals |= dict.fromkeys(signal.base for signal in signals)
-    if merged and mergeable(originals) and not any(map(is_random, originals)):
-        return copied, *merged_operators(graph, signals)
-    return copied, toposort(graph), {signal: signal for signal in signals}
+    merged = merged and mergeable(originals) and not any(map(is_random, originals))
+    needless, instead = shared_filters(copied.values()) if merged else (set(), {})
+    copied = {op: own for op, own in copied.items() if own not in needless}
+    graph = operator_dependency_graph(list(copied.values()))
+    if not merged:
+        return copied, toposort(graph), {signal: signal for signal in signals}
+    order, present = merged_operators(graph, signals)
+    return copied, order, {s: present[instead.get(s, s)] for s in signals}
 
 
 def _own_layers(copies: Iterable[Operator]) -> dict:

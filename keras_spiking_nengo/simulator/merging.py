@@ -7,6 +7,7 @@ order.
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import count, pairwise
 
@@ -16,9 +17,16 @@ from nengo.builder.operator import Operator
 from nengo.builder.optimizer import OpMergePass
 from nengo.builder.processes import SimProcess
 from nengo.builder.signal import Signal
+from nengo.synapses import LinearFilter
 from nengo.utils.graphs import toposort
 
-__all__ = ["OURS_AND_NENGOS", "is_python", "merged_operators", "steps_own_type"]
+__all__ = [
+    "OURS_AND_NENGOS",
+    "is_python",
+    "merged_operators",
+    "shared_filters",
+    "steps_own_type",
+]
 
 # Modules whose classes are none of the user's.
 OURS_AND_NENGOS = ("nengo.", "keras_spiking_nengo.")
@@ -52,6 +60,46 @@ def merged_operators(
         while now[signal] in merging.sig_replacements:
             now[signal] = merging.sig_replacements[now[signal]]
     return _by_rank(graph, merging.rank), now
+
+
+def shared_filters(
+    operators: Iterable[Operator],
+) -> tuple[set[Operator], dict[Signal, Signal]]:
+    """Finds synapses that do what another one does, as those of several learning rules.
+
+    What else reads their output then reads that of the other one.
+
+    Args:
+        operators: their lists of signals are changed.
+
+    Returns:
+        The synapses that there is no need for, and the signal that stands for each of
+        theirs.
+    """
+    operators = list(operators)
+    touched = Counter(
+        base for op in operators for base in {signal.base for signal in op.all_signals}
+    )
+    viewed = {s.base for op in operators for s in op.all_signals if s.is_view}
+    first: dict[tuple, SimProcess] = {}
+    needless: set[Operator] = set()
+    instead: dict[Signal, Signal] = {}
+    for op in operators:
+        if type(op) is not SimProcess or not isinstance(op.process, LinearFilter):
+            continue
+        own = [*op.updates]
+        if op.input is None or op.mode != "update" or not viewed.isdisjoint(own):
+            continue
+        starts = tuple((s.shape, s.initial_value.tobytes()) for s in own)
+        other = first.setdefault((op.process, op.input, starts), op)
+        # None but the synapse itself writes its state.
+        if other is not op and all(touched[s] == 1 for s in op.state.values()):
+            needless.add(op)
+            instead.update(zip(own, other.updates, strict=True))
+    for op in operators:
+        if op not in needless and any(signal in instead for signal in op.reads):
+            op.reads = [instead.get(signal, signal) for signal in op.reads]
+    return needless, instead
 
 
 class _Ordered(dict):

@@ -14,6 +14,7 @@ the other.
 """
 
 from keras_spiking_nengo.dynamics.loops.backends import (
+    array_of,
     backend_name,
     becomes_tensorflow,
     compiled,
@@ -36,6 +37,7 @@ from keras_spiking_nengo.dynamics.loops.recurrence import (
 from keras_spiking_nengo.dynamics.loops.stores import store
 
 __all__ = [
+    "array_of",
     "backend_name",
     "becomes_tensorflow",
     "call_host",

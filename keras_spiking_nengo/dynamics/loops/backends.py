@@ -10,6 +10,7 @@ from keras import ops
 from keras_spiking_nengo.names import keras_name
 
 __all__ = [
+    "array_of",
     "backend_name",
     "becomes_tensorflow",
     "compiled",
@@ -46,6 +47,13 @@ def gather(x, index: np.ndarray):
     if backend_name() == "jax":
         return x.at[..., index].get(mode="promise_in_bounds")
     return ops.take(x, index, axis=-1)
+
+
+def array_of(tensor) -> np.ndarray:
+    """The numbers of a tensor on a CPU, where they are: not to be written to."""
+    if backend_name() == "torch":
+        return ops.convert_to_numpy(tensor)
+    return np.asarray(tensor)
 
 
 def precise(name: str, x):

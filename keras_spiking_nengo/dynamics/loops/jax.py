@@ -17,12 +17,12 @@ from keras_spiking_nengo.dynamics.loops.structures import (
 __all__ = ["first_steps_jax", "scan_jax"]
 
 
-def scan_jax(step, forward, parameters, inputs, state, save, shape, fed, how):
+def scan_jax(step, forward, parameters, inputs, state, save, shapes, fed, how):
     """Outputs and final states, lists of tensors; as `recurrence.scan`.
 
     If `fed`, the last parameter is the kernel.
     """
-    del save, shape  # a custom_vjp saves only where it is differentiated
+    del save, shapes  # a custom_vjp saves only where it is differentiated
     ahead = with_product(forward or step) if fed else forward or step
     if how.local:
         return _jax_local(step, ahead, parameters, inputs, state)
@@ -58,9 +58,9 @@ def scan_jax(step, forward, parameters, inputs, state, save, shape, fed, how):
     return run(parameters, inputs, state)
 
 
-def first_steps_jax(step, parameters, inputs, state, count, shape):
+def first_steps_jax(step, parameters, inputs, state, count, shapes):
     """Outputs and states after so many steps, without a gradient."""
-    del shape
+    del shapes
     ys = _empty_outputs(step, parameters, inputs, state)
     final, ys, _ = _jax_span(step, parameters, inputs, 0, count, state, ys, False)
     return ys, final

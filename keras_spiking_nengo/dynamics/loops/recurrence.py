@@ -1,6 +1,6 @@
 """`scan`: one step of any nested structures, run over a sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -35,7 +35,7 @@ def scan(
     state: Any,
     save: bool = True,
     unroll: bool = False,
-    shape: tuple[int, ...] | None = None,
+    shapes: Sequence[tuple[int, ...]] | None = None,
     forward: StepFunction | None = None,
     kernel: Any = None,
     checkpoint: bool | int | None = None,
@@ -62,9 +62,9 @@ def scan(
             exported without a warning; where XLA compiles it, states are computed
             again for ours.
         unroll: write the steps out one by one; needs a static length.
-        shape: of the output of a step, without the batch, where that is one tensor
-            whose shape is known and whose dtype is the first input's. TensorFlow then
-            traces the step once less.
+        shapes: of the tensors that a step puts out, without the batch, where they are
+            known and of the first input's dtype. TensorFlow then traces the step once
+            less.
         forward: the same numbers as `step`, without a useful derivative and what it
             costs: what runs forward. States that were not saved are then computed
             again for the reverse pass, which is ours with `save` or without.
@@ -80,7 +80,7 @@ def scan(
             runs from the first step to the last. Without `kernel`.
         count: integer tensor >= 1, known when it runs: only so many steps are taken,
             and what follows them in the outputs is of no interest. There is no
-            gradient then, and `save` and what comes after `shape` has no meaning.
+            gradient then, and `save` and what comes after `shapes` has no meaning.
 
     Returns:
         Outputs `(batch, time, ...)`, in the structure of a step's, and the final
@@ -124,7 +124,7 @@ def scan(
     looped = backend_name() in _LOOPS
     if count is not None:
         first = _LOOPS[backend_name()]()[1] if looped else first_steps_unrolled
-        outputs, final = first(flat(step), values, sequences, states, count, shape)
+        outputs, final = first(flat(step), values, sequences, states, count, shapes)
     elif unroll or not looped:
         once = with_product(flat(step)) if fed else flat(step)
         outputs, final = scan_unrolled(once, values, sequences, states)
@@ -132,7 +132,7 @@ def scan(
         steps = flat(step), flat(forward) if forward else None
         loop, _ = _LOOPS[backend_name()]()
         how = Memory(checkpoint, local)
-        outputs, final = loop(*steps, values, sequences, states, save, shape, fed, how)
+        outputs, final = loop(*steps, values, sequences, states, save, shapes, fed, how)
     final = list(map(ops.stop_gradient, final)) if local else final
     return form.nested(outputs), with_states(final)
 

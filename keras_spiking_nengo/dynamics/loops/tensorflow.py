@@ -25,7 +25,7 @@ __all__ = ["LONG", "first_steps_tensorflow", "scan_tensorflow"]
 LONG = 100
 
 
-def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed, how):
+def scan_tensorflow(step, forward, parameters, inputs, state, save, shapes, fed, how):
     """Outputs and final states, lists of tensors; as `recurrence.scan`.
 
     If `fed`, the last parameter is the kernel.
@@ -39,7 +39,7 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed, 
     def ahead(tensors, save):
         parameters, inputs, state = _dealt(tensors, sizes)
         spans = how.spans(_sizes(inputs[0])[1]) if save else None
-        return _forward(once, parameters, inputs, state, spans, shape)
+        return _forward(once, parameters, inputs, state, spans, shapes)
 
     def back(tensors, saved, upstream, n_outputs):
         parameters, inputs, state = _dealt(tensors, sizes)
@@ -66,14 +66,14 @@ def scan_tensorflow(step, forward, parameters, inputs, state, save, shape, fed, 
     return results[:n_outputs], results[n_outputs:]
 
 
-def first_steps_tensorflow(step, parameters, inputs, state, count, shape):
+def first_steps_tensorflow(step, parameters, inputs, state, count, shapes):
     """Outputs and states after so many steps, without a gradient."""
 
     def body(t, s):
         y, new = step(parameters, [x[:, t] for x in inputs], s)
         return new, y
 
-    emitted = _emitted(body, inputs[0], state, shape)
+    emitted = _emitted(body, inputs[0], state, shapes)
     batch, length = _sizes(inputs[0])
     axes = [1] * len(emitted)
     final, ys = run_loop(count, body, state, emitted, axes, batch, length)
@@ -148,7 +148,7 @@ def _sizes(sequence) -> list:
     return [now if known is None else known for known, now in pairs]
 
 
-def _forward(step, parameters, inputs, state, spans, shape):
+def _forward(step, parameters, inputs, state, spans, shapes):
     """Outputs, final states, and if there are spans the states before each."""
     each = spans is not None and spans.each
 
@@ -158,8 +158,8 @@ def _forward(step, parameters, inputs, state, spans, shape):
 
     if tf.executing_eagerly():
         return _forward_eagerly(inputs[0].shape[1], body, state, spans)
-    emitted = _emitted(body, inputs[0], state, shape)
-    emitted += state if each and shape is not None else []
+    emitted = _emitted(body, inputs[0], state, shapes)
+    emitted += state if each and shapes is not None else []
     n_outputs = len(emitted) - (len(state) if each else 0)
     batch, length = _sizes(inputs[0])
     if spans is None or each:
@@ -171,10 +171,10 @@ def _forward(step, parameters, inputs, state, spans, shape):
     return [*outputs.tensors(ys), *final, *saved]
 
 
-def _emitted(body, x, state, shape) -> list:
-    """What a step emits, or its specs: outputs, if their shape is known."""
-    if shape is not None:
-        return [tf.TensorSpec((x.shape[0], *shape), x.dtype)]
+def _emitted(body, x, state, shapes) -> list:
+    """What a step emits, or its specs: outputs, if their shapes are known."""
+    if shapes is not None:
+        return [tf.TensorSpec((x.shape[0], *shape), x.dtype) for shape in shapes]
     # Only for shapes and dtypes: it is traced and never run, as a call of Python
     # in it would be one too many.
     first = tf.function(lambda: body(0, state)[1], autograph=False)
