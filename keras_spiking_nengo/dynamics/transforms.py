@@ -19,6 +19,8 @@ _NARROW = 4
 def matrix_product(matrix, x):
     """`(..., m)` from a matrix `(m, n)`, or `(..., m, n)`, and `x` of `(..., n)`."""
     if len(matrix.shape) > 2:
+        if matrix.shape[-2] == 1:
+            return _total(matrix[..., 0, :] * x)
         return ops.einsum("...mn,...n->...m", matrix, x)
     # XLA would transpose the matrix for a single vector, in each step of a loop.
     return ops.einsum("...n,mn->...m", x, matrix)
@@ -30,9 +32,13 @@ def products(matrices, x):
         terms = [matrices[..., j] * x[..., j, None] for j in range(matrices.shape[-1])]
         return sum(terms[1:], terms[0])
     if matrices.shape[-2] == 1:
-        terms = matrices[..., 0, :] * x
-        return ops.matmul(terms, ops.ones((x.shape[-1], 1), dtype=x.dtype))
+        return _total(matrices[..., 0, :] * x)
     return ops.einsum("kmn,...kn->...km", matrices, x)
+
+
+def _total(x):
+    """Sums over the last axis, `(..., 1)`: as a product, which XLA does in parallel."""
+    return ops.matmul(x, ops.ones((x.shape[-1], 1), dtype=x.dtype))
 
 
 def sparse(data, rows, columns, size: int, x):

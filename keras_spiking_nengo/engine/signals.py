@@ -44,7 +44,7 @@ _MANY = 3
 # that is looked up takes ten times as long as one that is copied.
 _MANY_LONG, _LONG = 32, 64
 # An array of so many elements is no longer copied to lie beside others.
-_LARGE = 1024
+_COPIED = 1024
 
 
 class Value:
@@ -385,6 +385,6 @@ def packed_sizes(sizes: Mapping[Any, int]) -> list[dict[Any, int]]:
 
     Large ones stay alone: they would be copied as often.
     """
-    large = [{key: size} for key, size in sizes.items() if size >= _LARGE]
-    small = {key: size for key, size in sizes.items() if size < _LARGE}
+    large = [{key: size} for key, size in sizes.items() if size >= _COPIED]
+    small = {key: size for key, size in sizes.items() if size < _COPIED}
     return [small, *large] if small or not large else large

@@ -77,9 +77,9 @@ def shared_filters(
         theirs.
     """
     operators = list(operators)
-    touched = Counter(
-        base for op in operators for base in {signal.base for signal in op.all_signals}
-    )
+    written: Counter = Counter()
+    for op in operators:
+        written.update(signal.base for signal in (*op.sets, *op.incs, *op.updates))
     viewed = {s.base for op in operators for s in op.all_signals if s.is_view}
     first: dict[tuple, SimProcess] = {}
     needless: set[Operator] = set()
@@ -87,15 +87,15 @@ def shared_filters(
     for op in operators:
         if type(op) is not SimProcess or not isinstance(op.process, LinearFilter):
             continue
-        own = [*op.updates]
-        if op.input is None or op.mode != "update" or not viewed.isdisjoint(own):
+        own = [*op.sets, *op.updates]
+        alone = all(written[s] == 1 and s not in viewed for s in own)
+        if op.input is None or op.mode == "inc" or not alone:
             continue
         starts = tuple((s.shape, s.initial_value.tobytes()) for s in own)
-        other = first.setdefault((op.process, op.input, starts), op)
-        # None but the synapse itself writes its state.
-        if other is not op and all(touched[s] == 1 for s in op.state.values()):
+        other = first.setdefault((op.process, op.mode, op.input, starts), op)
+        if other is not op:
             needless.add(op)
-            instead.update(zip(own, other.updates, strict=True))
+            instead.update(zip(own, (*other.sets, *other.updates), strict=True))
     for op in operators:
         if op not in needless and any(signal in instead for signal in op.reads):
             op.reads = [instead.get(signal, signal) for signal in op.reads]
