@@ -262,6 +262,7 @@ def in_blocks(
     mode: Mode,
     length: int,
     count: Any,
+    spiking: Sequence = (),
 ):
     """As `program.sequence`, `length` steps at a time, which then stay in the cache.
 
@@ -270,9 +271,11 @@ def in_blocks(
         packed, state, inputs, mode: as for its `sequence`.
         length: divides the number of steps that there are inputs for.
         count: integer tensor >= 1. How many of them to take.
+        spiking: keys of outputs that are spikes of one height.
 
     Returns:
-        Outputs, which after `count` steps are of no interest, and the state after them.
+        Outputs, which after `count` steps are of no interest, those of `spiking` as
+        bytes and the height of each item's spikes; and the state after them.
     """
     values = list(inputs)
     split = [
@@ -285,16 +288,30 @@ def in_blocks(
         *x, taken = x
         block = dict(zip(values, x, strict=True))
         outputs, new = program.sequence(p, state, block, mode, count=taken[0])
-        return [concatenated([outputs[key] for key in pack]) for pack in packs], new
+        side_by_side = [concatenated([outputs[key] for key in pack]) for pack in packs]
+        bits = [ops.cast(outputs[key] > 0, "int8") for key in spiking]
+        heights = [ops.max(outputs[key], axis=(1, 2)) for key in spiking]
+        return (side_by_side, bits, heights), new
 
-    packs = packed_sizes({key: out.size for key, out in program.outputs.items()})
+    sizes = {key: out.size for key, out in program.outputs.items()}
+    packs = packed_sizes({k: size for k, size in sizes.items() if k not in spiking})
+    packs = [pack for pack in packs if pack]
     shapes = [(length, sum(pack.values())) for pack in packs]
     blocks = (count + length - 1) // length
-    split = [*split, taken]
-    ys, new = scan(step, packed, split, list(state), shapes=shapes, count=blocks)
+    (ys, bits, heights), new = scan(
+        step,
+        packed,
+        [*split, taken],
+        list(state),
+        shapes=None if spiking else shapes,
+        count=blocks,
+    )
     shown: dict = {}
     for y, pack in zip(ys, packs, strict=True):
         shown |= sliced(ops.reshape(y, (y.shape[0], -1, y.shape[-1])), pack)
+    for key, y, height in zip(spiking, bits, heights, strict=True):
+        y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
+        shown[key] = y, ops.max(height)
     return shown, new
 
 

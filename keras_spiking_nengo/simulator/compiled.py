@@ -32,14 +32,15 @@ from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.driven import Driven
 from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
 from keras_spiking_nengo.simulator.records import written_signals
+from keras_spiking_nengo.simulator.spike_rows import SpikeRows, shows_spikes
 
 __all__ = ["Compiled"]
 
 # Bytes that the values of a block may take, and the most steps of a block.
 _BUDGET = 2**24
 _LONGEST = 1000
-# So many steps at a time stay in the processor's cache.
-_CACHED = 25
+# So many steps at a time stay in the processor's cache, and so many numbers.
+_CACHED, _CACHED_NUMBERS = 25, 2**19
 
 
 # Compiled blocks of programs without functions of users, by their likeness.
@@ -56,13 +57,16 @@ class _Block:
         program: without weights.
         numbers: those of the parameters that are compiled in, of each operation.
         mode: how it runs.
-        parted: whether so many steps at a time are laid out as stay in the cache.
+        parted: so many steps at a time are laid out as stay in the cache; 0 for all.
+        spiking: of each output, whether it is spikes of one height, which are
+            returned as bytes and that height.
     """
 
     program: Program
     numbers: list[dict]
     mode: engine.Mode
-    parted: bool
+    parted: int
+    spiking: tuple[bool, ...]
 
     def packed(self, tensors) -> list[dict]:
         """Parameters of all operations: those that are compiled in, and tensors."""
@@ -73,8 +77,10 @@ class _Block:
         values = dict(zip(program.inputs, inputs, strict=True))
         arguments = packed, state, values, self.mode
         if self.parted:
-            length = min(_CACHED, inputs[0].shape[1])
-            outputs, state = in_blocks(program, *arguments, length, count)
+            length = min(self.parted, inputs[0].shape[1])
+            pairs = zip(program.outputs, self.spiking, strict=True)
+            spiking = [key for key, spikes in pairs if spikes]
+            outputs, state = in_blocks(program, *arguments, length, count, spiking)
         else:
             outputs, state = program.sequence(*arguments, count=count)
         return [outputs[probe] for probe in program.outputs], state
@@ -86,7 +92,14 @@ def _compiled_block(block: _Block) -> Callable:
     alike = None if python else engine.likeness(block.program)
     if alike is None:
         return compiled(block, host=python)
-    key = alike, repr(block.numbers), block.mode, block.parted, backend_name()
+    key = (
+        alike,
+        repr(block.numbers),
+        block.mode,
+        block.parted,
+        block.spiking,
+        backend_name(),
+    )
     if key not in _ALIKE:
         # Nothing that only this simulator needs is kept with it.
         bare = replace(
@@ -138,7 +151,13 @@ class Compiled:
         self._mode = engine.Mode(dtype=dtype, differentiable=False, many=many)
         self._driven: Driven | None = None
         self._one_room = bool(self.program.outputs) and not self.program.python_calls
-        self._parted = self._one_room and self.longest > _CACHED
+        self._spiking = tuple(
+            self._one_room
+            and isinstance(key, nengo.Probe)
+            and shows_spikes(key, self._batch)
+            for key in self.program.outputs
+        )
+        self._parted = self._one_room and _part_of(self.program.width * batch)
         self.take({})
         if looped:
             self._driven = Driven(self.program, self._mode, self._block.packed)
@@ -158,11 +177,17 @@ class Compiled:
     @property
     def longest(self) -> int:
         """The most steps of a block."""
-        itemsize = np.dtype(self._dtype).itemsize * self._batch
+        itemsize = np.dtype(self._dtype).itemsize
         width = self._driven.width if self._driven else self.program.width
-        fitting = _BUDGET // max(1, itemsize * width)
+        size = itemsize * width
+        if self._one_room:  # all but what is shown is laid out part by part
+            pairs = zip(self.program.outputs.values(), self._spiking, strict=True)
+            size = sum(out.size * (1 if byte else itemsize) for out, byte in pairs)
+            size += itemsize * sum(value.size for value in self.program.inputs)
+        fitting = _BUDGET // max(1, size * self._batch)
         longest = int(np.clip(fitting, 1, _LONGEST))
-        return longest - longest % _CACHED if longest > _CACHED else longest
+        part = _CACHED if longest > _CACHED else 5
+        return longest - longest % part if longest > part else longest
 
     def _room(self, n_steps: int) -> int:
         """Number of steps of the program that does so many."""
@@ -181,7 +206,9 @@ class Compiled:
         numbers = [
             {k: v for k, v in p.items() if isinstance(v, int | float)} for p in packed
         ]
-        self._block = _Block(self.program, numbers, self._mode, self._parted)
+        self._block = _Block(
+            self.program, numbers, self._mode, self._parted, self._spiking
+        )
         self._tensors = [
             {k: v for k, v in p.items() if not isinstance(v, int | float)}
             for p in packed
@@ -244,10 +271,8 @@ class Compiled:
             count = ops.convert_to_tensor(n_steps, dtype="int32")
             outputs, state = self._run(self._tensors, self._state, inputs, count)
             # Within, as errors of callbacks arrive late.
-            arrays = [array_of(y)[:, :n_steps] for y in outputs]
-            if room > 2 * n_steps:  # or the rest of it would stay with them
-                arrays = [y.copy() for y in arrays]
-            return arrays, state
+            whole = room <= 2 * n_steps  # else the rest of it would stay with them
+            return [_rows_of(y, n_steps, whole) for y in outputs], state
         except BaseException:
             for _, call in self.program.python_operators:
                 if call.error is not None:
@@ -255,7 +280,7 @@ class Compiled:
                     raise error from None
             raise
 
-    def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
+    def collected(self) -> tuple[int, dict[nengo.Probe, Any]]:
         """How many steps were done since the last call, and what probes showed."""
         shown = {}
         for key, values in self._outputs.items():
@@ -265,7 +290,9 @@ class Compiled:
             due = sampled(self._steps, key.sample_every, self._model.dt)
             shape = self._model.sig[key]["in"].shape
             values = values if due.all() else values[:, due]
-            shown[key] = values.reshape((*values.shape[:2], *shape))
+            if values.shape[2:] != shape:
+                values = values.reshape((*values.shape[:2], *shape))
+            shown[key] = values
         done, self._outputs, self._steps = len(self._steps), {}, self._steps[:0]
         return done, shown
 
@@ -305,6 +332,19 @@ class Compiled:
         calls = (call for _, call in self.program.python_operators)
         for call, values in zip(calls, remembered, strict=True):
             call.restore(values)
+
+
+def _part_of(width: int) -> int:
+    """How many steps of so many numbers stay in the cache: 25, 5 or 1."""
+    return next((n for n in (_CACHED, 5) if n * width <= _CACHED_NUMBERS), 1)
+
+
+def _rows_of(output, n_steps: int, whole: bool) -> np.ndarray | SpikeRows:
+    """What a probe shows: numbers, or the bytes of spikes and their height."""
+    y, *height = output if isinstance(output, tuple | list) else (output,)
+    rows = array_of(y)[:, :n_steps]
+    rows = rows if whole else rows.copy()
+    return SpikeRows(rows, array_of(*height)) if height else rows
 
 
 def _with_room(values: np.ndarray, steps: int, dtype: str) -> np.ndarray:

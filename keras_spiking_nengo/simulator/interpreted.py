@@ -37,6 +37,7 @@ from keras_spiking_nengo.simulator.single_steps import (
     single_step,
     step_in_double,
 )
+from keras_spiking_nengo.simulator.spike_rows import SpikeRows, shows_spikes
 from keras_spiking_nengo.simulator.stepped_streams import SteppedStream
 
 __all__ = ["Interpreted", "draws", "has_stream", "is_random"]
@@ -227,7 +228,7 @@ class Interpreted:
                 for look in looks:
                     look(i)
 
-    def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
+    def collected(self) -> tuple[int, dict[nengo.Probe, Any]]:
         """How many steps were done since the last call, and what probes showed."""
         shown = {probe: values.rows[None] for probe, values in self._shown.items()}
         for values in self._shown.values():
@@ -298,11 +299,18 @@ class _Shown:
 
     def __init__(self, array: np.ndarray, probe: nengo.Probe, dt: float, dtype):
         self._array, self._period, self._dt = array, probe.sample_every, dt
-        self._none = self.rows = np.empty((0, *array.shape), dtype)
+        self._none = np.empty((0, *array.shape), dtype)
+        self.rows: np.ndarray | SpikeRows = self._none
+        # That of spikes which are kept as bytes.
+        self._height: np.ndarray | None = None
+        if probe.sample_every is None and shows_spikes(probe):
+            self._height = dtype.type(probe.obj.ensemble.neuron_type.amplitude / dt)
 
     def begin(self, first: int, n_steps: int) -> Callable[[int], None]:
         """What to do at the end of each step of a block, which `first` come before."""
         array, shape, dtype = self._array, self._array.shape, self._none.dtype
+        if self._height is not None and n_steps > 1:
+            return self._begin_spikes(n_steps, self._height)
         if self._period is None:
             self.rows = rows = np.empty((n_steps, *shape), dtype)
 
@@ -319,6 +327,16 @@ class _Shown:
                 rows_due[row[i]] = array
 
         return look_where_due
+
+    def _begin_spikes(self, n_steps: int, height) -> Callable[[int], None]:
+        array, greater = self._array, np.greater
+        spikes = np.empty((n_steps, *array.shape), bool)
+        self.rows = SpikeRows(spikes, height)
+
+        def look(i: int) -> None:
+            greater(array, 0, spikes[i])
+
+        return look
 
     def forget(self) -> None:
         """Show nothing until the next block."""

@@ -55,7 +55,7 @@ class SimulationData(Mapping):
         axis = self._axis
         for probe, rows in shown.items():
             if rows.shape[axis] and self.file is not None:
-                self.file.append(probe, rows)
+                self.file.append(probe, np.asarray(rows))
             elif rows.shape[axis]:
                 self.records[probe].append(rows)
         if self.file is not None:
@@ -98,12 +98,14 @@ class SimulationData(Mapping):
         if len(record) > 1 or key not in self._joined:
             if len(record) > 1:
                 record[:] = [self._appended(key, record)]
+            record[0] = np.asarray(record[0])  # no bytes any more
             self._joined[key] = _readonly(record[0])
         return self._joined[key]
 
     def _appended(self, key, record: list[np.ndarray]) -> np.ndarray:
         """The arrays as one, in a buffer that doubles: steps are copied but twice."""
-        first, rest = record[0], np.concatenate(record[1:], axis=self._axis)
+        first, *others = map(np.asarray, record)
+        rest = np.concatenate(others, axis=self._axis)
         lead, steps = first.shape[: self._axis], first.shape[self._axis]
         total = steps + rest.shape[self._axis]
         buffer = self._buffers.get(key)

@@ -165,7 +165,7 @@ class Tiers:
         """Do steps, after the `first` ones; `frames` are values of each input."""
         self._running.advance(first, n_steps, frames)
 
-    def collected(self) -> tuple[int, dict[nengo.Probe, np.ndarray]]:
+    def collected(self) -> tuple[int, dict[nengo.Probe, Any]]:
         """How many steps were done since the last call, and what probes showed."""
         done, shown = self._running.collected()
         self._steps_done += done
