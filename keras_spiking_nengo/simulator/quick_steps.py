@@ -118,10 +118,15 @@ def _step_of_scaling(op: ElementwiseInc, signals: Mapping, dt: float):
     added = np.asarray(a * x)
     if not a.dtype == x.dtype == y.dtype or added.shape != y.shape:
         return None
-    add, multiply = np.add, np.multiply
+    return _step_of_adding(np.multiply, a, x, added, added, y)
+
+
+def _step_of_adding(operation, a, x, room, added, y) -> Callable[[], None]:
+    """What adds an operation of `a` and `x`, made in `room` (`added`), to `y`."""
+    add = np.add
 
     def step() -> None:
-        multiply(a, x, added)
+        operation(a, x, room)
         add(y, added, y)
 
     return step
@@ -155,13 +160,7 @@ def _step_of_product(op: DotInc, signals: Mapping, dt: float):
     added = product.reshape(y.shape) if op.reshape else product
     if added.shape != y.shape:
         return None
-    dot, add = np.dot, np.add
-
-    def step() -> None:
-        dot(A, x, product)
-        add(y, added, y)
-
-    return step
+    return _step_of_adding(np.dot, A, x, product, added, y)
 
 
 def _step_of_synapse(op: SimProcess, signals: Mapping, dt: float):
