@@ -6,8 +6,10 @@ import h5py
 import nengo
 import numpy as np
 import pytest
+from keras import ops
 
 import keras_spiking_nengo as ksn
+from keras_spiking_nengo.dynamics.bits import bits, unpacked
 from keras_spiking_nengo.simulator import spike_rows
 from keras_spiking_nengo.simulator.spike_rows import SpikeRows
 from tests.marks import TAKES_TURNS
@@ -108,6 +110,18 @@ def test_other_numbers_are_kept_as_they_are(neuron_type, options):
         with ksn.Simulator(net, compile=compile, **OPTIONS) as sim:
             sim.run_steps(20)
         assert all(isinstance(rows, np.ndarray) for rows in records(sim, net))
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 64, 1001])
+def test_eight_are_a_byte(size):
+    spikes = np.random.default_rng(size).random((2, 3, size)) < 0.5
+    packed = ops.convert_to_numpy(bits(ops.convert_to_tensor(spikes)))
+    assert packed.dtype == "uint8"
+    assert packed.shape == (2, 3, -(-size // 8))
+    np.testing.assert_array_equal(unpacked(packed, size), spikes)
+    rows = SpikeRows(packed, np.float32(2.0), size)
+    assert rows.shape == spikes.shape
+    np.testing.assert_array_equal(np.asarray(rows[1, 1:]), 2 * spikes[1, 1:])
 
 
 def test_an_array_is_never_shared():

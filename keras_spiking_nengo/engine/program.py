@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_spiking_nengo.dynamics import random
+from keras_spiking_nengo.dynamics.bits import bits
 from keras_spiking_nengo.dynamics.loops import call_host, scan, static_length
 from keras_spiking_nengo.engine.operation import Mode, Operation
 from keras_spiking_nengo.engine.python_operators import PythonCall, TimedInput
@@ -275,7 +276,7 @@ def in_blocks(
 
     Returns:
         Outputs, which after `count` steps are of no interest, those of `spiking` as
-        bytes and the height of each item's spikes; and the state after them.
+        `dynamics.bits`; and the state after them.
     """
     values = list(inputs)
     split = [
@@ -289,16 +290,14 @@ def in_blocks(
         block = dict(zip(values, x, strict=True))
         outputs, new = program.sequence(p, state, block, mode, count=taken[0])
         side_by_side = [concatenated([outputs[key] for key in pack]) for pack in packs]
-        bits = [ops.cast(outputs[key] > 0, "int8") for key in spiking]
-        heights = [ops.max(outputs[key], axis=(1, 2)) for key in spiking]
-        return (side_by_side, bits, heights), new
+        return [*side_by_side, *(bits(outputs[key] > 0) for key in spiking)], new
 
     sizes = {key: out.size for key, out in program.outputs.items()}
     packs = packed_sizes({k: size for k, size in sizes.items() if k not in spiking})
     packs = [pack for pack in packs if pack]
     shapes = [(length, sum(pack.values())) for pack in packs]
     blocks = (count + length - 1) // length
-    (ys, bits, heights), new = scan(
+    ys, new = scan(
         step,
         packed,
         [*split, taken],
@@ -306,12 +305,11 @@ def in_blocks(
         shapes=None if spiking else shapes,
         count=blocks,
     )
-    shown: dict = {}
-    for y, pack in zip(ys, packs, strict=True):
-        shown |= sliced(ops.reshape(y, (y.shape[0], -1, y.shape[-1])), pack)
-    for key, y, height in zip(spiking, bits, heights, strict=True):
-        y = ops.reshape(y, (y.shape[0], -1, y.shape[-1]))
-        shown[key] = y, ops.max(height)
+    ys = [ops.reshape(y, (y.shape[0], -1, y.shape[-1])) for y in ys]
+    side_by_side, spikes = ys[: len(packs)], ys[len(packs) :]
+    shown = dict(zip(spiking, spikes, strict=True))
+    for y, pack in zip(side_by_side, packs, strict=True):
+        shown |= sliced(y, pack)
     return shown, new
 
 

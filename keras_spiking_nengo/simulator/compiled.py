@@ -21,6 +21,7 @@ from nengo.utils.numpy import maxint
 from nengo.utils.simulator import operator_dependency_graph
 
 from keras_spiking_nengo import engine
+from keras_spiking_nengo.dynamics.bits import BITS
 from keras_spiking_nengo.dynamics.loops import (
     array_of,
     backend_name,
@@ -32,7 +33,11 @@ from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.driven import Driven
 from keras_spiking_nengo.simulator.interpreted import Interpreted, draws
 from keras_spiking_nengo.simulator.records import written_signals
-from keras_spiking_nengo.simulator.spike_rows import SpikeRows, shows_spikes
+from keras_spiking_nengo.simulator.spike_rows import (
+    SpikeRows,
+    height_of_spikes,
+    shows_spikes,
+)
 
 __all__ = ["Compiled"]
 
@@ -59,7 +64,7 @@ class _Block:
         mode: how it runs.
         parted: so many steps at a time are laid out as stay in the cache; 0 for all.
         spiking: of each output, whether it is spikes of one height, which are
-            returned as bytes and that height.
+            returned as `dynamics.bits`.
     """
 
     program: Program
@@ -163,7 +168,7 @@ class Compiled:
             self._driven = Driven(self.program, self._mode, self._block.packed)
         self._run = _compiled_block(self._block)
         self._state: list = []
-        self._outputs: dict[Any, np.ndarray] = {}
+        self._outputs: dict[Any, Any] = {}
         self._steps = np.zeros(0, int)
         self._last: dict[Any, np.ndarray] = {}
         if stepped:
@@ -182,7 +187,10 @@ class Compiled:
         size = itemsize * width
         if self._one_room:  # all but what is shown is laid out part by part
             pairs = zip(self.program.outputs.values(), self._spiking, strict=True)
-            size = sum(out.size * (1 if byte else itemsize) for out, byte in pairs)
+            size = sum(
+                -(-out.size // BITS) if bits else out.size * itemsize
+                for out, bits in pairs
+            )
             size += itemsize * sum(value.size for value in self.program.inputs)
         fitting = _BUDGET // max(1, size * self._batch)
         longest = int(np.clip(fitting, 1, _LONGEST))
@@ -258,6 +266,11 @@ class Compiled:
         # Only now, so that an interruption leaves the last block's end.
         self._state, self._steps = state, steps[0, :, 0]
         self._outputs = dict(zip(self.program.outputs, arrays, strict=True))
+        for key, bits in zip(self._outputs, self._spiking, strict=True):
+            if bits:
+                height = height_of_spikes(key, self._model.dt, self._dtype)
+                size = self.program.outputs[key].size
+                self._outputs[key] = SpikeRows(self._outputs[key], height, size)
 
     def _guarded(self, inputs: list[np.ndarray], first: int):
         """What is shown, and the next state; of errors, those that Python raised."""
@@ -339,12 +352,9 @@ def _part_of(width: int) -> int:
     return next((n for n in (_CACHED, 5) if n * width <= _CACHED_NUMBERS), 1)
 
 
-def _rows_of(output, n_steps: int, whole: bool) -> np.ndarray | SpikeRows:
-    """What a probe shows: numbers, or the bytes of spikes and their height."""
-    y, *height = output if isinstance(output, tuple | list) else (output,)
+def _rows_of(y, n_steps: int, whole: bool) -> np.ndarray:
     rows = array_of(y)[:, :n_steps]
-    rows = rows if whole else rows.copy()
-    return SpikeRows(rows, array_of(*height)) if height else rows
+    return rows if whole else rows.copy()
 
 
 def _with_room(values: np.ndarray, steps: int, dtype: str) -> np.ndarray:

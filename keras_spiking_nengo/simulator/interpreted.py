@@ -37,7 +37,11 @@ from keras_spiking_nengo.simulator.single_steps import (
     single_step,
     step_in_double,
 )
-from keras_spiking_nengo.simulator.spike_rows import SpikeRows, shows_spikes
+from keras_spiking_nengo.simulator.spike_rows import (
+    SpikeRows,
+    height_of_spikes,
+    shows_spikes,
+)
 from keras_spiking_nengo.simulator.stepped_streams import SteppedStream
 
 __all__ = ["Interpreted", "draws", "has_stream", "is_random"]
@@ -304,7 +308,7 @@ class _Shown:
         # That of spikes which are kept as bytes.
         self._height: np.ndarray | None = None
         if probe.sample_every is None and shows_spikes(probe):
-            self._height = dtype.type(probe.obj.ensemble.neuron_type.amplitude / dt)
+            self._height = height_of_spikes(probe, dt, dtype)
 
     def begin(self, first: int, n_steps: int) -> Callable[[int], None]:
         """What to do at the end of each step of a block, which `first` come before."""
