@@ -30,6 +30,7 @@ from keras_spiking_nengo.engine import Mode, Program, compile_model
 from keras_spiking_nengo.engine.frozen import freeze
 from keras_spiking_nengo.engine.keras_layers import KerasWeight, LayerCall
 from keras_spiking_nengo.engine.program import streams_of
+from keras_spiking_nengo.engine.quick_builder import QuickBuilder
 from keras_spiking_nengo.engine.signals import sliced
 from keras_spiking_nengo.engine.stored import network_from_config, network_to_config
 from keras_spiking_nengo.engine.trainable import NamedWeight, weights_of
@@ -297,7 +298,7 @@ def _checked_names(trained) -> tuple[str, ...]:
 
 
 def _built(net: nengo.Network, dt: float) -> Model:
-    model = Model(dt=dt, label=str(net))
+    model = Model(dt=dt, label=str(net), builder=QuickBuilder())
     model.build(net)
     return model
 

@@ -35,6 +35,7 @@ from keras_spiking_nengo.checks import (
 )
 from keras_spiking_nengo.engine import without_collection
 from keras_spiking_nengo.engine.frozen import freeze
+from keras_spiking_nengo.engine.quick_builder import QuickBuilder
 from keras_spiking_nengo.engine.signals import sampled
 from keras_spiking_nengo.simulator.data_file import DataFile
 from keras_spiking_nengo.simulator.frames import frames_of, node_of
@@ -143,6 +144,7 @@ class Simulator:
                 dt=dt,
                 label=f"{network}, dt={dt:f}",
                 decoder_cache=get_default_decoder_cache(),
+                builder=QuickBuilder(),
             )
         self.model = model
         self._training = Training(network, model, self.dtype)

@@ -28,6 +28,7 @@ from keras_spiking_nengo.convert.nengo.components import (
 )
 from keras_spiking_nengo.engine.frozen import Freezer, moved, transform_of
 from keras_spiking_nengo.engine.functions import is_one
+from keras_spiking_nengo.engine.quick_builder import QuickBuilder
 
 __all__ = ["export_of", "read"]
 
@@ -86,7 +87,7 @@ def export_of(
 
 
 def _reader(net, inputs, outputs, dt: float, divide=divided) -> "_Reader":
-    model = Model(dt=dt, label=str(net))
+    model = Model(dt=dt, label=str(net), builder=QuickBuilder())
     model.build(net)
     reader = _Reader(net, model, inputs, outputs, divide(net, inputs, outputs))
     reader.sort_connections()
