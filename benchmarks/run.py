@@ -1,8 +1,8 @@
 """Every benchmark of this repository: suites beside their peers, in one run.
 
     uv run benchmarks/run.py [layers|networks|training|build|scaling|lmu|imported|loops|
-        growth|all] [--quick] [--backends tensorflow jax] [--without nengodl ...]
-        [--only arm ...] [--sizes 200 ...] [--results DIR]
+        growth|circuits|all] [--quick] [--backends tensorflow jax]
+        [--without nengodl ...] [--only arm ...] [--sizes 200 ...] [--results DIR]
     uv run benchmarks/run.py --report
 
 Each suite compares outputs before it times anything, and writes its tables, checks and
@@ -22,7 +22,7 @@ from performance import write_report
 from suite import BACKENDS, Options
 
 SUITES = ("layers", "networks", "training", "build", "scaling", "lmu", "imported")
-SUITES += ("loops", "growth")
+SUITES += ("loops", "growth", "circuits")
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("c", "ocl", "nengodl", "spikingjelly", "snntorch", "norse", "spyx")
 
@@ -48,9 +48,11 @@ def arguments() -> argparse.Namespace:
     backends = list(BACKENDS)
     parser.add_argument("--backends", nargs="+", choices=backends, default=backends)
     parser.add_argument("--without", nargs="+", choices=PEERS, default=[])
-    only = "models of loops ('single', 'first', 'catalogue'), structures of growth"
+    only = "models of loops ('single', 'first', 'catalogue'), structures of growth, "
+    only += "kinds of circuits"
     parser.add_argument("--only", nargs="+", default=[], metavar="MODEL", help=only)
-    sizes = "numbers of neurons of the models of loops, of ensembles of growth"
+    sizes = "numbers of neurons of the models of loops, of ensembles of growth, of "
+    sizes += "modules of circuits"
     parser.add_argument("--sizes", nargs="+", type=int, default=[], help=sizes)
     limit = "stop a peer after so long, default %(default)g"
     parser.add_argument("--minutes", type=float, default=30.0, help=limit)

@@ -22,6 +22,7 @@ from nengo.builder.connection import (
 from nengo.solvers import LstsqL2, Solver
 from nengo.utils.least_squares_solvers import Cholesky
 
+from keras_spiking_nengo.engine.fitting import check_memory
 from keras_spiking_nengo.engine.points import at_once
 
 __all__ = ["QuickBuilder"]
@@ -31,15 +32,22 @@ _RATES_KEPT = 2**27
 
 
 class QuickBuilder(Builder):
-    """A builder for one `nengo.builder.Model`."""
+    """A builder for one `nengo.builder.Model`.
 
-    def __init__(self):
+    Args:
+        batch: number of copies that are to be run.
+    """
+
+    def __init__(self, batch: int = 1):
+        self._batch = batch
         self._curves: OrderedDict[nengo.Ensemble, _Curves] = OrderedDict()
         self._kept = 0  # bytes
 
     def build(self, model, obj, *args, **kwargs):
         if isinstance(obj, Solver) and self._builds_as_nengo(obj):
             return self._decoders(model, *args, **kwargs)
+        if model.toplevel is None and isinstance(obj, nengo.Network):
+            check_memory(obj, self._batch)
         built = super().build(model, obj, *args, **kwargs)
         if obj is model.toplevel:
             self._curves.clear()

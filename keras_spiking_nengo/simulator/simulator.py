@@ -99,6 +99,8 @@ class Simulator:
     Raises:
         BuildError: if connections without a synapse form a loop, or nengo's builder
             refuses the network.
+        MemoryError: if the network cannot fit into this machine's memory, with what
+            takes it and what would make it fit.
         ValueError: for an impossible argument; nengo's ValidationError is one.
 
     Example:
@@ -144,7 +146,7 @@ class Simulator:
                 dt=dt,
                 label=f"{network}, dt={dt:f}",
                 decoder_cache=get_default_decoder_cache(),
-                builder=QuickBuilder(),
+                builder=QuickBuilder(self.minibatch_size or 1),
             )
         self.model = model
         self._training = Training(network, model, self.dtype)
