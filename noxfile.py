@@ -314,6 +314,18 @@ def bench(session: nox.Session) -> None:
     pytest(session, "-s", "-m", "bench")
 
 
+@nox.session(venv_backend="uv")
+def gpu(session: nox.Session) -> None:
+    """Compare a graphics card with this machine's processors, on JAX with CUDA.
+
+    Agreement and ratios go to benchmarks/results/gpu.json, in 8 minutes at most.
+    """
+    if not shutil.which("nvidia-smi"):
+        session.skip("there is no graphics card here: no nvidia-smi")
+    install(session, "-e", ".[jax]", "jax[cuda12]")
+    session.run("python", "benchmarks/run.py", "gpu", *session.posargs)
+
+
 @nox.session
 def pins(session: nox.Session) -> None:
     """Resolve all extras and groups anew; write constraints.txt and pyproject.toml.

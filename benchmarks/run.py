@@ -1,7 +1,7 @@
 """Every benchmark of this repository: suites beside their peers, in one run.
 
     uv run benchmarks/run.py [layers|networks|training|build|scaling|lmu|imported|loops|
-        growth|circuits|all] [--quick] [--backends tensorflow jax]
+        growth|circuits|gpu|all] [--quick] [--backends tensorflow jax]
         [--without nengodl ...] [--only arm ...] [--sizes 200 ...] [--results DIR]
     uv run benchmarks/run.py --report
 
@@ -23,6 +23,8 @@ from suite import BACKENDS, Options
 
 SUITES = ("layers", "networks", "training", "build", "scaling", "lmu", "imported")
 SUITES += ("loops", "growth", "circuits")
+# Not among all: it takes a graphics card (`nox -s gpu`).
+CARD = "gpu"
 RESULTS = Path(__file__).parent / "results"
 PEERS = ("c", "ocl", "nengodl", "spikingjelly", "snntorch", "norse", "spyx")
 
@@ -42,7 +44,7 @@ def run_suite(name: str, options: Options, results: Path) -> bool:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    choices = [*SUITES, "all"]
+    choices = [*SUITES, CARD, "all"]
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=", ".join(choices))
     parser.add_argument("--quick", action="store_true", help="small, no targets")
     backends = list(BACKENDS)
@@ -81,7 +83,7 @@ def main() -> int:
     run = functools.partial(run_suite, options=options, results=chosen.results)
     right = [run(name) for name in names]
     if chosen.report:
-        write_report(SUITES, chosen.results)
+        write_report((*SUITES, CARD), chosen.results)
     return 0 if all(right) else 1
 
 

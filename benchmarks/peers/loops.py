@@ -15,6 +15,7 @@ from functools import partial
 
 import nengo
 import numpy as np
+from nengo.builder.neurons import SimNeurons
 from nengo.builder.node import SimPyFunc
 from simulators import warm_up
 
@@ -136,7 +137,7 @@ def python_share(sim, steps: int) -> float:
 
     kept = sim._steps
     sim._steps = [
-        watched(step) if is_of_a_node(op) else step
+        watched(step) if is_of_the_user(op) else step
         for op, step in zip(sim._step_order, kept, strict=True)
     ]
     _, total = timed(stepping(sim, steps))
@@ -144,9 +145,12 @@ def python_share(sim, steps: int) -> float:
     return sum(spent) / total
 
 
-def is_of_a_node(op) -> bool:
-    """Whether it calls a function, or a process that is no synapse."""
-    return isinstance(op, SimPyFunc) or getattr(op, "mode", "") == "set"
+def is_of_the_user(op) -> bool:
+    """Whether it calls a function, a process (no synapse), or neurons of the user."""
+    own = isinstance(op, SimNeurons) and not type(op.neurons).__module__.startswith(
+        "nengo"
+    )
+    return own or isinstance(op, SimPyFunc) or getattr(op, "mode", "") == "set"
 
 
 def difference(model: str, neurons: int) -> dict:

@@ -1,5 +1,7 @@
 """Synapses filter as Nengo's, step by step and all at once."""
 
+from unittest import mock
+
 import nengo
 import numpy as np
 import pytest
@@ -63,6 +65,27 @@ def test_forms_agree_to_1e_6_in_float32(name, delay):
         np.testing.assert_allclose(
             state_block, state, atol=2e-6 * max(1, np.max(np.abs(state), initial=0))
         )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("synapse", [nengo.Lowpass(0.02), nengo.Alpha(0.02)], ids=str)
+def test_what_is_chosen_for_a_device_changes_no_output(
+    synapse, fast, monkeypatch, float64
+):
+    """A graphics card takes blocks, a processor steps, wherever this runs."""
+    monkeypatch.setattr(synapses, "loops_are_fast", lambda: fast)
+    looped, by_blocks = (
+        mock.Mock(wraps=synapses._looped),
+        mock.Mock(wraps=synapses._by_blocks),
+    )
+    monkeypatch.setattr(synapses, "_looped", looped)
+    monkeypatch.setattr(synapses, "_by_blocks", by_blocks)
+    system = synapses.linear_system(synapse, DT, 1)
+    actual, _ = at_once(system, INPUT)
+    assert (looped.called, by_blocks.called) == (fast, not fast)
+    expected = nengo_output(synapse, 1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("delay", [0, 1])
