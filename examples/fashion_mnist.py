@@ -14,11 +14,11 @@ Nengo goes into Keras (a to e), and Keras into Nengo (f, g), as in NengoDL's not
 Run it with `uv run examples/fashion_mnist.py`; `--data digits` needs no data set.
 """
 
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
+
+# isort: split
 import argparse
 import math
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
 
 import data
 import keras
@@ -26,8 +26,6 @@ import nengo
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-
-import keras_spiking_nengo as ksn
 
 PRESENT = 0.01  # seconds that an image is shown for
 DT = 0.001

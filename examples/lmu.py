@@ -9,17 +9,15 @@ one product; a dense layer reads its last state. With `--recurrent` the hidden p
 recurrent and feeds back into the memory, and with `--spiking` it is LIF neurons.
 """
 
-import argparse
-import os
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+# isort: split
+import argparse
 
 import data
 import keras
 import nengo
 import numpy as np
-
-import keras_spiking_nengo as ksn
 
 
 def unit(steps: int, kind: str) -> keras.layers.Layer:

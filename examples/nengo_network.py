@@ -5,17 +5,15 @@ integrator, which spikes only approximate; training the spiking network itself m
 it better. Run it with `uv run examples/nengo_network.py`.
 """
 
-import os
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
+
+# isort: split
 import tempfile
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
 
 import keras
 import nengo
 import numpy as np
-
-import keras_spiking_nengo as ksn
 
 STEPS = 200  # of 1 ms
 

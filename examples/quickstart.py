@@ -8,15 +8,15 @@ A dense network with leaky integrate-and-fire neurons is trained with
 a process with nothing but TensorFlow serves, and exported to a `nengo.Network`.
 """
 
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
+
+# isort: split
 import argparse
 import math
-import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
 
 import data
 import keras
@@ -24,8 +24,6 @@ import nengo
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-
-import keras_spiking_nengo as ksn
 
 BATCH = 64
 SERVER = pathlib.Path(__file__).with_name("serve.py")
@@ -118,7 +116,12 @@ def serve(model, x, folder: pathlib.Path) -> np.ndarray:
     model.export(folder / "served", verbose=False)
     np.save(folder / "x.npy", x)
     command = [sys.executable, SERVER, folder / "served", folder / "x.npy"]
-    subprocess.run([*command, folder / "y.npy"], check=True)
+    # TensorFlow alone says much when it starts: shown if it fails.
+    done = subprocess.run(
+        [*command, folder / "y.npy"], stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
     return np.load(folder / "y.npy")
 
 

@@ -8,18 +8,16 @@ each layer says, and Nengo runs the same network.
 Run it with `uv run examples/spiking_convnet.py --data fashion-mnist`.
 """
 
-import argparse
-import os
-import warnings
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes
+# isort: split
+import argparse
+import warnings
 
 import data
 import keras
 import nengo
 import numpy as np
-
-import keras_spiking_nengo as ksn
 
 STEPS = 50
 IN_NENGO = 20  # images for nengo.Simulator, which runs them one by one
