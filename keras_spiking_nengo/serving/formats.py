@@ -30,6 +30,7 @@ from keras_spiking_nengo.serving.exported import (
     structure_of,
 )
 from keras_spiking_nengo.serving.step import Step
+from keras_spiking_nengo.serving.stream import loaded_quietly
 from keras_spiking_nengo.serving.streaming import export_streaming
 
 __all__ = ["export"]
@@ -276,11 +277,9 @@ def _check_stateful(stateful: list) -> None:
 
 
 def _verify_saved_model(program: TensorFunction, path: Path, calls: int) -> None:
-    import tensorflow as tf
-
     inputs = [_sample_for(port, (2, agreement.STEPS)) for port in program.inputs]
     packed = keras.tree.pack_sequence_as(structure_of(program.model), inputs)
-    loaded = tf.saved_model.load(str(path))  # its variables live as long as it
+    loaded = loaded_quietly(path)  # its variables live as long as it
     with states_restored(program.model):
         for _ in range(calls):
             expected = program.function(*inputs).values()

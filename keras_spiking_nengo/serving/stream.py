@@ -7,6 +7,7 @@ made of operations that are known to compute, and to do nothing else.
 
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "loaded_quietly"]
 
 Array = Any
 SIGNATURES = ("sequence", "step", "initial_state")
@@ -65,6 +66,21 @@ MOST_PARTS, MOST_VALUES = 2**16, 2**28
 _CHECKPOINT = re.compile(r"__inference__traced_(save|restore)_\d+")
 
 
+def loaded_quietly(path: Path):
+    """A SavedModel, without TensorFlow's warning that nobody can differentiate it."""
+    import tensorflow as tf
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return "unsaved custom gradients" not in record.getMessage()
+
+    logger = logging.getLogger("absl")
+    logger.addFilter(is_news)
+    try:
+        return tf.saved_model.load(str(path))
+    finally:
+        logger.removeFilter(is_news)
+
+
 class Stream:
     """What `ksn.export_streaming` wrote, ready to run.
 
@@ -109,7 +125,7 @@ class Stream:
         _check_files(self.path)
         _check_graph(self.path, frozenset(allow))
         try:
-            self._loaded = tf.saved_model.load(str(self.path))
+            self._loaded = loaded_quietly(self.path)
         except Exception as error:
             raise ValueError(
                 f"{self.path} cannot be loaded by TensorFlow {tf.__version__}:"

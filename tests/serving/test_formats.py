@@ -39,6 +39,21 @@ def test_a_saved_model_is_what_it_makes_unless_told(tmp_path):
         ksn.export(spiking(), path)
 
 
+@FROM_TENSORFLOW
+def test_nothing_is_said_that_nobody_need_know(tmp_path, caplog):
+    """Trained, and so with gradients of our own, which a SavedModel leaves out."""
+    import tensorflow as tf
+
+    model = spiking()
+    model.compile("sgd", "mse")
+    model.fit(np.ones((2, 20, 3)), np.ones((2, 20, 4)), verbose=0)
+    path = ksn.export(model, tmp_path / "m")
+    ksn.serving.Stream(ksn.export_streaming(model, tmp_path / "stream"))
+    assert "custom gradients" not in caplog.text
+    tf.saved_model.load(str(path))
+    assert "custom gradients" in caplog.text
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="Keras cannot export from torch")
 def test_exporting_a_stateful_model_leaves_its_state(tmp_path):
     inputs = keras.Input(batch_shape=(2, 16, 3))
