@@ -7,6 +7,9 @@ import pytest
 import keras_spiking_nengo as ksn
 from keras_spiking_nengo.engine import fitting
 from tests.catalogue.networks import NETWORKS
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 LARGE = 100_000
 

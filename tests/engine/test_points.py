@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from keras_spiking_nengo.engine.points import at_once
+from tests.marks import TAKES_TURNS
+
+pytestmark = TAKES_TURNS
 
 POINTS = np.random.RandomState(0).uniform(-1, 1, (60, 3))
 ROW, MATRIX = np.array([0.3, -2.0, 1.7]), np.arange(6.0).reshape(2, 3)
