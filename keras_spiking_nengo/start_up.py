@@ -26,12 +26,12 @@ _START_UP_NOTES = re.compile(
 def start_quietly() -> None:
     """Import Keras, which starts its backend, without those notes.
 
-    Whoever sets `TF_CPP_MIN_LOG_LEVEL`, or imported TensorFlow, sees what they ask for.
+    Whoever sets `TF_CPP_MIN_LOG_LEVEL` below 3, or imported TensorFlow, sees what they
+    ask for.
     """
-    if _LEVEL in os.environ or "tensorflow" in sys.modules:
+    # 3 may be a parent process's: that there is no graphics card counts as an error.
+    if os.environ.setdefault(_LEVEL, "3") != "3" or "tensorflow" in sys.modules:
         return
-    # That there is no graphics card counts as an error there.
-    os.environ[_LEVEL] = "3"
     with _without_notes():
         importlib.import_module("keras")
 

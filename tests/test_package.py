@@ -213,14 +213,16 @@ def test_nothing_is_said_of_a_cache_that_is_new(tmp_path, caplog):
 STARTING = """
 import os, subprocess, sys
 env = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+env |= {"TF_CPP_MIN_LOG_LEVEL": sys.argv[1]} if sys.argv[1:] else {}
 program = "import keras_spiking_nengo as ksn; ksn.layers.Neurons('lif')"
 done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True)
 sys.stdout.buffer.write(done.stderr)
 """
 
 
-def test_starting_says_nothing():
-    assert printed("-c", STARTING) == ""
+@pytest.mark.parametrize("level", [(), ("3",)], ids=["of itself", "in a child process"])
+def test_starting_says_nothing(level):
+    assert printed("-c", STARTING, *level) == ""
 
 
 def test_what_is_no_note_is_shown(capfd):

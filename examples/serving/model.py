@@ -8,18 +8,17 @@ loss is that of all steps, so that evidence grows early.
 `ksn.export_streaming`, and `model.json` with the classes and some images to begin with.
 """
 
+import keras_spiking_nengo as ksn  # first: TensorFlow then starts quietly
+
+# isort: split
 import argparse
 import json
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import nengo
 import numpy as np
 
-import keras_spiking_nengo as ksn
 from examples import data
 
 N_STEPS = 40
