@@ -87,7 +87,7 @@ class QuickBuilder(Builder):
         solver = conn.solver
         if type(solver) is LstsqL2 and _is_default(solver.solver):
             return curves.decoders(solver.reg, targets)
-        return solver(curves.rates, targets, rng=rng)
+        return solver(curves.rates.copy(), targets, rng=rng)  # it may write to them
 
 
 class _Curves:

@@ -67,7 +67,6 @@ def test_forms_agree_to_1e_6_in_float32(name, delay):
         )
 
 
-@pytest.mark.torch
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("synapse", [nengo.Lowpass(0.02), nengo.Alpha(0.02)], ids=str)
 def test_what_is_chosen_for_a_device_changes_no_output(
