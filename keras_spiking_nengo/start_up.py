@@ -23,8 +23,8 @@ _START_UP_NOTES = re.compile(
 )
 
 
-def start_quietly() -> None:
-    """Import Keras, which starts its backend, without those notes.
+def start_quietly(module: str = "keras") -> None:
+    """Import Keras, which starts its backend, or TensorFlow, without those notes.
 
     Whoever sets `TF_CPP_MIN_LOG_LEVEL` below 3, or imported TensorFlow, sees what they
     ask for.
@@ -33,7 +33,7 @@ def start_quietly() -> None:
     if os.environ.setdefault(_LEVEL, "3") != "3" or "tensorflow" in sys.modules:
         return
     with _without_notes():
-        importlib.import_module("keras")
+        importlib.import_module(module)
 
 
 @contextlib.contextmanager

@@ -23,12 +23,18 @@ def _stream_class():
     """`ksn.serving.Stream` from its file alone, so that Keras is not imported."""
     if "keras_spiking_nengo" in sys.modules:
         return sys.modules["keras_spiking_nengo"].serving.Stream
+    _file_of_package("start_up").start_quietly("tensorflow")
+    return _file_of_package("serving/stream").Stream
+
+
+def _file_of_package(name: str):
+    """One of its modules that import none of the others."""
     package = importlib.util.find_spec("keras_spiking_nengo")
-    file = Path(package.submodule_search_locations[0]) / "serving" / "stream.py"
-    spec = importlib.util.spec_from_file_location("stream", file)
+    file = Path(package.submodule_search_locations[0], f"{name}.py")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.Stream
+    return module
 
 
 class Classifier:
