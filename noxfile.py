@@ -333,7 +333,7 @@ def pins(session: nox.Session) -> None:
     Versions stay where they are unless asked: `nox -s pins -- --upgrade` or
     `nox -s pins -- -P keras==3.16.0`.
     """
-    folder = Path(session.create_tmp()).resolve()
+    folder = Path(session.create_tmp())
     text = PYPROJECT.read_text()
     # Without the old pins, which would otherwise constrain the new ones.
     (folder / PYPROJECT).write_text(PIN_BLOCK.sub("", text))
